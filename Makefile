@@ -1,0 +1,61 @@
+# Every target installs what it needs into .venv first, and again only when its lock has changed.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
+VENV_READY := .venv/.created
+RUN_READY := .venv/.requirements.lock
+DEV_READY := .venv/.requirements-dev.lock
+
+.DEFAULT_GOAL := run
+.PHONY: run test lint format bench migrate docs lock clean
+
+run: $(RUN_READY)  ## start the service (HOST, PORT, DATA_DIR, DATABASE_URL: see .env.example)
+	$(BIN)/python -m app
+
+test: $(DEV_READY)  ## run all tests
+	$(BIN)/python -m pytest -n 2 -q
+
+lint: $(DEV_READY)  ## check style, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(DEV_READY)  ## mend style and formatting
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(RUN_READY)  ## measure, and print beside the floors
+	$(BIN)/python -m bench
+
+migrate: $(RUN_READY)  ## bring the database to this code's schema
+	$(BIN)/quart --app app db migrate
+
+docs: $(RUN_READY)  ## write the OpenAPI document, as the service serves it
+	$(BIN)/quart --app app schema --output docs/openapi.json
+
+lock:  ## resolve the dependencies of pyproject.toml anew (needs uv)
+	uv pip compile pyproject.toml --upgrade --output-file requirements.lock $(LOCK_FLAGS)
+	uv pip compile pyproject.toml --extra dev --constraints requirements.lock \
+		--upgrade --output-file requirements-dev.lock $(LOCK_FLAGS)
+
+LOCK_FLAGS := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--custom-compile-command "make lock"
+
+clean:  ## remove what the other targets made, except data
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV_READY):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; try: make PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+$(RUN_READY): requirements.lock | $(VENV_READY)
+	$(PIP_INSTALL) -r requirements.lock
+	@touch $@
+
+$(DEV_READY): requirements-dev.lock requirements.lock | $(VENV_READY)
+	$(PIP_INSTALL) -r requirements-dev.lock
+	@touch $(RUN_READY) $@

@@ -1,0 +1,236 @@
+"""What can be set from outside, read once from the environment and `.env`.
+
+Nothing else reads the environment: a value is read here, checked here, and handed down as an
+argument. All wrong values are reported at once, each with what would be right.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self, TypeVar
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+
+T = TypeVar("T")
+
+KIB, MIB = 1024, 1024 * 1024
+LOOPBACK = ("127.0.0.0/8", "::1/128")
+
+_HOST = re.compile(r"(\*?\.)?[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9])?")
+
+
+class ConfigError(Exception):
+    """The configuration is wrong; the message has a line for every wrong value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The configuration of one process. `.env.example` says what each value means."""
+
+    host: str = "127.0.0.1"
+    port: int = 8070
+    data_dir: Path = Path(".data")
+    database_url: str | None = field(default=None, repr=False)
+    database_pool_min: int = 2
+    database_pool_max: int = 20
+    database_command_timeout_seconds: float = 10.0
+    secret_key: str | None = field(default=None, repr=False)
+    transport: str = "console"
+    router_url: str | None = None
+    router_service_key: str | None = field(default=None, repr=False)
+    egress_allow: tuple[str, ...] = LOOPBACK
+    egress_deny: tuple[str, ...] = ()
+    log_level: str = "INFO"
+    log_format: str = "text"
+    workflow_timeout_seconds: int = 300
+    max_loop_iterations: int = 100
+    max_total_operations: int = 1000
+    max_loop_depth: int = 10
+    max_parallel_nodes: int = 10
+    max_workflow_nodes: int = 500
+    max_output_bytes: int = MIB
+    max_concurrent_executions: int = 200
+    max_pending_executions: int = 10_000
+    max_body_bytes: int = MIB
+    max_batch_body_bytes: int = 32 * MIB
+    shutdown_grace_seconds: float = 20.0
+    lease_seconds: float = 10.0
+    module_name: str = "workflow_core_module"
+    module_version: str = "0.1.0"
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """Reads the process's environment over `.env`, or the mapping given instead of both.
+
+        A variable that is empty counts as unset. Raises `ConfigError`.
+        """
+        if environ is None:
+            file = dotenv_values(".env", interpolate=False)
+            environ = {name: value for name, value in file.items() if value is not None}
+            environ.update(os.environ)
+        read = _Reader(environ)
+        config = cls(**_service(read), **_engine(read))  # type: ignore[arg-type]  # by name
+        if config.transport == "router" and config.router_url is None:
+            read.problems.append("WADDLEBOT_TRANSPORT=router needs ROUTER_URL, which is not set")
+        if config.database_pool_min > config.database_pool_max:
+            read.problems.append(
+                f"DATABASE_POOL_MIN={config.database_pool_min} must not be more than "
+                f"DATABASE_POOL_MAX={config.database_pool_max}"
+            )
+        if read.problems:
+            raise ConfigError("\n".join(read.problems))
+        return config
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the database is the embedded one: a development machine, not production."""
+        return self.database_url is None
+
+
+def _service(read: _Reader) -> dict[str, object]:
+    database_url = read.value("DATABASE_URL", None, _database_url, "DATABASE_URI")
+    router_url = read.value("ROUTER_URL", None, _http_url)
+    transport = "router" if router_url else "console"
+    nowhere: tuple[str, ...] = ()
+    allow = nowhere if database_url else LOOPBACK
+    return {
+        "host": read.value("HOST", "127.0.0.1", str),
+        "port": read.integer("PORT", 8070, 1, 65_535, "MODULE_PORT"),
+        "data_dir": read.value("DATA_DIR", Path(".data"), Path),
+        "database_url": database_url,
+        "database_pool_min": read.integer("DATABASE_POOL_MIN", 2, 0, 1000),
+        "database_pool_max": read.integer("DATABASE_POOL_MAX", 20, 2, 1000),
+        "database_command_timeout_seconds": read.seconds(
+            "DATABASE_COMMAND_TIMEOUT_SECONDS", 10.0, 0.1, 3600
+        ),
+        "secret_key": read.value("SECRET_KEY", None, str),
+        "transport": read.choice("WADDLEBOT_TRANSPORT", transport, ("console", "router")),
+        "router_url": router_url,
+        "router_service_key": read.value("ROUTER_SERVICE_KEY", None, str),
+        "egress_allow": read.value("EGRESS_ALLOW", allow, _destinations),
+        "egress_deny": read.value("EGRESS_DENY", nowhere, _destinations),
+        "log_level": read.choice(
+            "LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"), fold=str.upper
+        ),
+        "log_format": read.choice("LOG_FORMAT", "text", ("text", "json")),
+        "max_body_bytes": read.integer("MAX_BODY_BYTES", MIB, KIB, 1024 * MIB),
+        "max_batch_body_bytes": read.integer("MAX_BATCH_BODY_BYTES", 32 * MIB, KIB, 1024 * MIB),
+        "module_name": read.value("MODULE_NAME", "workflow_core_module", _word),
+        "module_version": read.value("MODULE_VERSION", "0.1.0", _word),
+    }
+
+
+def _engine(read: _Reader) -> dict[str, object]:
+    return {
+        "workflow_timeout_seconds": read.integer("WORKFLOW_TIMEOUT_SECONDS", 300, 1, 31_536_000),
+        "max_loop_iterations": read.integer("MAX_LOOP_ITERATIONS", 100, 1, 1_000_000),
+        "max_total_operations": read.integer("MAX_TOTAL_OPERATIONS", 1000, 1, 10_000_000),
+        "max_loop_depth": read.integer("MAX_LOOP_DEPTH", 10, 1, 100),
+        "max_parallel_nodes": read.integer("MAX_PARALLEL_NODES", 10, 1, 1000),
+        "max_workflow_nodes": read.integer("MAX_WORKFLOW_NODES", 500, 1, 100_000),
+        "max_output_bytes": read.integer("MAX_OUTPUT_BYTES", MIB, KIB, 256 * MIB),
+        "max_concurrent_executions": read.integer(
+            "MAX_CONCURRENT_EXECUTIONS", 200, 1, 1_000_000, "MAX_CONCURRENT_WORKFLOWS"
+        ),
+        "max_pending_executions": read.integer("MAX_PENDING_EXECUTIONS", 10_000, 1, 100_000_000),
+        "shutdown_grace_seconds": read.seconds("SHUTDOWN_GRACE_SECONDS", 20.0, 0, 3600),
+        "lease_seconds": read.seconds("LEASE_SECONDS", 10.0, 1, 3600),
+    }
+
+
+class _Reader:
+    """Reads variables and gathers what is wrong with them."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self.problems: list[str] = []
+
+    def value(self, name: str, default: T, parse: Callable[[str], T], *aliases: str) -> T:
+        """The variable or the first alias that is set, parsed; `parse` raises `ValueError` with
+        what would be right."""
+        for candidate in (name, *aliases):
+            text = self._environ.get(candidate, "").strip()
+            if text:
+                break
+        else:
+            return default
+        try:
+            return parse(text)
+        except ValueError as error:
+            shown = "a value" if "@" in text else repr(text)  # never print a password
+            self.problems.append(f"{candidate} is {shown}; it must be {error}")
+            return default
+
+    def integer(self, name: str, default: int, low: int, high: int, *aliases: str) -> int:
+        def parse(text: str) -> int:
+            wanted = f"a whole number from {low} to {high}, such as {default}"
+            if not re.fullmatch(r"[+-]?[0-9]+", text) or not low <= int(text) <= high:
+                raise ValueError(wanted)
+            return int(text)
+
+        return self.value(name, default, parse, *aliases)
+
+    def seconds(self, name: str, default: float, low: float, high: float) -> float:
+        def parse(text: str) -> float:
+            wanted = f"seconds from {low:g} to {high:g}, such as {default:g}"
+            if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", text) or not low <= float(text) <= high:
+                raise ValueError(wanted)
+            return float(text)
+
+        return self.value(name, default, parse)
+
+    def choice(
+        self,
+        name: str,
+        default: str,
+        choices: Iterable[str],
+        fold: Callable[[str], str] = str.lower,
+    ) -> str:
+        def parse(text: str) -> str:
+            if fold(text) not in choices:
+                raise ValueError(f"one of {', '.join(choices)}")
+            return fold(text)
+
+        return self.value(name, default, parse)
+
+
+def _database_url(text: str) -> str:
+    if urlsplit(text).scheme not in ("postgres", "postgresql"):
+        raise ValueError("a URL such as postgresql://user:password@host:5432/name")
+    return text
+
+
+def _http_url(text: str) -> str:
+    url = urlsplit(text)
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise ValueError("a URL such as https://router.example.org")
+    return text.rstrip("/")
+
+
+def _word(text: str) -> str:
+    if not re.fullmatch(r"[\w.+-]+", text):
+        raise ValueError("letters, digits and . _ + - only")
+    return text
+
+
+def _destinations(text: str) -> tuple[str, ...]:
+    """A comma list of host names (`*.` in front takes in what is below) and networks."""
+    found = tuple(part.strip() for part in text.split(",") if part.strip())
+    for part in found:
+        if not _HOST.fullmatch(part) and not _is_network(part):
+            raise ValueError("a comma list of hosts and networks, such as example.org,10.0.0.0/8")
+    return found
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,146 @@
+"""The configuration is read once and every wrong value is named with what would be right."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from config import LOOPBACK, Config, ConfigError
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLE = (ROOT / ".env.example").read_text(encoding="utf-8")
+
+
+def problems(**environ: str) -> list[str]:
+    with pytest.raises(ConfigError) as raised:
+        Config.from_env(environ)
+    return str(raised.value).splitlines()
+
+
+def test_an_empty_environment_gives_the_defaults() -> None:
+    assert Config.from_env({}) == Config()
+
+
+def test_variables_are_read() -> None:
+    config = Config.from_env(
+        {"HOST": "0.0.0.0", "PORT": "9000", "DATA_DIR": "/data", "LOG_LEVEL": "debug"}
+    )
+    assert (config.host, config.port, config.data_dir) == ("0.0.0.0", 9000, Path("/data"))
+    assert config.log_level == "DEBUG"
+
+
+def test_an_empty_variable_counts_as_unset() -> None:
+    assert Config.from_env({"PORT": "", "DATABASE_URL": " "}) == Config()
+
+
+@pytest.mark.parametrize(
+    ("alias", "name", "value"),
+    [
+        ("MODULE_PORT", "port", "9001"),
+        ("DATABASE_URI", "database_url", "postgres://u:p@db/flows"),
+        ("MAX_CONCURRENT_WORKFLOWS", "max_concurrent_executions", "7"),
+    ],
+)
+def test_other_names_of_a_variable_are_read(alias: str, name: str, value: str) -> None:
+    assert str(getattr(Config.from_env({alias: value}), name)) == value
+
+
+def test_the_first_name_wins_over_the_other() -> None:
+    assert Config.from_env({"PORT": "9000", "MODULE_PORT": "9001"}).port == 9000
+
+
+def test_the_environment_wins_over_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text("PORT=9000\nMAX_LOOP_DEPTH=4\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PORT", "9100")
+    config = Config.from_env()
+    assert (config.port, config.max_loop_depth) == (9100, 4)
+
+
+def test_a_wrong_value_is_named_with_what_would_be_right() -> None:
+    assert problems(PORT="seventy") == [
+        "PORT is 'seventy'; it must be a whole number from 1 to 65535, such as 8070"
+    ]
+
+
+def test_a_wrong_alias_is_named_as_it_was_written() -> None:
+    assert problems(MODULE_PORT="0")[0].startswith("MODULE_PORT is '0'; it must be")
+
+
+def test_all_wrong_values_are_reported_at_once() -> None:
+    found = problems(PORT="0", LOG_LEVEL="loud", LEASE_SECONDS="-1", MAX_LOOP_DEPTH="1.5")
+    assert [line.split()[0] for line in found] == [
+        "PORT", "LOG_LEVEL", "MAX_LOOP_DEPTH", "LEASE_SECONDS",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "value", ["nan", "inf", "1e3", "\uff11\uff12", "0x10", "1_000", "99999999999"]
+)
+def test_numbers_are_plain_decimal_numbers_within_bounds(value: str) -> None:
+    assert problems(WORKFLOW_TIMEOUT_SECONDS=value)
+    assert problems(DATABASE_COMMAND_TIMEOUT_SECONDS=value)
+
+
+@pytest.mark.parametrize("value", ["mysql://db/flows", "db:5432", "sqlite:///x"])
+def test_a_database_that_is_not_postgresql_is_refused(value: str) -> None:
+    assert "postgresql://user:password@host:5432/name" in problems(DATABASE_URL=value)[0]
+
+
+def test_a_password_is_shown_neither_in_an_error_nor_in_the_representation() -> None:
+    assert "hunter2" not in problems(DATABASE_URL="mysql://me:hunter2@db/flows")[0]
+    secrets = {
+        "DATABASE_URL": "postgresql://me:hunter2@db/flows",
+        "SECRET_KEY": "hunter2",
+        "ROUTER_SERVICE_KEY": "hunter2",
+    }
+    assert "hunter2" not in repr(Config.from_env(secrets))
+
+
+def test_the_transport_follows_the_router() -> None:
+    assert Config.from_env({}).transport == "console"
+    assert Config.from_env({"ROUTER_URL": "http://router:8000/"}).transport == "router"
+    assert Config.from_env({"ROUTER_URL": "http://router:8000/"}).router_url == "http://router:8000"
+    both = {"ROUTER_URL": "http://router:8000", "WADDLEBOT_TRANSPORT": "console"}
+    assert Config.from_env(both).transport == "console"
+
+
+def test_the_router_transport_needs_a_router() -> None:
+    assert problems(WADDLEBOT_TRANSPORT="router") == [
+        "WADDLEBOT_TRANSPORT=router needs ROUTER_URL, which is not set"
+    ]
+
+
+def test_a_pool_cannot_be_larger_at_least_than_at_most() -> None:
+    assert problems(DATABASE_POOL_MIN="30") == [
+        "DATABASE_POOL_MIN=30 must not be more than DATABASE_POOL_MAX=20"
+    ]
+
+
+def test_loopback_is_open_to_workflows_in_development_only() -> None:
+    production = {"DATABASE_URL": "postgresql://db/flows"}
+    assert Config.from_env({}).egress_allow == LOOPBACK
+    assert Config.from_env(production).egress_allow == ()
+    chosen = {**production, "EGRESS_ALLOW": "10.0.0.0/8, *.example.org,::1"}
+    assert Config.from_env(chosen).egress_allow == ("10.0.0.0/8", "*.example.org", "::1")
+
+
+def test_a_destination_that_is_none_is_refused() -> None:
+    assert "such as example.org,10.0.0.0/8" in problems(EGRESS_DENY="http://example.org")[0]
+
+
+def test_the_example_names_every_variable_with_its_default() -> None:
+    examples = dict(re.findall(r"^#?([A-Z_]+)=(.*)$", EXAMPLE, re.MULTILINE))
+    assert Config.from_env({name: value for name, value in examples.items() if value}) == Config()
+    assert len(examples) == len(fields(Config))
+
+
+def test_the_version_is_the_project_s() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert Config().module_version == project["version"]
