@@ -1,0 +1,179 @@
+"""Reads a workflow document, in either dialect, into the canonical one.
+
+Two dialects come in: WaddleBot's code writes type-specific fields flat on the node, its docs and
+hub write them under `config`; both have old names for things. One is stored. Reading never
+raises and never stops at the first mistake: what cannot be read is left out and reported.
+
+The one rule: reading is idempotent. A canonical document reads as itself, so what a client got
+it may send back. For the same reason no default is written into a node's `config` (the handlers
+know them), and `max_execution_time_seconds` stays absent unless given: the server's own default
+is looked up when an execution starts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from engine.context import Json, JsonObject, Limits
+from engine.definition_edges import ConnectionSource, place_nodes, read_connections
+from engine.definition_fields import Rule, read_value
+from engine.definition_nodes import NodeSource, read_nodes
+from engine.issues import Findings, Issue, pointer, shown
+from engine.nodes.checks import check_written
+
+SERVER_FIELDS = frozenset(
+    {
+        "workflow_id",
+        "status",
+        "version",
+        "published_version",
+        "created_by",
+        "created_at",
+        "updated_at",
+        "published_at",
+        "revision",
+    }
+)
+"""Fields the server adds to what it returns; a client that sends them back loses nothing."""
+
+LONGEST_EXECUTION_SECONDS = 30 * 24 * 3600
+
+_RULES = (
+    Rule("name", "string", required=True, maximum=255, minimum=1),
+    Rule("description", "string"),
+    Rule("community_id", "integer", required=True),
+    Rule("entity_id", "integer"),
+    Rule("global_variables", "object"),
+    Rule("trigger_type", "string"),
+    Rule("trigger_config", "object"),
+    Rule("tags", "strings"),
+    Rule("max_execution_time_seconds", "integer", minimum=1, maximum=LONGEST_EXECUTION_SECONDS),
+    Rule("max_parallel_executions", "integer", minimum=1),
+    Rule("retry_failed_nodes", "boolean"),
+    Rule("max_retries", "integer", minimum=0, maximum=100),
+)
+_DEFAULTS: JsonObject = {
+    "global_variables": {},
+    "tags": [],
+    "max_parallel_executions": None,
+    "retry_failed_nodes": False,
+    "max_retries": 0,
+}
+_KNOWN = frozenset({rule.name for rule in _RULES} | {"nodes", "connections"})
+_OLD_FIELDS = frozenset({"license_key", "metadata", "author_id"})
+_OLD_METADATA = frozenset(
+    {"max_execution_time_seconds", "max_retries", "retry_failed_nodes", "tags"}
+)
+_MEANT = {
+    "edges": "connections",
+    "variables": "global_variables",
+    "title": "name",
+    "steps": "nodes",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A document as read.
+
+    `nodes` and `connections` say where in the sent document each node (with its configuration
+    keys) and each connection came from: node id or connection id -> place.
+    """
+
+    document: JsonObject
+    findings: Findings
+    nodes: dict[str, NodeSource] = field(default_factory=dict)
+    connections: dict[str, ConnectionSource] = field(default_factory=dict)
+
+
+def read_definition(raw: Json, limits: Limits) -> tuple[JsonObject, list[Issue]]:
+    """The canonical document and everything that was wrong or odd about the one sent."""
+    reading = read_document(raw, limits)
+    return reading.document, reading.findings.issues
+
+
+def read_document(raw: Json, limits: Limits) -> Reading:
+    """Like `read_definition`, with the places things came from, for the validator."""
+    findings = Findings()
+    if not isinstance(raw, dict):
+        findings.shape(f"A workflow definition is an object, not {shown(raw)}.", "")
+        return Reading({"nodes": {}, "connections": []}, findings)
+    _refuse_unknown(raw, findings)
+    old = _read_old_metadata(raw, findings)
+    document: JsonObject = {}
+    for rule in _RULES:
+        base = "" if raw.get(rule.name) is not None or rule.name not in old else "/metadata"
+        value = read_value(rule, old if base else raw, base, findings)
+        value = _DEFAULTS.get(rule.name) if value is None else value
+        if value is not None or rule.name in _DEFAULTS:
+            document[rule.name] = value
+    _check_names(document["global_variables"], findings)
+    nodes, sources = _read_nodes(raw, limits, findings)
+    connections, places = read_connections(raw.get("connections"), nodes, findings)
+    place_nodes(nodes, connections)
+    document |= {"nodes": nodes, "connections": connections}
+    return Reading(document, findings, sources, places)
+
+
+def _refuse_unknown(raw: JsonObject, findings: Findings) -> None:
+    for key in raw:
+        if key in _KNOWN or key in SERVER_FIELDS:
+            continue
+        if key in _OLD_FIELDS:
+            findings.warn(
+                "IGNORED_FIELD",
+                f"`{key}` belongs to an older form of the document and is not kept.",
+                pointer("", key),
+            )
+            continue
+        meant = _MEANT.get(key)
+        hint = f"Did you mean '{meant}'?" if meant else findings.nearest.hint(key, sorted(_KNOWN))
+        findings.error(
+            "UNKNOWN_FIELD", f"A workflow has no field '{key}'.", pointer("", key), hint=hint
+        )
+
+
+def _read_old_metadata(raw: JsonObject, findings: Findings) -> JsonObject:
+    metadata = raw.get("metadata")
+    if metadata is None:
+        return {}
+    if not isinstance(metadata, dict):
+        findings.shape(f"`metadata` must be an object, not {shown(metadata)}.", "/metadata")
+        return {}
+    return {key: value for key, value in metadata.items() if key in _OLD_METADATA}
+
+
+def _check_names(variables: JsonObject, findings: Findings) -> None:
+    for found in check_written((pointer("", name), name) for name in variables):
+        report = findings.warn if found.warning else findings.error
+        code = "BAD_VARIABLE_NAME" if found.warning else "RESERVED_NAME"
+        report(code, f"{found.message}.", f"/global_variables{found.path}", hint=found.hint)
+
+
+def _read_nodes(
+    raw: JsonObject, limits: Limits, findings: Findings
+) -> tuple[dict[str, JsonObject], dict[str, NodeSource]]:
+    given = raw.get("nodes")
+    if given is None:
+        findings.shape(
+            "`nodes` is missing.",
+            "/nodes",
+            hint='Give an object {"id": {"node_type": …}} or a list.',
+        )
+    elif not isinstance(given, dict | list):
+        findings.shape(f"`nodes` must be an object or an array, not {shown(given)}.", "/nodes")
+        return {}, {}
+    if not given:
+        findings.error("NO_NODES", "The workflow has no nodes.", "/nodes", hint="Add a trigger.")
+        return {}, {}
+    if len(given) > limits.max_workflow_nodes:
+        findings.error(
+            "TOO_MANY_NODES",
+            f"The workflow has {len(given)} nodes; {limits.max_workflow_nodes} are allowed.",
+            "/nodes",
+            hint="Move parts into workflows of their own (flow_subworkflow).",
+        )
+    if len(given) > 10 * limits.max_workflow_nodes:
+        # Judging a document this far off would only keep the service busy.
+        return {}, {}
+    return read_nodes(given, findings)

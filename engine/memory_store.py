@@ -1,0 +1,258 @@
+"""`ExecutionStore` in memory: for the tests that need thousands of stores, and to show that the
+engine knows nothing of PostgreSQL. It keeps the same rules as the real one, the fence included;
+one contract suite runs on both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass, fields, replace
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+import orjson
+
+from engine.context import ExecutionContext, ExecutionStatus, Json, JsonObject
+from engine.errors import LeaseLost
+from engine.ports import Cancellation, Clock, Outlook
+from engine.records import Batch, Progress, StepRow, StoredExecution
+
+T = TypeVar("T", Progress, StepRow)
+
+
+@dataclass(slots=True)
+class _Worker:
+    lease_until: datetime
+    alive: bool = True
+
+
+@dataclass(slots=True)
+class _Row:
+    context: ExecutionContext
+    progress: Progress
+    worker_id: str | None
+    recoveries: int = 0
+    cancel_requested: bool = False
+
+
+class MemoryStore:
+    """Keeps everything in dictionaries. `definitions` maps (workflow, version) to documents."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._rows: dict[str, _Row] = {}
+        self._steps: dict[str, dict[int, StepRow]] = {}
+        self._workers: dict[str, _Worker] = {}
+        self._listeners: list[Callable[[str], None]] = []
+        self.definitions: dict[tuple[str, int], JsonObject] = {}
+
+    async def flush(self, worker_id: str, batch: Batch) -> None:
+        """See `ExecutionStore.flush`."""
+        if not self._alive(worker_id):
+            raise LeaseLost
+        for context, progress in batch.created.values():
+            if context.execution_id not in self._rows:
+                holder = worker_id if progress.held else None
+                self._rows[context.execution_id] = _Row(context, _stored(progress), holder)
+        for row in batch.steps:
+            self._steps.setdefault(row.execution_id, {}).setdefault(row.seq, _stored(row))
+        for progress in batch.updates.values():
+            held = self._rows.get(progress.execution_id)
+            if held is not None and held.worker_id == worker_id:
+                held.progress = _stored(progress)
+                held.worker_id = worker_id if progress.held else None
+
+    async def load(self, execution_id: str) -> StoredExecution | None:
+        """See `ExecutionStore.load`."""
+        row = self._rows.get(execution_id)
+        return None if row is None else self._give(row)
+
+    async def claim(self, worker_id: str, limit: int) -> list[StoredExecution]:
+        """See `ExecutionStore.claim`."""
+        if not self._alive(worker_id):
+            return []
+        claimed: list[StoredExecution] = []
+        for row in sorted(self._rows.values(), key=lambda r: r.context.created_at):
+            if len(claimed) < limit and self._claimable(row):
+                row.worker_id = worker_id
+                row.progress = replace(
+                    row.progress,
+                    status=ExecutionStatus.RUNNING,
+                    held=True,
+                    wake_at=None,
+                    start_time=row.progress.start_time or self._clock.now(),
+                )
+                claimed.append(self._give(row))
+        return claimed
+
+    async def look(self, worker_id: str) -> Outlook:
+        """See `ExecutionStore.look`."""
+        wakes = [r.progress.wake_at for r in self._rows.values() if _parked(r)]
+        times = [wake for wake in wakes if wake is not None]
+        soonest = min(times, default=None)
+        return Outlook(
+            claimable=any(self._claimable(row) for row in self._rows.values()),
+            cancel=tuple(
+                key
+                for key, row in self._rows.items()
+                if row.worker_id == worker_id and row.cancel_requested
+            ),
+            next_wake=None if soonest is None else (soonest - self._clock.now()).total_seconds(),
+        )
+
+    async def pending(self, most: int) -> int:
+        """See `ExecutionStore.pending`."""
+        waiting = [r for r in self._rows.values() if r.progress.status == ExecutionStatus.PENDING]
+        return min(len(waiting), most)
+
+    async def status(self, execution_id: str) -> ExecutionStatus | None:
+        """See `ExecutionStore.status`."""
+        row = self._rows.get(execution_id)
+        return None if row is None else row.progress.status
+
+    async def request_cancel(self, execution_id: str) -> Cancellation | None:
+        """See `ExecutionStore.request_cancel`."""
+        row = self._rows.get(execution_id)
+        if row is None:
+            return None
+        progress = row.progress
+        if progress.status.terminal:
+            was = progress.status is ExecutionStatus.CANCELLED
+            return Cancellation(
+                "ended", at=progress.end_time if was else None, status=str(progress.status)
+            )
+        row.cancel_requested = True
+        if row.worker_id is not None:
+            self._notify(f"cancel:{execution_id}")
+            return Cancellation("requested")
+        row.progress = replace(
+            progress,
+            status=ExecutionStatus.CANCELLED,
+            end_time=self._clock.now(),
+            wake_at=None,
+            last_seq=progress.last_seq + 1,
+        )
+        return Cancellation("cancelled", at=row.progress.end_time)
+
+    async def register(self, worker_id: str, name: str, lease_seconds: float) -> None:
+        """See `ExecutionStore.register`."""
+        self._workers[worker_id] = _Worker(self._clock.now() + timedelta(seconds=lease_seconds))
+
+    async def heartbeat(self, worker_id: str, lease_seconds: float) -> bool:
+        """See `ExecutionStore.heartbeat`."""
+        if not self._alive(worker_id):
+            return False
+        until = self._clock.now() + timedelta(seconds=lease_seconds)
+        self._workers[worker_id].lease_until = until
+        return True
+
+    async def reap(self, worker_id: str, max_recoveries: int) -> int:
+        """See `ExecutionStore.reap`."""
+        now = self._clock.now()
+        for name, worker in self._workers.items():
+            if name != worker_id and worker.lease_until < now:
+                worker.alive = False
+        orphans = [
+            row
+            for row in self._rows.values()
+            if row.worker_id is not None and not self._alive(row.worker_id)
+        ]
+        for row in orphans:
+            self._free(row, poisoned=row.recoveries >= max_recoveries)
+            row.recoveries += 1
+        if orphans:
+            self._notify("pending")
+        return len(orphans)
+
+    async def release(self, worker_id: str) -> int:
+        """See `ExecutionStore.release`."""
+        held = [row for row in self._rows.values() if row.worker_id == worker_id]
+        for row in held:
+            self._free(row, poisoned=False)
+        if worker_id in self._workers:
+            self._workers[worker_id].alive = False
+        if held:
+            self._notify("pending")
+        return len(held)
+
+    async def definition(self, workflow_id: str, version: int) -> JsonObject | None:
+        """See `ExecutionStore.definition`."""
+        return self.definitions.get((workflow_id, version))
+
+    async def listen(self, wake: Callable[[str], None]) -> None:
+        """See `ExecutionStore.listen`."""
+        self._listeners.append(wake)
+
+    def kill(self, worker_id: str) -> None:
+        """Declares a worker dead, as a reaper of another process would."""
+        self._workers[worker_id].alive = False
+
+    def workers(self) -> list[str]:
+        """The ids of all workers that were ever registered, oldest first."""
+        return list(self._workers)
+
+    def _alive(self, worker_id: str) -> bool:
+        worker = self._workers.get(worker_id)
+        return worker is not None and worker.alive
+
+    def _claimable(self, row: _Row) -> bool:
+        progress = row.progress
+        if progress.status is ExecutionStatus.WAITING:
+            return progress.wake_at is not None and progress.wake_at <= self._clock.now()
+        if progress.status is not ExecutionStatus.PENDING:
+            return False
+        most = row.context.max_parallel_executions
+        return most is None or self._busy(row.context.workflow_id) < most
+
+    def _busy(self, workflow_id: str) -> int:
+        live = (ExecutionStatus.RUNNING, ExecutionStatus.WAITING, ExecutionStatus.PAUSED)
+        return sum(
+            1
+            for row in self._rows.values()
+            if row.context.workflow_id == workflow_id and row.progress.status in live
+        )
+
+    def _free(self, row: _Row, *, poisoned: bool) -> None:
+        row.worker_id = None
+        if not poisoned:
+            row.progress = replace(row.progress, status=ExecutionStatus.PENDING, held=False)
+            return
+        row.progress = replace(
+            row.progress,
+            status=ExecutionStatus.FAILED,
+            held=False,
+            end_time=self._clock.now(),
+            last_seq=row.progress.last_seq + 1,
+            error_code="WORKER_LOST",
+            error_message=f"The worker running this execution was lost {row.recoveries + 1} "
+            "times in a row; it is not tried again.",
+        )
+
+    def _give(self, row: _Row) -> StoredExecution:
+        steps = self._steps.get(row.context.execution_id, {})
+        return StoredExecution(
+            context=row.context,
+            progress=replace(row.progress),
+            recoveries=row.recoveries,
+            cancel_requested=row.cancel_requested,
+            steps=[replace(steps[seq]) for seq in sorted(steps)],
+        )
+
+    def _notify(self, topic: str) -> None:
+        for wake in self._listeners:
+            wake(topic)
+
+
+def _parked(row: _Row) -> bool:
+    return row.progress.status is ExecutionStatus.WAITING
+
+
+def _stored(record: T) -> T:
+    """A copy with values of its own, as a database would give it back."""
+    copies = {f.name: _value(getattr(record, f.name)) for f in fields(record)}
+    return type(record)(**copies)
+
+
+def _value(value: Json) -> Json:
+    return orjson.loads(value) if isinstance(value, bytes) else deepcopy(value)

@@ -1,0 +1,288 @@
+"""Actions that go through WaddleBot's transport: modules, chat messages, browser sources.
+
+Their one rule: what `render` gives is the request exactly as it will leave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from engine.context import Json, JsonObject
+from engine.errors import StepFailure
+from engine.expressions import Budget, Env, Template, compile_template
+from engine.issues import pointer
+from engine.nodes.base import EffectIO, Field, Finding, NodeSpec, Result, options
+from engine.nodes.checks import check_written
+from engine.nodes.usage import USAGE, reported_usage
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """Calls an action module."""
+
+    module_name: Template
+    module_version: Template
+    action: Template
+    input: Template
+    output_mapping: dict[str, str]
+    usage: JsonObject | None
+
+    def render(self, env: Env, budget: Budget) -> JsonObject:
+        execution = env.lookup("execution")
+        return {
+            "module_name": _text(self.module_name.render(env, budget), "module_name"),
+            "module_version": self.module_version.render(env, budget),
+            "action": self.action.render(env, budget),
+            "input": self.input.render(env, budget),
+            "entity_id": execution.get("entity_id"),
+            "user_id": execution.get("user_id"),
+            "session_id": execution.get("session_id"),
+        }
+
+    async def perform(self, rendered: JsonObject, io: EffectIO) -> Json:
+        return await io.transport.execute_module(
+            rendered, idempotency_key=io.idempotency_key, timeout_seconds=io.timeout_seconds
+        )
+
+    def conclude(self, rendered: JsonObject, output: Json) -> Result:
+        variables = {
+            variable: _part(output, path) for path, variable in self.output_mapping.items()
+        }
+        return Result(
+            output=output,
+            variables=variables or None,
+            usage=reported_usage(output, self.usage),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ChatMessage:
+    """Sends a chat message."""
+
+    message: Template
+    destination: str
+    channel_id: Template
+    user_id: Template
+    platform: Template
+    reply_to_message: Template
+    usage: JsonObject | None
+
+    def render(self, env: Env, budget: Budget) -> JsonObject:
+        """The request. Raises `StepFailure` when there is nothing to say or nobody to say it
+        to."""
+        execution = env.lookup("execution")
+        request: JsonObject = {
+            "message": _text(self.message.render(env, budget), "message"),
+            "destination": self.destination,
+            "entity_id": execution.get("entity_id"),
+            "user_id": execution.get("user_id"),
+            "platform": self.platform.render(env, budget) or execution.get("platform"),
+            "reply_to_message": self.reply_to_message.render(env, budget),
+        }
+        if self.destination == "specified_channel":
+            request["channel_id"] = _text(self.channel_id.render(env, budget), "channel_id")
+        elif self.destination == "user_pm":
+            request["target_user_id"] = _text(self.user_id.render(env, budget), "user_id")
+        return request
+
+    async def perform(self, rendered: JsonObject, io: EffectIO) -> Json:
+        return await io.transport.send_message(
+            rendered, idempotency_key=io.idempotency_key, timeout_seconds=io.timeout_seconds
+        )
+
+    def conclude(self, rendered: JsonObject, output: Json) -> Result:
+        return Result(output=output, usage=reported_usage(output, self.usage))
+
+
+@dataclass(frozen=True, slots=True)
+class BrowserSource:
+    """Shows, changes or clears an overlay."""
+
+    source_type: str
+    action: str
+    content: Template
+    duration: Template
+    priority: Template
+    usage: JsonObject | None
+
+    def render(self, env: Env, budget: Budget) -> JsonObject:
+        return {
+            "source_type": self.source_type,
+            "action": self.action,
+            "content": self.content.render(env, budget),
+            "duration": self.duration.render(env, budget),
+            "priority": self.priority.render(env, budget),
+            "entity_id": env.lookup("execution").get("entity_id"),
+        }
+
+    async def perform(self, rendered: JsonObject, io: EffectIO) -> Json:
+        return await io.transport.browser_source(
+            rendered, idempotency_key=io.idempotency_key, timeout_seconds=io.timeout_seconds
+        )
+
+    def conclude(self, rendered: JsonObject, output: Json) -> Result:
+        return Result(output=output, usage=reported_usage(output, self.usage))
+
+
+def _text(value: Json, name: str) -> str:
+    """A text that must not be blank; a number is written out. Raises `StepFailure`."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str):
+        raise StepFailure("BAD_CONFIG", f"`{name}` must give text, not {value!r:.80}")
+    if not value.strip():
+        raise StepFailure("BAD_CONFIG", f"`{name}` is empty")
+    return value
+
+
+def _part(output: Json, path: str) -> Json:
+    """The part of an answer under a key, or under a dotted path; null when it has none."""
+    if isinstance(output, dict) and path in output:
+        return output[path]
+    part = output
+    for key in path.split("."):
+        part = part.get(key) if isinstance(part, dict) else None
+    return part
+
+
+TEST_OUTPUT = Field("test_output")
+
+MODULE_FIELDS = (
+    Field("module_name", ("string",), "template", required=True),
+    Field("module_version", ("string",), "template", default="latest"),
+    Field("action", ("string",), "template"),
+    Field("input", ("object",), "template", default={}, aliases=("params", "input_mapping")),
+    Field("output_mapping", ("object",), default={}),
+    Field("timeout_seconds", ("number",), minimum=0.001),
+    USAGE,
+    TEST_OUTPUT,
+)
+
+CHAT_FIELDS = (
+    Field("message", ("string",), "template", required=True, aliases=("message_template",)),
+    Field(
+        "destination",
+        ("string",),
+        default="current_channel",
+        aliases=("target",),
+        choices=("current_channel", "user_pm", "specified_channel"),
+        choice_aliases=(("chat", "current_channel"),),
+    ),
+    Field("channel_id", ("string", "integer"), "template"),
+    Field("user_id", ("string", "integer"), "template"),
+    Field("platform", ("string",), "template"),
+    Field("reply_to_message", ("boolean", "string"), "template", default=False),
+    USAGE,
+    TEST_OUTPUT,
+)
+
+BROWSER_FIELDS = (
+    Field("source_type", ("string",), default="general"),
+    Field("action", ("string",), default="display", choices=("display", "update", "clear")),
+    Field("content", kind="template", aliases=("content_template",)),
+    Field("duration", ("number",), "template", default=10, minimum=0),
+    Field("priority", ("number",), "template", default=0),
+    USAGE,
+    TEST_OUTPUT,
+)
+
+
+def _compile_module(config: JsonObject) -> Module:
+    config = options(MODULE_FIELDS, config)
+    return Module(
+        compile_template(config["module_name"]),
+        compile_template(config["module_version"]),
+        compile_template(config.get("action")),
+        compile_template(config["input"]),
+        config["output_mapping"],
+        config.get("usage"),
+    )
+
+
+def _compile_chat(config: JsonObject) -> ChatMessage:
+    config = options(CHAT_FIELDS, config)
+    return ChatMessage(
+        compile_template(config["message"]),
+        config["destination"],
+        compile_template(config.get("channel_id")),
+        compile_template(config.get("user_id")),
+        compile_template(config.get("platform")),
+        compile_template(config["reply_to_message"]),
+        config.get("usage"),
+    )
+
+
+def _compile_browser(config: JsonObject) -> BrowserSource:
+    config = options(BROWSER_FIELDS, config)
+    return BrowserSource(
+        config["source_type"],
+        config["action"],
+        compile_template(config.get("content")),
+        compile_template(config["duration"]),
+        compile_template(config["priority"]),
+        config.get("usage"),
+    )
+
+
+def _mapping(config: JsonObject) -> JsonObject:
+    mapping = config.get("output_mapping")
+    return mapping if isinstance(mapping, dict) else {}
+
+
+def _check_module(config: JsonObject) -> Sequence[Finding]:
+    hint = 'Write {"key of the answer": "name of the variable"}'
+    found: list[Finding] = []
+    for key, variable in _mapping(config).items():
+        path = pointer("/output_mapping", key)
+        if not isinstance(variable, str):
+            message = f"The variable for {key!r} must be a string"
+            found.append(Finding("VALIDATION", message, path, hint))
+        found.extend(check_written([(path, variable)]))
+    return found
+
+
+def _sets_module(config: JsonObject) -> tuple[str, ...]:
+    return tuple(name for name in _mapping(config).values() if isinstance(name, str))
+
+
+def _check_chat(config: JsonObject) -> Sequence[Finding]:
+    """A destination needs its address."""
+    needed = {"specified_channel": "channel_id", "user_pm": "user_id"}
+    destination = config.get("destination")
+    key = needed.get(destination) if isinstance(destination, str) else None
+    if key is None or config.get(key) not in (None, ""):
+        return ()
+    message = f"`{key}` is missing: destination {destination!r} needs it"
+    return [Finding("MISSING_CONFIG", message, f"/{key}", f"Add `{key}`")]
+
+
+ACTIONS = (
+    NodeSpec(
+        type="action_module",
+        family="effect",
+        summary="Calls a WaddleBot module; gives its answer.",
+        fields=MODULE_FIELDS,
+        compile=_compile_module,
+        check=_check_module,
+        sets=_sets_module,
+        default_timeout_seconds=30,
+    ),
+    NodeSpec(
+        type="action_chat_message",
+        family="effect",
+        summary="Sends a chat message; gives its id.",
+        fields=CHAT_FIELDS,
+        compile=_compile_chat,
+        check=_check_chat,
+        default_timeout_seconds=30,
+    ),
+    NodeSpec(
+        type="action_browser_source",
+        family="effect",
+        summary="Shows, changes or clears an overlay.",
+        fields=BROWSER_FIELDS,
+        compile=_compile_browser,
+        default_timeout_seconds=30,
+    ),
+)

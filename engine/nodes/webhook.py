@@ -1,0 +1,297 @@
+"""The HTTP request: rendered, sent, judged by its status.
+
+Its one rule: what `render` gives is the request as it will leave, but for the `Idempotency-Key`
+header, which belongs to the step and not to the configuration.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from urllib.parse import SplitResult, urlsplit
+
+from engine.context import Json, JsonObject
+from engine.errors import StepFailure
+from engine.expressions import Budget, Env, Template, compile_template
+from engine.nodes.base import EffectIO, Field, Finding, NodeSpec, Result, options
+from engine.nodes.checks import check_written, url_problem, written
+from engine.nodes.usage import USAGE, reported_usage
+from engine.ports import HttpResponse
+
+RETRYABLE = frozenset({408, 425, 429})
+"""Statuses below 500 that ask to be tried again."""
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+SHOWN_CHARACTERS = 2000
+"""How much of an unwelcome answer is kept with the error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """One HTTP request."""
+
+    method: str
+    url: Template
+    headers: Template
+    params: Template
+    body: Template
+    timeout_seconds: float | None
+    expected_status: Json
+    output_variable: str | None
+    usage: JsonObject | None
+
+    def render(self, env: Env, budget: Budget) -> JsonObject:
+        """The request. Raises `StepFailure` when it could not be sent."""
+        url = self.url.render(env, budget)
+        if not isinstance(url, str):
+            raise StepFailure("BAD_URL", f"`url` must give a string, not {url!r:.80}")
+        url = url.strip()
+        if problem := url_problem(url):
+            raise StepFailure("BAD_URL", f"Cannot request {url!r:.200}: {problem}")
+        body = self.body.render(env, budget)
+        rendered: JsonObject = {
+            "method": self.method,
+            "url": url,
+            "headers": _label(_pairs(self.headers.render(env, budget), "headers"), body),
+            "params": _pairs(self.params.render(env, budget), "params"),
+            "body": body,
+            "expected_status": self.expected_status,
+        }
+        if self.timeout_seconds is not None:
+            rendered["timeout_seconds"] = self.timeout_seconds
+        return rendered
+
+    async def perform(self, rendered: JsonObject, io: EffectIO) -> Json:
+        headers: dict[str, str] = rendered["headers"]
+        if not _has_header(headers, "Idempotency-Key"):
+            headers = {**headers, "Idempotency-Key": io.idempotency_key}
+        response = await io.http.request(
+            rendered["method"],
+            rendered["url"],
+            headers=headers,
+            params=rendered["params"] or None,
+            body=rendered["body"],
+            timeout_seconds=min(
+                rendered.get("timeout_seconds", io.timeout_seconds), io.timeout_seconds
+            ),
+        )
+        if not expects(rendered["expected_status"])(response.status):
+            raise _unexpected(rendered, response)
+        return {
+            "status": response.status,
+            "headers": dict(response.headers),
+            "body": response.body,
+        }
+
+    def conclude(self, rendered: JsonObject, output: Json) -> Result:
+        variables = {self.output_variable: output} if self.output_variable else None
+        body = output.get("body") if isinstance(output, dict) else None
+        usage = reported_usage(body, self.usage)
+        return Result(output=output, variables=variables, usage=usage)
+
+
+def _pairs(value: Json, key: str) -> dict[str, str]:
+    """Headers or query parameters as text; a null leaves its name out."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise StepFailure("BAD_CONFIG", f"`{key}` must be an object, not {value!r:.80}")
+    pairs = {name: _text(item, f"{key}.{name}") for name, item in value.items() if item is not None}
+    for name, text in pairs.items():
+        if key == "headers" and not (name + text).isprintable():
+            message = f"Header {name!r} contains a line break or another control character"
+            raise StepFailure("BAD_CONFIG", message)
+    return pairs
+
+
+def _text(value: Json, name: str) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str | int | float):
+        return str(value)
+    raise StepFailure("BAD_CONFIG", f"`{name}` must be text or a number, not {value!r:.80}")
+
+
+def _label(headers: dict[str, str], body: Json) -> dict[str, str]:
+    """Says that a textual body is JSON when it is and the author gave no type: that is what
+    templates like `'{"name": "{{ name }}"}'` mean."""
+    if not isinstance(body, str) or _has_header(headers, "Content-Type"):
+        return headers
+    if not body.lstrip().startswith(("{", "[")):
+        return headers
+    try:
+        json.loads(body)
+    except (ValueError, RecursionError):
+        return headers
+    return {**headers, "Content-Type": "application/json"}
+
+
+def _has_header(headers: dict[str, str], wanted: str) -> bool:
+    return any(name.lower() == wanted.lower() for name in headers)
+
+
+def _header(headers: dict[str, str], wanted: str) -> str | None:
+    matching = (value for name, value in headers.items() if name.lower() == wanted.lower())
+    return next(matching, None)
+
+
+def _unexpected(rendered: JsonObject, response: HttpResponse) -> StepFailure:
+    """The failure for a status nobody expected."""
+    host = urlsplit(rendered["url"]).hostname
+    return StepFailure(
+        "HTTP_STATUS",
+        f"{rendered['method']} {host} answered {response.status}, "
+        f"expected {_show_expected(rendered['expected_status'])}",
+        retryable=response.status in RETRYABLE or response.status >= 500,
+        retry_after=retry_after(response.headers),
+        details={"status": response.status, "body": _shortened(response.body)},
+    )
+
+
+def _shortened(body: Json) -> Json:
+    text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False)
+    return body if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…"
+
+
+def retry_after(headers: dict[str, str]) -> float | None:
+    """The server's wish in seconds (RFC 9110 §10.2.3): a number, or a date, which is read
+    against the server's own `Date` so that its clock need not agree with ours."""
+    wish = _header(headers, "Retry-After")
+    if wish is None:
+        return None
+    wish = wish.strip()
+    if wish.isascii() and wish.isdecimal():
+        return float(wish[:9])
+    date = _header(headers, "Date")
+    if date is None:
+        return None
+    try:
+        ahead = parsedate_to_datetime(wish) - parsedate_to_datetime(date)
+    except (ValueError, TypeError):
+        # No date, or one with and one without a time zone.
+        return None
+    return max(0.0, ahead.total_seconds())
+
+
+def expects(value: Json) -> Callable[[int], bool]:
+    """A test for a status by `expected_status`: `"2xx"`, `200`, `[200, 404]`, `"200,404"`.
+
+    Raises `ValueError` naming the part that is none of these.
+    """
+    ranges = [_status_range(part) for part in _status_parts(value)]
+    if not ranges:
+        raise ValueError("no status at all")
+    return lambda status: any(low <= status <= high for low, high in ranges)
+
+
+def _status_parts(value: Json) -> list[Json]:
+    parts = value if isinstance(value, list) else [value]
+    split: list[Json] = []
+    for part in parts:
+        split.extend(part.split(",") if isinstance(part, str) else [part])
+    return split
+
+
+def _status_range(part: Json) -> tuple[int, int]:
+    text = str(part).strip().lower()
+    if len(text) == 3 and text[0] in "12345" and not isinstance(part, float):
+        if text[1:] == "xx":
+            return int(text[0]) * 100, int(text[0]) * 100 + 99
+        if text.isascii() and text.isdecimal():
+            return int(text), int(text)
+    raise ValueError(f"{part!r:.80} is not a status like 200 or 2xx")
+
+
+def _show_expected(value: Json) -> str:
+    return " or ".join(str(part).strip() for part in _status_parts(value))
+
+
+FIELDS = (
+    Field("url", ("string",), "template", required=True),
+    Field("method", ("string",), default="POST", choices=METHODS),
+    Field("headers", ("object",), "template", default={}),
+    Field("params", ("object",), "template", default={}),
+    Field("body", kind="template", aliases=("body_template",)),
+    Field("timeout_seconds", ("number",), minimum=0.001),
+    Field("output_variable", ("string",)),
+    Field("expected_status", ("string", "integer", "array"), default="2xx"),
+    USAGE,
+    Field("test_output"),
+)
+
+
+def _compile(config: JsonObject) -> Webhook:
+    config = options(FIELDS, config)
+    timeout = config.get("timeout_seconds")
+    return Webhook(
+        config["method"],
+        compile_template(config["url"]),
+        compile_template(config["headers"]),
+        compile_template(config["params"]),
+        compile_template(config.get("body")),
+        None if timeout is None else float(timeout),
+        config["expected_status"],
+        config.get("output_variable"),
+        config.get("usage"),
+    )
+
+
+def _normalise(config: JsonObject) -> JsonObject:
+    """Writes the method in capitals."""
+    method = config.get("method")
+    return config | {"method": method.strip().upper()} if isinstance(method, str) else config
+
+
+def _check(config: JsonObject) -> Sequence[Finding]:
+    return [
+        *_check_url(config.get("url")),
+        *_check_expected(config.get("expected_status")),
+        *check_written([("/output_variable", config.get("output_variable"))]),
+    ]
+
+
+def _check_url(url: Json) -> list[Finding]:
+    """Judges a URL without templates whole, and the scheme of one whose beginning is fixed."""
+    if not isinstance(url, str) or not url:
+        return []
+    fixed, _, templated = url.partition("{{")
+    if templated and "://" not in fixed:
+        return []
+    problem = url_problem(fixed.strip()) if not templated else _scheme_problem(fixed)
+    if problem is None:
+        return []
+    hint = "Write a whole address, like https://api.example.com/v1/users"
+    return [Finding("BAD_URL", f"{url!r:.200} cannot be requested: {problem}", "/url", hint)]
+
+
+def _scheme_problem(fixed: str) -> str | None:
+    parts: SplitResult = urlsplit(fixed.partition("://")[0].strip() + "://host")
+    return None if parts.scheme in {"http", "https"} else "it is neither http nor https"
+
+
+def _check_expected(value: Json) -> list[Finding]:
+    if value is None:
+        return []
+    try:
+        expects(value)
+    except ValueError as error:
+        hint = 'Write "2xx", 200, [200, 404] or "2xx,404"'
+        message = f"`expected_status`: {error}"
+        return [Finding("VALIDATION", message, "/expected_status", hint)]
+    return []
+
+
+WEBHOOK = NodeSpec(
+    type="action_webhook",
+    family="effect",
+    summary="Sends an HTTP request; gives status, headers and body.",
+    fields=FIELDS,
+    compile=_compile,
+    normalise=_normalise,
+    check=_check,
+    sets=lambda config: written(config, "output_variable"),
+    default_timeout_seconds=10,
+)

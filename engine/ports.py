@@ -1,0 +1,179 @@
+"""The only abstractions of the engine, each with two real users.
+
+`ExecutionStore` is kept by PostgreSQL and by memory, `Transport` by the router and the console,
+`HttpClient` by aiohttp and by the tests' recorder, `Clock` by the wall and by virtual time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from engine.context import ExecutionStatus, Json, JsonObject
+from engine.records import Batch, StoredExecution
+
+
+class Clock(Protocol):
+    """Time, as the engine may ask for it."""
+
+    def now(self) -> datetime:
+        """The present moment, aware, UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that never go back, for durations and deadlines."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class HttpResponse:
+    """An HTTP answer: `body` is parsed JSON when the content type says so, else text."""
+
+    status: int
+    headers: dict[str, str]
+    body: Json
+
+
+class EngineLog(Protocol):
+    """Where the engine says what happened to itself."""
+
+    def system(self, action: str, result: str, **fields: Json) -> None:
+        """Something the operator may want to know."""
+        ...
+
+    def error(self, action: str, result: str, **fields: Json) -> None:
+        """Something that should not happen."""
+        ...
+
+
+class HttpClient(Protocol):
+    """Outbound HTTP for workflow authors, guarded: see `services/http_client.py`."""
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        params: Mapping[str, str] | None,
+        body: Json,
+        timeout_seconds: float,
+    ) -> HttpResponse:
+        """Sends one request. `body` None sends none, a string is sent as text, anything else as
+        JSON. Raises `StepFailure` (`NETWORK_ERROR`, `TIMEOUT`, `EGRESS_BLOCKED`, …)."""
+        ...
+
+
+class Transport(Protocol):
+    """How messages, modules and overlays reach WaddleBot."""
+
+    async def execute_module(
+        self, request: JsonObject, *, idempotency_key: str, timeout_seconds: float
+    ) -> Json:
+        """Posts `{module_name, module_version, action, input, entity_id, user_id, session_id}`;
+        returns the module's JSON. Raises `StepFailure`."""
+        ...
+
+    async def send_message(
+        self, request: JsonObject, *, idempotency_key: str, timeout_seconds: float
+    ) -> Json:
+        """Posts `{message, destination, entity_id, user_id, platform, reply_to_message,
+        channel_id?, target_user_id?}`; returns `{message_id}`. Raises `StepFailure`."""
+        ...
+
+    async def browser_source(
+        self, request: JsonObject, *, idempotency_key: str, timeout_seconds: float
+    ) -> Json:
+        """Posts `{source_type, action, content, duration, priority, entity_id}`. Raises
+        `StepFailure`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Cancellation:
+    """What became of a request to cancel.
+
+    `state` is `cancelled` (it is, since `at`), `requested` (another worker holds it and has been
+    told), or `ended` (too late: it had already ended, with `status`).
+    """
+
+    state: str
+    at: datetime | None = None
+    status: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What a worker may do now: whether something can be claimed, which of its executions
+    somebody wants cancelled, and in how many seconds the next parked one is due."""
+
+    claimable: bool
+    cancel: tuple[str, ...]
+    next_wake: float | None
+
+
+class ExecutionStore(Protocol):
+    """Where executions live. Every write of a worker is conditional on that worker's lease."""
+
+    async def flush(self, worker_id: str, batch: Batch) -> None:
+        """Writes a batch in one transaction; repeating one that was written changes nothing.
+
+        Raises `LeaseLost` if the worker is not alive (nothing is written), `StoreUnavailable`
+        (nothing is known to be written), `OutcomeUnknown` (repeat it to find out), `ValueError`
+        if a value of the batch cannot be stored.
+        """
+        ...
+
+    async def load(self, execution_id: str) -> StoredExecution | None:
+        """One execution with its steps."""
+        ...
+
+    async def claim(self, worker_id: str, limit: int) -> list[StoredExecution]:
+        """Takes over at most `limit` executions that nobody holds and that may run now: pending
+        ones and those whose `wake_at` has come, oldest first. They come back `running`, held by
+        the worker, with their steps."""
+        ...
+
+    async def look(self, worker_id: str) -> Outlook:
+        """What there is to do for this worker, in one query."""
+        ...
+
+    async def pending(self, most: int) -> int:
+        """How many executions wait to be claimed, counted up to `most`."""
+        ...
+
+    async def status(self, execution_id: str) -> ExecutionStatus | None:
+        """An execution's status; None if there is none."""
+        ...
+
+    async def request_cancel(self, execution_id: str) -> Cancellation | None:
+        """Cancels an execution nobody holds, or asks its holder to. None if there is none."""
+        ...
+
+    async def register(self, worker_id: str, name: str, lease_seconds: float) -> None:
+        """Enters a new worker, alive."""
+        ...
+
+    async def heartbeat(self, worker_id: str, lease_seconds: float) -> bool:
+        """Renews the lease; False if the worker was declared dead."""
+        ...
+
+    async def reap(self, worker_id: str, max_recoveries: int) -> int:
+        """Declares silent workers dead and frees what they held; executions that have killed
+        more than `max_recoveries` workers fail with `WORKER_LOST`. Returns how many were freed."""
+        ...
+
+    async def release(self, worker_id: str) -> int:
+        """Frees everything this worker holds, uncounted, and ends its lease."""
+        ...
+
+    async def definition(self, workflow_id: str, version: int) -> JsonObject | None:
+        """The canonical document of a published version."""
+        ...
+
+    async def listen(self, wake: Callable[[str], None]) -> None:
+        """Calls `wake(topic)` when another process hints that there is something to do: `pending`,
+        or `cancel:<execution id>`. Hints may be lost."""
+        ...

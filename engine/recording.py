@@ -1,0 +1,160 @@
+"""Turning what happened to one execution into journal records.
+
+The recorder owns the execution's `seq` and its progress columns, so that every record gets the
+next number and every position that must be durable is known in one place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+
+from engine.context import ExecutionContext, ExecutionStatus, Json, Kind, Outcome, StepError
+from engine.graph import Graph
+from engine.journal import Journal
+from engine.records import Progress, StepRow, details_of
+from engine.scopes import Step
+from engine.state import ExecutionState
+
+_OPEN = {
+    Kind.ENTERED: "running",
+    Kind.ITERATE: "running",
+    Kind.INTENT: "running",
+    Kind.WAITING: "waiting",
+    Kind.RETRYING: "waiting",
+}
+
+
+class Recorder:
+    """Writes one execution's records. `position` is that of the newest one."""
+
+    def __init__(
+        self,
+        context: ExecutionContext,
+        graph: Graph,
+        journal: Journal,
+        progress: Progress,
+        started: datetime,
+        recorded: int,
+    ) -> None:
+        """`recorded` is the highest `seq` in the journal: the row's own `last_seq` is only as new
+        as the last time the execution was parked."""
+        self._context = context
+        self._graph = graph
+        self._journal = journal
+        self._progress = replace(progress, start_time=started, total_steps=graph.enabled_count)
+        self._seq = max(progress.last_seq, recorded)
+        self._engine_seconds = progress.engine_seconds
+        self.position = journal.position
+
+    @property
+    def started(self) -> datetime:
+        """When the execution started (not this process's part of it)."""
+        assert self._progress.start_time is not None
+        return self._progress.start_time
+
+    def worked(self, seconds: float) -> None:
+        """Adds to the time this process spent thinking about the execution."""
+        self._engine_seconds += seconds
+
+    def outcome(
+        self, step: Step, outcome: Outcome, given: Json, started: datetime, completed: datetime
+    ) -> None:
+        """Appends what a step gave. `given` is what it was given (its input)."""
+        self._seq += 1
+        final = outcome.kind is Kind.FINISHED
+        status = _OPEN.get(outcome.kind) or ("failed" if outcome.error else "completed")
+        self.position = self._journal.step(
+            StepRow(
+                execution_id=self._context.execution_id,
+                seq=self._seq,
+                step_key=step.key,
+                node_id=step.node.node_id,
+                node_type=step.node.node_type,
+                kind=outcome.kind,
+                status=status,
+                attempt=outcome.attempt,
+                started_at=started,
+                completed_at=completed if final else None,
+                port=outcome.port,
+                input=given,
+                output=outcome.output,
+                variables=outcome.variables,
+                details=details_of(outcome),
+                error=_error_json(outcome.error),
+                error_type=outcome.error.type if outcome.error else None,
+                wake_at=outcome.wake_at,
+            )
+        )
+
+    def parked(self, state: ExecutionState, wake_at: datetime | None) -> None:
+        """Appends that the execution leaves memory until `wake_at` (None: until a signal)."""
+        self._append(state, ExecutionStatus.WAITING, wake_at=wake_at)
+
+    def ended(
+        self,
+        state: ExecutionState,
+        status: ExecutionStatus,
+        at: datetime,
+        *,
+        output: Json = None,
+        error: StepError | None = None,
+    ) -> None:
+        """Appends the end."""
+        self._seq += 1
+        self._append(
+            state,
+            status,
+            end_time=max(at, self.started),
+            final_variables=state.variables,
+            final_output=output,
+            error_message=error.message if error else None,
+            error_code=error.type if error else None,
+            error_node_id=error.node_id if error else None,
+        )
+
+    def broke(self, at: datetime, message: str) -> None:
+        """Appends that the execution failed for a reason that is not its author's, with nothing
+        but what is known to be storable."""
+        self._seq += 1
+        self._progress = replace(
+            self._progress,
+            status=ExecutionStatus.FAILED,
+            held=False,
+            wake_at=None,
+            end_time=max(at, self.started),
+            last_seq=self._seq,
+            final_variables=None,
+            final_output=None,
+            error_message=message,
+            error_code="INTERNAL_ERROR",
+        )
+        self.position = self._journal.progress(self._progress)
+
+    def _append(self, state: ExecutionState, status: ExecutionStatus, **columns: Json) -> None:
+        changes: Mapping[str, Json] = columns
+        self._progress = replace(
+            self._progress,
+            status=status,
+            held=False,
+            last_seq=self._seq,
+            nodes_executed=len(state.path),
+            steps_completed=state.completed,
+            steps_failed=state.failed,
+            current_step=state.settled_count(),
+            engine_seconds=self._engine_seconds,
+            total_cost=state.cost,
+            tokens_used=state.tokens,
+            **{"wake_at": None, **changes},
+        )
+        self.position = self._journal.progress(self._progress)
+
+
+def _error_json(error: StepError | None) -> Json:
+    if error is None:
+        return None
+    body = error.as_json()
+    if error.fatal:
+        body["fatal"] = True
+    return body

@@ -1,0 +1,166 @@
+"""What the journal writes and the store reads: rows of executions and of steps.
+
+JSON fields of a row hold plain values when read. When written they may be `bytes`, JSON that is
+already serialised, so that a value that stands in the row, in an event and in a reply is
+serialised once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from engine.context import ExecutionContext, ExecutionStatus, Json, Kind, Outcome, StepError
+
+
+@dataclass(slots=True)
+class StepRow:
+    """One record of the journal. `seq` is gapless per execution; seq 1 is its creation, so the
+    first record has seq 2. `status` is `completed`, `failed`, `running` or `waiting`."""
+
+    execution_id: str
+    seq: int
+    step_key: str
+    node_id: str
+    node_type: str
+    kind: Kind
+    status: str
+    attempt: int
+    started_at: datetime
+    completed_at: datetime | None = None
+    port: str | None = None
+    input: Json = None
+    output: Json = None
+    variables: Json = None
+    details: Json = None
+    error: Json = None
+    error_type: str | None = None
+    logs: Json = None
+    wake_at: datetime | None = None
+
+
+@dataclass(slots=True)
+class Progress:
+    """The columns of an execution's row that change while it runs."""
+
+    execution_id: str
+    status: ExecutionStatus
+    start_time: datetime | None = None
+    end_time: datetime | None = None
+    held: bool = False
+    """Whether a worker holds the execution: its `worker_id` is set, and only then."""
+    wake_at: datetime | None = None
+    last_seq: int = 1
+    nodes_executed: int = 0
+    steps_completed: int = 0
+    steps_failed: int = 0
+    current_step: int = 0
+    total_steps: int = 0
+    engine_seconds: float = 0.0
+    final_variables: Json = None
+    final_output: Json = None
+    error_message: str | None = None
+    error_code: str | None = None
+    error_node_id: str | None = None
+    total_cost: float = 0.0
+    tokens_used: int = 0
+
+    def seconds(self) -> float | None:
+        """Wall clock from start to end; None while it has not ended."""
+        if self.start_time is None or self.end_time is None:
+            return None
+        return (self.end_time - self.start_time).total_seconds()
+
+
+@dataclass(slots=True)
+class StoredExecution:
+    """An execution as a store gives it back; `steps` in order of `seq`."""
+
+    context: ExecutionContext
+    progress: Progress
+    recoveries: int = 0
+    cancel_requested: bool = False
+    steps: list[StepRow] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one flush writes, in one transaction. An execution that is created and has already
+    moved on is in `created` with its newest progress, never in both."""
+
+    created: dict[str, tuple[ExecutionContext, Progress]] = field(default_factory=dict)
+    steps: list[StepRow] = field(default_factory=list)
+    updates: dict[str, Progress] = field(default_factory=dict)
+
+    def executions(self) -> set[str]:
+        """The ids of every execution with something in this batch."""
+        return {
+            *self.created,
+            *(row.execution_id for row in self.steps),
+            *self.updates,
+        }
+
+    def only(self, execution_id: str) -> Batch:
+        """The part of this batch that belongs to one execution."""
+        return Batch(
+            created={k: v for k, v in self.created.items() if k == execution_id},
+            steps=[row for row in self.steps if row.execution_id == execution_id],
+            updates={k: v for k, v in self.updates.items() if k == execution_id},
+        )
+
+
+def details_of(outcome: Outcome) -> Json:
+    """What of an outcome has no column of its own; None if nothing has."""
+    details: dict[str, Any] = {}
+    if outcome.dead_edges:
+        details["dead_edges"] = list(outcome.dead_edges)
+    if outcome.local:
+        details["local"] = outcome.local
+    if outcome.usage:
+        details["usage"] = outcome.usage
+    if outcome.signal:
+        details["signal"] = outcome.signal
+    return details or None
+
+
+def outcome_of(row: StepRow) -> Outcome:
+    """The outcome a record was made from: what a replay folds."""
+    details = row.details or {}
+    return Outcome(
+        step_key=row.step_key,
+        kind=row.kind,
+        port=row.port,
+        output=row.output,
+        variables=row.variables,
+        local=details.get("local"),
+        error=_error_of(row),
+        dead_edges=tuple(details.get("dead_edges") or ()),
+        attempt=row.attempt,
+        wake_at=row.wake_at,
+        signal=details.get("signal"),
+        usage=details.get("usage"),
+    )
+
+
+def _error_of(row: StepRow) -> StepError | None:
+    if row.error is None:
+        return None
+    return StepError(
+        message=row.error["message"],
+        type=row.error["type"],
+        node_id=row.node_id,
+        step_key=row.step_key,
+        attempts=row.error.get("attempts", row.attempt),
+        fatal=bool(row.error.get("fatal")),
+        details=row.error.get("details"),
+    )
+
+
+def latest_by_step(rows: Iterable[StepRow]) -> dict[str, StepRow]:
+    """The newest record of each step, in order of the steps' first records."""
+    latest: dict[str, StepRow] = {}
+    for row in rows:
+        latest[row.step_key] = row
+    return latest

@@ -1,0 +1,253 @@
+"""One identity of the engine: its worker, its journal, and the executions it holds.
+
+Everything here belongs to one lease and dies with it. A session that lost its lease writes
+nothing, not even an apology: whoever took its executions over goes on from the journal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+
+from engine.context import ExecutionContext, ExecutionStatus
+from engine.effects import Effects
+from engine.environment import Impure
+from engine.errors import LeaseLost, WorkflowEngineException
+from engine.graph import Graph
+from engine.graph_cache import GraphCache
+from engine.journal import Journal
+from engine.messages import Exit, Request
+from engine.ports import Clock, EngineLog, ExecutionStore
+from engine.records import Progress, StepRow, StoredExecution
+from engine.runner import Runner
+from engine.scopes import Step
+from engine.settings import EngineSettings
+from engine.worker import Worker
+
+_CLAIM_AT_ONCE = 100
+
+MakeEffects = Callable[[Callable[[], bool], Callable[[Step, Exception], None]], Effects]
+
+
+class Session:
+    """Runs executions under one lease. `over` is set once the lease is lost."""
+
+    def __init__(
+        self,
+        store: ExecutionStore,
+        graphs: GraphCache,
+        clock: Clock,
+        impure: Impure,
+        log: EngineLog,
+        settings: EngineSettings,
+        make_effects: MakeEffects,
+    ) -> None:
+        self.over = asyncio.Event()
+        self._store = store
+        self._graphs = graphs
+        self._clock = clock
+        self._impure = impure
+        self._log = log
+        self._settings = settings
+        self._worker = Worker(impure.uuid(), store, clock, log, settings, self._lose)
+        self.journal = Journal(store, self._worker.worker_id, self._refused, self._lose)
+        self._effects = make_effects(self._worker.may_act, self._crashed)
+        self._runners: dict[str, tuple[Runner, asyncio.Task[None]]] = {}
+        self._refusals: dict[str, Exception] = {}
+        self._wanted = asyncio.Event()
+        self._loops: list[asyncio.Task[None]] = []
+        self._writer: asyncio.Task[None] | None = None
+        self.crowded = False
+        """Whether the last look saw more to claim than there was room for."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether executions may still be handed to this session."""
+        return self._writer is not None and not self.over.is_set()
+
+    async def open(self) -> None:
+        """Registers the worker and starts the background loops. Raises `StoreUnavailable`."""
+        await self._worker.register()
+        self._writer = asyncio.create_task(self.journal.run(), name="journal-writer")
+        loops: dict[str, Coroutine[None, None, None]] = {
+            "lease": self._worker.keep_lease(),
+            "sweeper": self._worker.sweep(),
+            "claims": self._claim_loop(),
+        }
+        self._loops = [asyncio.create_task(loop, name=name) for name, loop in loops.items()]
+        self._log.system("start_worker", "SUCCESS", worker=self._worker.worker_id)
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Ends in good order: what runs may go on for a while, the rest is released."""
+        await self._stop_loops(keep_lease=True)
+        tasks = [task for _, task in self._runners.values()]
+        if tasks:
+            await asyncio.wait(tasks, timeout=grace_seconds)
+        for runner, _ in self._runners.values():
+            runner.ask(Request.DROP)
+        await asyncio.gather(*(task for _, task in self._runners.values()))
+        self.journal.close()
+        if self._writer is not None:
+            await asyncio.wait([self._writer], timeout=grace_seconds)
+        await self._stop_loops(keep_lease=False)
+        try:
+            released = await self._store.release(self._worker.worker_id)
+            self._log.system("stop_worker", "SUCCESS", released=released)
+        except WorkflowEngineException as unreachable:
+            self._log.error("stop_worker", "FAILURE", reason=str(unreachable))
+
+    async def abandon(self) -> None:
+        """Ends at once, writing nothing: the lease is lost."""
+        await self._stop_loops(keep_lease=False)
+        for runner, _ in self._runners.values():
+            runner.ask(Request.DROP)
+        await asyncio.gather(*(task for _, task in self._runners.values()))
+
+    # Executions
+
+    def room(self) -> int:
+        """How many more executions may run here."""
+        return self._settings.max_concurrent_executions - len(self._runners)
+
+    def holds(self, execution_id: str) -> bool:
+        """Whether the execution runs here."""
+        return execution_id in self._runners
+
+    def ask(self, execution_id: str, request: Request) -> bool:
+        """Passes a request on to an execution; False if it does not run here."""
+        held = self._runners.get(execution_id)
+        if held is not None:
+            held[0].ask(request)
+        return held is not None
+
+    async def ended(self, execution_id: str, seconds: float) -> None:
+        """Returns when the execution has left this process, or after `seconds`."""
+        held = self._runners.get(execution_id)
+        if held is not None:
+            await asyncio.wait([held[1]], timeout=seconds)
+
+    def launch(
+        self, context: ExecutionContext, graph: Graph, progress: Progress, rows: list[StepRow]
+    ) -> None:
+        """Runs an execution that this worker holds."""
+        runner = Runner(
+            context,
+            graph,
+            progress,
+            self.journal,
+            self._effects,
+            self._clock,
+            self._impure,
+            rows,
+        )
+        task = asyncio.create_task(self._supervised(runner))
+        self._runners[context.execution_id] = (runner, task)
+
+    def withdraw(self, execution_id: str) -> bool:
+        """Takes back an execution that was submitted and is not on its way to the store."""
+        withdrawn = self.journal.withdraw(execution_id)
+        if withdrawn:
+            self.ask(execution_id, Request.DROP)
+        return withdrawn
+
+    def refusal(self, execution_id: str) -> Exception | None:
+        """Why the store refused this execution's records, if it did. Asked once."""
+        return self._refusals.pop(execution_id, None)
+
+    async def _supervised(self, runner: Runner) -> None:
+        """The edge around one execution: its own bug ends it, and nothing else."""
+        execution_id = runner.context.execution_id
+        leaving = Exit.DROPPED
+        try:
+            leaving = await runner.run()
+        except Exception as bug:  # the edge of an execution: a bug of ours fails it visibly
+            self._log.error("run_execution", "FAILURE", execution=execution_id, reason=repr(bug))
+            self._fail(runner, bug)
+        finally:
+            self._runners.pop(execution_id, None)
+            limited = runner.context.max_parallel_executions is not None
+            if self.crowded or limited or leaving is Exit.PARKED:
+                self.nudge()
+
+    def _fail(self, runner: Runner, bug: Exception) -> None:
+        try:
+            runner.recorder.broke(self._clock.now(), f"The engine failed: {type(bug).__name__}.")
+        except LeaseLost as lost:
+            self._log.error("fail_execution", "FAILURE", reason=str(lost))
+
+    def _refused(self, execution_id: str, reason: Exception) -> None:
+        """The store will not take this execution's records: end it with what it will take."""
+        self._log.error("store_execution", "FAILURE", execution=execution_id, reason=str(reason))
+        self._refusals[execution_id] = reason
+        held = self._runners.get(execution_id)
+        if held is not None:
+            held[0].ask(Request.DROP)
+            held[0].recorder.broke(self._clock.now(), "A value of this execution cannot be stored.")
+
+    def _crashed(self, step: Step, bug: Exception) -> None:
+        self._log.error("run_node", "FAILURE", node_type=step.node.node_type, reason=repr(bug))
+
+    # Claiming
+
+    def nudge(self) -> None:
+        """There may be something to claim."""
+        self._wanted.set()
+
+    async def _claim_loop(self) -> None:
+        """Background loop: claims what may run while there is room, and obeys cancellations."""
+        sleep = 0.0
+        while True:
+            try:
+                async with asyncio.timeout(sleep):
+                    await self._wanted.wait()
+            except TimeoutError:
+                pass
+            self._wanted.clear()
+            try:
+                sleep = await self._look()
+            except WorkflowEngineException as unreachable:
+                self._log.error("claim", "FAILURE", reason=str(unreachable))
+                sleep = self._settings.poll_seconds
+
+    async def _look(self) -> float:
+        """One look at the table. Returns how long to sleep before the next."""
+        outlook = await self._store.look(self._worker.worker_id)
+        for execution_id in outlook.cancel:
+            self.ask(execution_id, Request.CANCEL)
+        room = min(self.room(), _CLAIM_AT_ONCE)
+        claimed: list[StoredExecution] = []
+        if outlook.claimable and room > 0 and self._worker.may_act():
+            claimed = await self._store.claim(self._worker.worker_id, room)
+        for stored in claimed:
+            await self._take_over(stored)
+        self.crowded = outlook.claimable and len(claimed) >= room
+        if self.crowded and self.room() > 0:
+            return 0.0
+        poll = self._settings.poll_seconds
+        return poll if outlook.next_wake is None else min(max(outlook.next_wake, 0.01), poll)
+
+    async def _take_over(self, stored: StoredExecution) -> None:
+        context = stored.context
+        if context.execution_id in self._runners:
+            return
+        stored.progress.status = ExecutionStatus.RUNNING
+        graph = await self._graphs.get(context.workflow_id, context.workflow_version)
+        self.launch(context, graph, stored.progress, stored.steps)
+        if stored.cancel_requested:
+            self.ask(context.execution_id, Request.CANCEL)
+
+    def _lose(self, reason: LeaseLost) -> None:
+        if self.over.is_set():
+            return
+        self._log.error("lease", "FAILURE", worker=self._worker.worker_id, reason=str(reason))
+        self.over.set()
+        self.journal.lose(reason)
+        for runner, _ in self._runners.values():
+            runner.ask(Request.DROP)
+
+    async def _stop_loops(self, *, keep_lease: bool) -> None:
+        stopping = [t for t in self._loops if not (keep_lease and t.get_name() == "lease")]
+        self._loops = [t for t in self._loops if t not in stopping]
+        for task in stopping:
+            task.cancel()
+        await asyncio.gather(*stopping, return_exceptions=True)

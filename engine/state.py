@@ -1,0 +1,301 @@
+"""The fold: an execution's state as a pure function of its journal over its graph.
+
+Theory of operation
+-------------------
+`start()` names the first steps; `apply(outcome)` takes what one step gave and returns what that
+makes ready. Nothing here does I/O or asks a clock, so replaying the recorded outcomes in their
+order rebuilds exactly the state that a crashed process had: recovery is `start()` and a loop over
+`apply()`. The cost of an outcome is the out-degree of its node, never the size of the graph.
+
+*Edges.* Every edge of a scope is open until its source is settled; then it is live (the source
+chose its port and its `conditional`, if any, held) or dead. A scope counts, per target, settled
+edges and live arms. All settled and one live: the node runs, once. All dead: it is skipped and
+its own edges die, by the same worklist (dead-path elimination).
+
+*Scopes.* The root scope holds the nodes outside every loop. Each iteration of a loop is a scope of
+its own for the nodes of that loop's body: own edges, own results, own iteration variables. A
+scope ends when it has no active step left; then its iteration's result is the output of the nodes
+that ran last in it, and the loop goes on.
+
+*Loops.* A loop's step passes phases: `enter` (its items, recorded as ENTERED), for `loop_while`
+`test` (ITERATE for each true one), iterations, `finish`. What a loop decided is in the journal, so
+a replay never evaluates it again.
+
+*Ending.* Steps that a break, a lost race, a failure or `terminate` makes pointless are returned as
+`cancelled`; their late outcomes are ignored. The execution ends when the root scope does, when a
+`terminate` ran, or when an error found nobody to take it.
+"""
+
+from __future__ import annotations
+
+from engine.context import Json, JsonObject, Kind, Outcome, StepError
+from engine.frontier import Frontier
+from engine.graph import ERROR_PORT, Graph, Node
+from engine.scopes import BREAK_PORT, Ended, LoopRun, Scope, Step, Transition
+
+
+class ExecutionState(Frontier):
+    """The state of one execution. See the module's theory of operation."""
+
+    def __init__(self, graph: Graph, variables: JsonObject, trigger_node_id: str) -> None:
+        super().__init__(graph)
+        self.variables: JsonObject = {**graph.global_variables, **variables}
+        self.trigger = graph.by_id[trigger_node_id]
+        self.root = Scope("", None, None, -1, None)
+        self.path: list[str] = []
+        self.ends: dict[str, Json] = {}
+        self.completed = 0
+        self.failed = 0
+        self.cost = 0.0
+        self.tokens = 0
+
+    def start(self) -> Transition:
+        """Makes the trigger ready and lets every other root die. Called once, before `apply`."""
+        transition = Transition()
+        self.make_ready(self.root, self.trigger, transition)
+        for number in self.graph.roots:
+            if number != self.trigger.index:
+                self.root.gone.add(number)
+                self.skip(self.root, self.graph.nodes[number], transition)
+        self._close_scope(self.root, transition)
+        return transition
+
+    def apply(self, outcome: Outcome) -> Transition:
+        """Folds one outcome in. An outcome of a step that is not active (it was cancelled) and
+        any outcome after the end change nothing."""
+        transition = Transition()
+        step = self.active.get(outcome.step_key)
+        if step is None or self.ended is not None:
+            return transition
+        if outcome.kind is Kind.FINISHED:
+            self._finish(step, outcome, transition)
+        elif outcome.kind is Kind.ENTERED:
+            self._enter(step, outcome.output, transition)
+        elif outcome.kind is Kind.ITERATE:
+            self._iterate(step, outcome, transition)
+        else:
+            self._suspend(step, outcome)
+        return transition
+
+    def end_now(self, error: StepError, transition: Transition) -> None:
+        """Ends the execution as failed for a reason outside any step (a time-out)."""
+        self.fail(error, transition)
+
+    # What the rest of the engine asks
+
+    def input_of(self, step: Step) -> Json:
+        """`input`: the output of the live predecessor; with several, `{node_id: output}`."""
+        arms = self.arms_of(step)
+        if len(arms) == 1:
+            return next(iter(arms.values()))
+        return arms or None
+
+    def arms_of(self, step: Step) -> JsonObject:
+        """`{node_id: output}` of the step's live predecessors, in the order they arrived."""
+        scope, nodes = step.scope, self.graph.nodes
+        arms: JsonObject = {}
+        for source in scope.arms.get(step.node.index, ()):
+            name = nodes[source].node_id
+            result = scope.results.get(name)
+            arms[name] = result["output"] if result is not None else scope.entry
+        return arms
+
+    def open_steps(self) -> list[Step]:
+        """The active steps that somebody must run or wait for: all but loops whose iterations
+        run. What a replay picks up."""
+        return [
+            s
+            for s in self.active.values()
+            if s.loop is None or s.loop.testing or not s.loop.running
+        ]
+
+    def waiting_steps(self) -> list[Step]:
+        """The steps that are parked."""
+        return [step for step in self.active.values() if step.waiting]
+
+    def settled_count(self) -> int:
+        """How many enabled nodes have run to their end or been skipped, for `progress`."""
+        if self.ended is not None and self.ended.status == "completed":
+            return self.graph.enabled_count
+        busy = {step.node.index for step in self.active.values()}
+        settled = (set(self.runs) | self.skipped) - busy
+        return sum(1 for number in settled if self.graph.nodes[number].enabled)
+
+    # Outcomes
+
+    def _finish(self, step: Step, outcome: Outcome, transition: Transition) -> None:
+        node, scope, error = step.node, step.scope, outcome.error
+        self.retire(step)
+        self._record(step, outcome)
+        if error is None:
+            port: str | None = outcome.port
+            output = outcome.output
+        elif error.fatal or not (node.catches or node.continue_on_error):
+            self._escalate(scope, error, transition)
+            return
+        elif node.catches:
+            port, output = ERROR_PORT, error.as_json()
+        else:
+            port, output = node.fallback_port, {"error": error.as_json()}
+        scope.results[node.node_id] = {
+            "output": output,
+            "port": port,
+            "error": error.as_json() if error else None,
+        }
+        if node.node_type == "flow_end":
+            self.ends[node.node_id] = output
+            if node.terminates and error is None:
+                self._end(transition)
+                return
+        if not self.settle(scope, node, port, outcome.dead_edges, transition):
+            scope.tails[node.node_id] = output
+        if port == BREAK_PORT and scope.loop is not None:
+            self._break(scope, transition)
+        self._close_scope(scope, transition)
+
+    def _record(self, step: Step, outcome: Outcome) -> None:
+        number = step.node.index
+        self.path.append(step.node.node_id)
+        self.runs[number] = self.runs.get(number, 0) + 1
+        if outcome.error is None:
+            self.completed += 1
+        else:
+            self.failed += 1
+        if outcome.usage:
+            self.cost += float(outcome.usage.get("cost") or 0)
+            self.tokens += int(outcome.usage.get("tokens") or 0)
+        if outcome.variables:
+            self.variables.update(outcome.variables)
+        if outcome.local:
+            step.scope.locals.update(outcome.local)
+        if step.loop is not None:
+            step.scope.results.update(step.loop.last_results)
+            self._skip_unvisited(step.node)
+
+    def _skip_unvisited(self, loop: Node) -> None:
+        """Body nodes that no iteration reached count as skipped once the loop is over."""
+        for number in self.graph.bodies.get(loop.index, ()):
+            if number not in self.runs and number not in self.cancelled_nodes:
+                self.skipped.add(number)
+
+    def _suspend(self, step: Step, outcome: Outcome) -> None:
+        if outcome.kind is Kind.INTENT:
+            step.intended = True
+            return
+        step.waiting = True
+        step.wake_at = outcome.wake_at
+        step.signal = outcome.signal
+        step.parked = outcome.output if isinstance(outcome.output, dict) else None
+        if outcome.kind is Kind.RETRYING:
+            step.attempt = outcome.attempt + 1
+            step.intended = False
+
+    # Loops
+
+    def _enter(self, step: Step, items: list[Json], transition: Transition) -> None:
+        step.loop = LoopRun(step, items)
+        self._go_on(step.loop, transition)
+
+    def _iterate(self, step: Step, outcome: Outcome, transition: Transition) -> None:
+        loop = step.loop
+        if loop is None:
+            return
+        loop.testing = False
+        if not loop.broken:
+            self._start_iteration(loop, outcome.dead_edges, transition)
+        self._go_on(loop, transition)
+
+    def _go_on(self, loop: LoopRun, transition: Transition) -> None:
+        """Starts what iterations may start, or asks for a test first where something must be
+        decided; when none can start and none runs, the loop finishes."""
+        step = loop.step
+        asks = loop.items is None or step.node.body_guarded
+        while self.ended is None and self._may_iterate(loop):
+            if asks:
+                loop.testing = True
+                step.phase = "test"
+                transition.ready.append(step)
+                return
+            self._start_iteration(loop, (), transition)
+        if self.ended is None and not loop.running and not loop.testing:
+            step.phase = "finish"
+            transition.ready.append(step)
+
+    def _may_iterate(self, loop: LoopRun) -> bool:
+        if loop.broken or loop.testing:
+            return False
+        if loop.items is None:
+            return not loop.running
+        return loop.started < len(loop.items) and loop.running < loop.step.node.handler.concurrency
+
+    def _start_iteration(
+        self, loop: LoopRun, dead_edges: tuple[str, ...], transition: Transition
+    ) -> None:
+        step, node = loop.step, loop.step.node
+        index = loop.started
+        item = {"index": index} if loop.items is None else loop.items[index]
+        loop.started += 1
+        loop.running += 1
+        scope = Scope(f"{step.key}[{index}].", step.scope, loop, index, item)
+        scope.locals[node.handler.index_variable] = index
+        if node.handler.item_variable is not None:
+            scope.locals[node.handler.item_variable] = item
+        dying: list[Node] = []
+        for edge in node.body_out:
+            live = edge.connection_id not in dead_edges
+            self.arrive(scope, node, edge, live, dying, transition)
+        self.spread_death(scope, dying, transition)
+        self._close_scope(scope, transition, resume=False)
+
+    def _close_scope(self, scope: Scope, transition: Transition, *, resume: bool = True) -> None:
+        """Ends the scope if nothing in it is left to run."""
+        if scope.active or self.ended is not None:
+            return
+        loop = scope.loop
+        if loop is None:
+            self._end(transition)
+            return
+        tails = scope.tails
+        result = next(iter(tails.values())) if len(tails) == 1 else (dict(tails) or None)
+        self._end_iteration(loop, scope, result)
+        if resume:
+            self._go_on(loop, transition)
+
+    def _end_iteration(self, loop: LoopRun, scope: Scope, result: Json) -> None:
+        loop.running -= 1
+        loop.outputs[scope.index] = result
+        if scope.index > loop.last_index:
+            loop.last_index = scope.index
+            loop.last_results = scope.results
+
+    def _break(self, scope: Scope, transition: Transition) -> None:
+        """Ends the loop after this node: no further iteration, and none beside it goes on."""
+        loop = scope.loop
+        assert loop is not None
+        loop.broken = True
+        self.cancel_loop(loop, transition)
+        loop.running = 1
+
+    # Failing, cancelling, ending
+
+    def _escalate(self, scope: Scope, error: StepError, transition: Transition) -> None:
+        """Gives an error that its node does not handle to the nearest loop that goes on in spite
+        of errors, else fails the execution."""
+        while not error.fatal and scope.loop is not None and scope.parent is not None:
+            loop = scope.loop
+            if loop.step.node.continue_on_error:
+                self.cancel_scope(scope, transition)
+                self._end_iteration(loop, scope, {"error": error.as_json()})
+                self._go_on(loop, transition)
+                return
+            scope = scope.parent
+        self.fail(error, transition)
+
+    def _end(self, transition: Transition) -> None:
+        self.ended = transition.ended = Ended("completed", output=self._final_output())
+        self.cancel_everything(transition)
+
+    def _final_output(self) -> Json:
+        if len(self.ends) == 1:
+            return next(iter(self.ends.values()))
+        return dict(self.ends) if self.ends else dict(self.root.tails)

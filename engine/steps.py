@@ -1,0 +1,187 @@
+"""Evaluating one step: from a ready step and what it can see to its outcome.
+
+Shared by the runner and the dry run, so that both mean the same by every node. Pure: an effect is
+rendered and concluded here, but performed by whoever called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from engine.context import Json, JsonObject, Kind, Outcome, StepError
+from engine.environment import StepEnv
+from engine.errors import StepFailure
+from engine.expressions import Budget, ExpressionError
+from engine.graph import ERROR_PORT, EVERY_PORT, Graph, OutEdge
+from engine.nodes.base import Park, Result
+from engine.scopes import BREAK_PORT, Step
+
+
+def evaluate(step: Step, env: StepEnv, graph: Graph) -> Outcome:
+    """The outcome of a pure step or of a loop's next phase. Never raises for what the workflow's
+    author did: that is an outcome with an error."""
+    budget = Budget()
+    try:
+        if step.phase == "run":
+            return conclude(step, step.node.handler.run(env, budget), env, budget)
+        if step.phase == "enter":
+            return _enter(step, env, budget, graph)
+        if step.phase == "test":
+            return _test(step, env, budget, graph)
+        return conclude(step, _loop_result(step), env, budget)
+    except (StepFailure, ExpressionError) as failure:
+        return failed(step, failure)
+
+
+def conclude(step: Step, result: Result, env: StepEnv, budget: Budget) -> Outcome:
+    """The outcome for a node's result: its port (`break` for a `loop_break` that broke) and the
+    edges whose `conditional` is false. Raises `ExpressionError`."""
+    port = BREAK_PORT if result.broke else result.port
+    return Outcome(
+        step_key=step.key,
+        port=port,
+        output=result.output,
+        variables=result.variables,
+        local=result.local,
+        usage=result.usage,
+        attempt=step.attempt,
+        dead_edges=_dead_edges(step, port, result, env, budget) if step.node.guarded else (),
+    )
+
+
+def failed(step: Step, failure: StepFailure | ExpressionError) -> Outcome:
+    """The outcome of a step that failed for good."""
+    return Outcome(
+        step_key=step.key,
+        port=ERROR_PORT,
+        attempt=step.attempt,
+        error=step_error(step, failure),
+    )
+
+
+def step_error(step: Step, failure: StepFailure | ExpressionError) -> StepError:
+    """A failure as it is recorded."""
+    if isinstance(failure, StepFailure):
+        kind, fatal, details = failure.error_type, failure.fatal, failure.details
+    else:
+        kind, fatal, details = failure.code, False, None
+    return StepError(
+        message=str(failure),
+        type=kind,
+        node_id=step.node.node_id,
+        step_key=step.key,
+        attempts=step.attempt,
+        fatal=fatal,
+        details=details,
+    )
+
+
+def render(step: Step, env: StepEnv) -> JsonObject:
+    """What an effect is given. Raises `StepFailure` or `ExpressionError`."""
+    rendered: JsonObject = step.node.handler.render(env, Budget())
+    return rendered
+
+
+def park(step: Step, env: StepEnv) -> Park:
+    """How long, or for what, a parking node waits. Raises `StepFailure` or `ExpressionError`."""
+    waited: Park = step.node.handler.park(env, Budget())
+    return waited
+
+
+def concluded_effect(step: Step, rendered: JsonObject, output: Json, env: StepEnv) -> Outcome:
+    """The outcome of an effect that gave `output`, real or mocked."""
+    try:
+        return conclude(step, step.node.handler.conclude(rendered, output), env, Budget())
+    except (StepFailure, ExpressionError) as failure:
+        return failed(step, failure)
+
+
+def woken(step: Step, waited: Park, payload: Json, env: StepEnv, *, timed_out: bool) -> Outcome:
+    """The outcome of a parked step whose time has come or whose signal arrived."""
+    try:
+        result = step.node.handler.woken(waited, payload, timed_out=timed_out)
+        return conclude(step, result, env, Budget())
+    except (StepFailure, ExpressionError) as failure:
+        return failed(step, failure)
+
+
+def _enter(step: Step, env: StepEnv, budget: Budget, graph: Graph) -> Outcome:
+    handler = step.node.handler
+    items = handler.items(env, budget)
+    limit = _iteration_limit(step, graph)
+    if len(items) > limit:
+        raise StepFailure(
+            "LOOP_LIMIT_EXCEEDED",
+            f"The loop has {len(items)} items, but may run at most {limit} iterations "
+            f"({_limit_name(step, graph)}).",
+            fatal=True,
+        )
+    return Outcome(step_key=step.key, kind=Kind.ENTERED, output=items)
+
+
+def _test(step: Step, env: StepEnv, budget: Budget, graph: Graph) -> Outcome:
+    loop, handler = step.loop, step.node.handler
+    assert loop is not None
+    here: JsonObject = {handler.index_variable: loop.started}
+    if loop.items is not None:
+        here[handler.item_variable] = loop.items[loop.started]
+    else:
+        env.after = here
+        again = handler.test(env, budget)
+        env.after = None
+        if not again:
+            return conclude(step, _loop_result(step), env, budget)
+        _refuse_too_many(step, graph)
+    dead = _dead(step.node.body_out, here, env, budget) if step.node.body_guarded else ()
+    return Outcome(step_key=step.key, kind=Kind.ITERATE, dead_edges=dead)
+
+
+def _refuse_too_many(step: Step, graph: Graph) -> None:
+    limit = _iteration_limit(step, graph)
+    if step.loop is not None and step.loop.started >= limit:
+        raise StepFailure(
+            "LOOP_LIMIT_EXCEEDED",
+            f"The loop's condition still holds after {limit} iterations, the most it may run "
+            f"({_limit_name(step, graph)}).",
+            fatal=True,
+        )
+
+
+def _loop_result(step: Step) -> Result:
+    assert step.loop is not None
+    return Result(output=step.loop.result())
+
+
+def _iteration_limit(step: Step, graph: Graph) -> int:
+    own: int | None = step.node.handler.max_iterations
+    most = graph.limits.max_loop_iterations
+    return most if own is None else min(own, most)
+
+
+def _limit_name(step: Step, graph: Graph) -> str:
+    own: int | None = step.node.handler.max_iterations
+    if own is not None and own < graph.limits.max_loop_iterations:
+        return "the node's max_iterations"
+    return "MAX_LOOP_ITERATIONS"
+
+
+def _dead_edges(
+    step: Step, port: str, result: Result, env: StepEnv, budget: Budget
+) -> tuple[str, ...]:
+    after = {**(result.local or {}), **(result.variables or {}), "input": result.output}
+    leaving = [e for e in step.node.all_out if e.port == port or port == EVERY_PORT]
+    return _dead(leaving, after, env, budget)
+
+
+def _dead(
+    edges: Iterable[OutEdge], after: JsonObject, env: StepEnv, budget: Budget
+) -> tuple[str, ...]:
+    """The connections whose `conditional` is false, seen with what `after` adds."""
+    env.after = after
+    dead = tuple(
+        edge.connection_id
+        for edge in edges
+        if edge.conditional is not None and not edge.conditional.evaluate(env, budget)
+    )
+    env.after = None
+    return dead

@@ -1,0 +1,231 @@
+"""Everything that is wrong with a workflow document, found in one pass.
+
+The reader reports what it could not read, the configuration judge what a node type does not
+accept, the regions what is wrong with the graph's shape; this module puts them together and adds
+what only the whole document shows. The one rule: no finding hides another, and the time taken is
+linear in the document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from engine.context import Json, JsonObject, Limits
+from engine.definition import Reading, read_document
+from engine.issues import SHAPE, Findings, Issue, listed
+from engine.nodes import REGISTRY
+from engine.regions import Edge, Regions, analyse, is_trigger
+from engine.static_scope import parallel_writes, report_unknown_variables
+from engine.validation_config import ConfigJudge
+
+UNFINISHED = frozenset({"NO_NODES", "NO_TRIGGER", "MISSING_CONFIG"})
+"""Errors of a document that is not wrong but not done: a draft may have them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A document's canonical form and every finding about the one sent."""
+
+    document: JsonObject
+    issues: tuple[Issue, ...]
+
+    @property
+    def errors(self) -> list[Issue]:
+        """What makes the document invalid."""
+        return [issue for issue in self.issues if not issue.warning]
+
+    @property
+    def warnings(self) -> list[Issue]:
+        """What is probably not meant, but runs."""
+        return [issue for issue in self.issues if issue.warning]
+
+    @property
+    def shape_errors(self) -> list[Issue]:
+        """The errors about JSON types and missing fields: the request itself is wrong."""
+        return [issue for issue in self.issues if issue.code == SHAPE]
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether there is no error at all."""
+        return all(issue.warning for issue in self.issues)
+
+    def as_json(self) -> JsonObject:
+        """The report as the API shows it."""
+        errors, warnings = self.errors, self.warnings
+        by_node: dict[str, list[str]] = {}
+        for issue in errors:
+            if issue.node_id is not None:
+                by_node.setdefault(issue.node_id, []).append(issue.message)
+        return {
+            "is_valid": not errors,
+            "errors": [issue.as_json() for issue in errors],
+            "warnings": [issue.as_json() for issue in warnings],
+            "node_validation_errors": by_node,
+            "error_count": len(errors),
+            "warning_count": len(warnings),
+        }
+
+
+def publishable(report: Report) -> bool:
+    """Whether this document may become a version: it has no errors."""
+    return report.is_valid
+
+
+def storable(report: Report) -> bool:
+    """Whether this document may be kept as a draft: it may be unfinished, but not wrong."""
+    return all(issue.warning or issue.code in UNFINISHED for issue in report.issues)
+
+
+def validate(raw: Json, limits: Limits) -> Report:
+    """Reads and judges a document in either dialect. Never raises."""
+    reading = read_document(raw, limits)
+    _Validator(reading, limits).run()
+    return Report(reading.document, tuple(reading.findings.issues))
+
+
+def enabled_edges(connections: Sequence[JsonObject]) -> list[Edge]:
+    """The edges that canonical connections make; disabled ones make none."""
+    return [
+        Edge(
+            connection_id=connection["connection_id"],
+            source=connection["from_node_id"],
+            port=connection["from_port_name"],
+            target=connection["to_node_id"],
+            conditional=connection.get("conditional"),
+        )
+        for connection in connections
+        if connection["enabled"]
+    ]
+
+
+class _Validator:
+    """Judges one document that has been read."""
+
+    def __init__(self, reading: Reading, limits: Limits) -> None:
+        self.reading = reading
+        self.limits = limits
+        self.findings: Findings = reading.findings
+        self.nodes: dict[str, JsonObject] = reading.document["nodes"]
+        self.edges = enabled_edges(reading.document["connections"])
+        self.config = ConfigJudge(self.findings)
+
+    def run(self) -> None:
+        if not self.nodes:
+            return
+        self._judge_nodes()
+        self._judge_connections()
+        self._judge_triggers()
+        types = {node_id: node["node_type"] for node_id, node in self.nodes.items()}
+        regions = analyse(types, self.edges, self.limits.max_loop_depth)
+        self._report_regions(regions)
+        self._judge_reach()
+        report_unknown_variables(
+            self.reading.document, regions, self.config.mentions, self.findings
+        )
+        if not regions.problems:
+            self._report_clashes(regions)
+
+    def _judge_nodes(self) -> None:
+        for node_id, node in self.nodes.items():
+            node_type = node["node_type"]
+            spec = REGISTRY.get(node_type)
+            source = self.reading.nodes[node_id]
+            if spec is not None:
+                self.config.judge(node_id, node["config"], spec, source)
+            elif node_type:
+                self.findings.error(
+                    "UNKNOWN_NODE_TYPE",
+                    f"There is no node type '{node_type}'.",
+                    source.type,
+                    node=node_id,
+                    hint=self.findings.nearest.hint(node_type, REGISTRY)
+                    or f"The types are {', '.join(sorted(REGISTRY))}.",
+                )
+
+    def _judge_connections(self) -> None:
+        for connection in self.reading.document["connections"]:
+            expression = connection.get("conditional")
+            if expression is not None:
+                source = self.reading.connections[connection["connection_id"]]
+                self.config.conditional(expression, source.conditional, connection["from_node_id"])
+
+    def _judge_triggers(self) -> None:
+        triggers = [n for n, node in self.nodes.items() if is_trigger(node["node_type"])]
+        if not any(self.nodes[node_id]["enabled"] for node_id in triggers):
+            off = f"All triggers are disabled: {listed(triggers)}." if triggers else None
+            self.findings.error(
+                "NO_TRIGGER",
+                off or "No node is a trigger, so nothing can start this workflow.",
+                "/nodes",
+                hint="Add a node of type trigger_command, trigger_event, trigger_webhook or "
+                "trigger_schedule, and connect it to the first node.",
+            )
+        known = set(triggers)
+        for edge in self.edges:
+            if edge.target in known:
+                self.findings.warn(
+                    "TRIGGER_HAS_INPUT",
+                    f"'{edge.target}' is a trigger: nothing runs it but the start of an execution.",
+                    self.reading.connections[edge.connection_id].path,
+                    node=edge.target,
+                    hint="Remove this connection.",
+                )
+
+    def _report_regions(self, regions: Regions) -> None:
+        for problem in regions.problems:
+            if problem.connection_id is not None:
+                path = self.reading.connections[problem.connection_id].path
+            else:
+                path = self.reading.nodes[problem.node_id or ""].path
+            self.findings.error(
+                problem.code, problem.message, path, node=problem.node_id, hint=problem.hint
+            )
+
+    def _judge_reach(self) -> None:
+        """Warns of enabled nodes that no enabled trigger leads to. Without any trigger all of
+        them would be, which NO_TRIGGER has said."""
+        starts = [n for n, node in self.nodes.items() if is_trigger(node["node_type"])]
+        if not starts:
+            return
+        outgoing: dict[str, list[str]] = {}
+        for edge in self.edges:
+            if edge.source in self.nodes and edge.target in self.nodes:
+                outgoing.setdefault(edge.source, []).append(edge.target)
+        reached = _reach([n for n in starts if self.nodes[n]["enabled"]], outgoing, self.nodes)
+        for node_id, node in self.nodes.items():
+            if node_id not in reached and node["enabled"]:
+                self.findings.warn(
+                    "UNREACHABLE_NODE",
+                    f"No trigger leads to '{node_id}', so it never runs.",
+                    self.reading.nodes[node_id].path,
+                    node=node_id,
+                    hint="Connect it, disable it or remove it.",
+                )
+
+    def _report_clashes(self, regions: Regions) -> None:
+        for clash in parallel_writes(self.nodes, self.edges, regions):
+            self.findings.warn(
+                "PARALLEL_WRITE",
+                f"'{clash.earlier}' and '{clash.later}' run side by side and both set "
+                f"'{clash.variable}'; the one that finishes last wins.",
+                self.reading.nodes[clash.later].path,
+                node=clash.later,
+                hint="Set different variables, or let one node come after the other.",
+            )
+
+
+def _reach(
+    starts: Sequence[str],
+    outgoing: Mapping[str, Sequence[str]],
+    nodes: Mapping[str, JsonObject],
+) -> set[str]:
+    """What runs from `starts` on; a disabled node is skipped and passes nothing on."""
+    reached = set(starts)
+    queue = list(starts)
+    for node_id in queue:
+        for target in outgoing.get(node_id, ()):
+            if target not in reached and nodes[target]["enabled"]:
+                reached.add(target)
+                queue.append(target)
+    return reached

@@ -1,0 +1,283 @@
+"""Judges a node's configuration against its `NodeSpec`: types, bounds, and everything that is
+compiled later (templates, expressions, conditions).
+
+The one rule: each string is compiled on its own, so that a finding points at the very value that
+is wrong, however deep it lies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from engine.conditions import ConditionError, compile_condition
+from engine.context import Json, JsonObject
+from engine.definition_fields import has_type
+from engine.definition_nodes import NodeSource
+from engine.expressions import (
+    ExpressionSyntaxError,
+    compile_expression,
+    compile_reference,
+    compile_template,
+)
+from engine.issues import Findings, listed, pointer, shown
+from engine.nodes.base import Field, JsonType, NodeSpec
+from engine.static_scope import Mention
+
+_ARTICLES: dict[JsonType, str] = {
+    "string": "a string",
+    "integer": "an integer",
+    "number": "a number",
+    "boolean": "true or false",
+    "object": "an object",
+    "array": "an array",
+    "any": "any value",
+}
+
+Paths = Iterable[tuple[str, ...]]
+
+
+@dataclass(slots=True)
+class ConfigJudge:
+    """Judges configurations and collects the names their expressions mention."""
+
+    findings: Findings
+    mentions: list[Mention] = field(default_factory=list)
+
+    def judge(self, node_id: str, config: JsonObject, spec: NodeSpec, source: NodeSource) -> None:
+        """Reports everything wrong with one node's canonical configuration."""
+        missing: set[str] = set()
+        for each in spec.fields:
+            value = config.get(each.name)
+            if each.required and (value is None or (isinstance(value, str) and not value.strip())):
+                missing.add(each.name)
+                self._missing(node_id, spec, each, source)
+            elif each.name in config and (value is not None or "any" in each.types):
+                _FieldJudge(self, node_id, each, source.of(each.name)).judge(value)
+        for found in spec.check(config):
+            name = found.path[1:].split("/", 1)[0]
+            if found.code == "MISSING_CONFIG" and name in missing:
+                continue
+            report = self.findings.warn if found.warning else self.findings.error
+            code = "BAD_CONFIG" if found.code == "VALIDATION" else found.code
+            path = source.below_config(found.path)
+            report(code, _sentence(found.message), path, node=node_id, hint=found.hint)
+
+    def conditional(self, expression: str, place: str, node_id: str) -> None:
+        """Judges the `conditional` of a connection leaving the node."""
+        try:
+            self.mention(compile_expression(expression).paths, place, node_id)
+        except ExpressionSyntaxError as error:
+            self.syntax(error, place, node_id)
+
+    def mention(self, paths: Paths, place: str, node_id: str, names: tuple[str, ...] = ()) -> None:
+        """Remembers free names for the static look at variables."""
+        self.mentions.extend(Mention(path, place, node_id, names) for path in paths if path)
+
+    def syntax(self, error: ExpressionSyntaxError, place: str, node_id: str | None) -> None:
+        """Reports an expression that cannot be compiled."""
+        where = f"line {error.line}, column {error.column}"
+        self.findings.error(
+            "EXPRESSION_SYNTAX",
+            _sentence(f"{error.message} ({where})"),
+            place,
+            node=node_id,
+            hint=error.hint,
+        )
+
+    def _missing(self, node_id: str, spec: NodeSpec, each: Field, source: NodeSource) -> None:
+        self.findings.error(
+            "MISSING_CONFIG",
+            f"{spec.type} needs `{each.name}`.",
+            source.of(each.name),
+            node=node_id,
+            hint=f"Give {_one_of(each)}.",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _FieldJudge:
+    """Judges the value of one configuration key."""
+
+    judge_: ConfigJudge
+    node_id: str
+    field: Field
+    place: str
+
+    def judge(self, value: Json) -> None:
+        match self.field.kind:
+            case "literal":
+                self._literal(value)
+            case "condition":
+                self._condition(value)
+            case "expression":
+                self._expression(value, self.place)
+            case "expressions":
+                self._expressions(value)
+            case "template":
+                if self._fits_template(value):
+                    self._templates(value, self.place)
+            case "reference":
+                self._reference(value)
+
+    def _literal(self, value: Json) -> None:
+        if _fits(value, self.field.types):
+            self._bounds(value)
+        else:
+            self._wrong_type(value)
+
+    def _fits_template(self, value: Json) -> bool:
+        """A text with `{{` may become anything; one without is what it says."""
+        if isinstance(value, str) and "{{" in value:
+            return True
+        fits = _fits(value, self.field.types)
+        if not fits and isinstance(value, str):
+            number = _number(value) if _fits(0, self.field.types) else None
+            fits, value = number is not None, number
+        if fits:
+            self._bounds(value)
+        else:
+            self._wrong_type(value)
+        return fits
+
+    def _reference(self, value: Json) -> None:
+        if not isinstance(value, str):
+            if _fits(value, self.field.types):
+                self._templates(value, self.place)
+            else:
+                self._wrong_type(value)
+            return
+        try:
+            self._mention(compile_reference(value).paths, self.place)
+        except ExpressionSyntaxError as error:
+            self.judge_.syntax(error, self.place, self.node_id)
+
+    def _condition(self, value: Json) -> None:
+        try:
+            self._mention(compile_condition(value).paths, self.place)
+        except ConditionError as error:
+            code = "BAD_CONDITION" if error.code.startswith("VALIDATION") else error.code
+            self.judge_.findings.error(
+                code,
+                _sentence(error.message),
+                self.place + error.path,
+                node=self.node_id,
+                hint=error.hint,
+            )
+
+    def _expressions(self, value: Json) -> None:
+        if not isinstance(value, dict):
+            self._wrong_type(value)
+            return
+        for name, each in value.items():
+            place = pointer(self.place, name)
+            if isinstance(each, str) and "{{" not in each:
+                self._expression(each, place)
+            else:
+                self._templates(each, place)
+
+    def _expression(self, value: Json, place: str) -> None:
+        if not isinstance(value, str):
+            self._literal(value)
+            return
+        try:
+            self._mention(compile_expression(value).paths, place)
+        except ExpressionSyntaxError as error:
+            self.judge_.syntax(error, place, self.node_id)
+
+    def _templates(self, value: Json, place: str) -> None:
+        for text, where in _texts(value, place):
+            if "{{" not in text:
+                continue
+            try:
+                self._mention(compile_template(text).paths, where)
+            except ExpressionSyntaxError as error:
+                self.judge_.syntax(error, where, self.node_id)
+
+    def _mention(self, paths: Paths, place: str) -> None:
+        self.judge_.mention(paths, place, self.node_id, self.field.locals)
+
+    def _bounds(self, value: Json) -> None:
+        each = self.field
+        if each.choices and value not in each.choices:
+            names = [str(choice) for choice in each.choices]
+            nearest = self.judge_.findings.nearest
+            self._report(
+                "BAD_CONFIG_VALUE",
+                f"`{each.name}` must be one of {listed(names)}, not {shown(value)}.",
+                nearest.hint(value, names) if isinstance(value, str) else None,
+            )
+        if not has_type(value, "number"):
+            return
+        low, high = each.minimum, each.maximum
+        if (low is not None and value < low) or (high is not None and value > high):
+            least = "" if low is None else f" at least {low:.15g}"
+            most = "" if high is None else f" at most {high:.15g}"
+            both = " and" if least and most else ""
+            self._report(
+                "BAD_CONFIG_VALUE",
+                f"`{each.name}` must be{least}{both}{most}, not {value}.",
+                None,
+            )
+
+    def _wrong_type(self, value: Json) -> None:
+        self._report(
+            "BAD_CONFIG_TYPE",
+            f"`{self.field.name}` must be {_one_of(self.field)}, not {shown(value)}.",
+            None,
+        )
+
+    def _report(self, code: str, message: str, hint: str | None) -> None:
+        self.judge_.findings.error(code, message, self.place, node=self.node_id, hint=hint)
+
+
+def _fits(value: Json, types: tuple[JsonType, ...]) -> bool:
+    return any(_is(value, each) for each in types)
+
+
+def _is(value: Json, json_type: JsonType) -> bool:
+    if json_type == "any":
+        return True
+    if json_type == "array":
+        return isinstance(value, list)
+    return has_type(value, json_type)
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _one_of(each: Field) -> str:
+    described = " or ".join(_ARTICLES[json_type] for json_type in each.types)
+    match each.kind:
+        case "literal":
+            return described
+        case "condition":
+            return "a condition: a rule, a list of rules, or an expression"
+        case "expressions":
+            return "an object of expressions"
+        case "reference":
+            return "the name of a variable, an expression or a literal value"
+        case "template" | "expression":
+            extra = "" if "string" in each.types or "any" in each.types else " or {{ … }}"
+            return described + extra
+
+
+def _texts(value: Json, place: str) -> Iterator[tuple[str, str]]:
+    """Every string in a JSON value, keys aside, with its pointer, in document order."""
+    stack: list[tuple[Json, str]] = [(value, place)]
+    while stack:
+        current, where = stack.pop()
+        if isinstance(current, str):
+            yield current, where
+        elif isinstance(current, dict):
+            stack += [(v, pointer(where, k)) for k, v in reversed(current.items())]
+        elif isinstance(current, list):
+            stack += [(v, pointer(where, i)) for i, v in reversed(list(enumerate(current)))]
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "?", "!")) else f"{text}."

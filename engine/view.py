@@ -1,0 +1,256 @@
+"""An execution as people see it: its row and its journal, folded over its graph.
+
+Skipped and running nodes are not stored anywhere; the fold knows them. So any process can answer
+for an execution that another one runs, from the table alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from engine.context import ExecutionStatus, Json, JsonObject, Kind
+from engine.environment import rfc3339
+from engine.graph import Graph, Node
+from engine.records import StepRow, StoredExecution, outcome_of
+from engine.state import ExecutionState
+
+
+@dataclass(frozen=True, slots=True)
+class _Folded:
+    """What the fold of a stored execution says."""
+
+    stored: StoredExecution
+    graph: Graph
+    state: ExecutionState
+    started: dict[str, datetime]
+    """When each step first appeared in the journal."""
+
+
+def describe(stored: StoredExecution, graph: Graph, *, include_logs: bool = True) -> JsonObject:
+    """The whole state of an execution, as `GET /workflows/executions/:id` answers it."""
+    folded = _fold(stored, graph)
+    context, progress = stored.context, stored.progress
+    steps = [
+        _step_view(folded, rows, include_logs=include_logs)
+        for rows in _rows_by_step(stored.steps).values()
+    ]
+    done = progress.status.terminal
+    return {
+        "execution_id": context.execution_id,
+        "execution_name": context.execution_name,
+        "workflow_id": context.workflow_id,
+        "workflow_name": context.workflow_name,
+        "workflow_version": context.workflow_version,
+        "community_id": context.community_id,
+        "entity_id": context.entity_id,
+        "user_id": context.user_id,
+        "triggered_by": context.triggered_by,
+        "trigger_source": context.trigger_source,
+        "trigger_node_id": context.trigger_node_id,
+        "session_id": context.session_id,
+        "platform": context.platform,
+        "parent_execution_id": context.parent_execution_id,
+        "retry_of": context.retry_of,
+        "status": str(progress.status),
+        "created_at": rfc3339(context.created_at),
+        "start_time": _time(progress.start_time),
+        "end_time": _time(progress.end_time),
+        "wake_at": _time(progress.wake_at),
+        "execution_time_seconds": progress.seconds(),
+        "input_parameters": context.variables,
+        "metadata": context.metadata,
+        "execution_path": folded.state.path,
+        "node_states": _node_states(folded, steps),
+        "steps": steps,
+        "progress": _progress(folded),
+        "steps_completed": folded.state.completed,
+        "steps_failed": folded.state.failed,
+        "nodes_executed": len(folded.state.path),
+        "final_variables": progress.final_variables if done else None,
+        "variables": folded.state.variables,
+        "final_output": progress.final_output,
+        "error_message": progress.error_message,
+        "error_code": progress.error_code,
+        "error_node_id": progress.error_node_id,
+        "total_cost": folded.state.cost,
+        "tokens_used": folded.state.tokens,
+    }
+
+
+def metrics(stored: StoredExecution, graph: Graph) -> JsonObject:
+    """Where an execution's time went: `get_execution_metrics()` of the API."""
+    folded = _fold(stored, graph)
+    context, progress, state = stored.context, stored.progress, folded.state
+    spent: dict[str, float] = {}
+    for rows in _rows_by_step(stored.steps).values():
+        last = rows[-1]
+        if last.completed_at is not None:
+            seconds = (last.completed_at - rows[0].started_at).total_seconds()
+            spent[last.node_id] = spent.get(last.node_id, 0.0) + seconds
+    slowest = max(spent, key=spent.__getitem__, default=None)
+    queued = progress.start_time - context.created_at if progress.start_time else None
+    return {
+        "total_duration_seconds": progress.seconds(),
+        "node_count": len(graph.nodes),
+        "nodes_executed": len(state.runs),
+        "nodes_skipped": len(_skipped(folded)),
+        "nodes_failed": state.failed,
+        "average_node_time_seconds": sum(spent.values()) / len(spent) if spent else 0.0,
+        "slowest_node_id": slowest,
+        "slowest_node_time_seconds": spent[slowest] if slowest is not None else None,
+        "engine_time_seconds": progress.engine_seconds,
+        "queue_time_seconds": max(queued.total_seconds(), 0.0) if queued is not None else None,
+        "variable_count": len(state.variables),
+    }
+
+
+def _fold(stored: StoredExecution, graph: Graph) -> _Folded:
+    context = stored.context
+    state = ExecutionState(graph, context.variables, context.trigger_node_id)
+    state.start()
+    started: dict[str, datetime] = {}
+    for row in stored.steps:
+        started.setdefault(row.step_key, row.started_at)
+        state.apply(outcome_of(row))
+    return _Folded(stored, graph, state, started)
+
+
+def _rows_by_step(rows: list[StepRow]) -> dict[str, list[StepRow]]:
+    """The records of each step, the steps in the order in which they finished (or, still open,
+    were last heard of)."""
+    grouped: dict[str, list[StepRow]] = {}
+    for row in rows:
+        grouped[row.step_key] = [*grouped.pop(row.step_key, ()), row]
+    return grouped
+
+
+def _step_view(folded: _Folded, rows: list[StepRow], *, include_logs: bool) -> JsonObject:
+    first, last = rows[0], rows[-1]
+    status = last.status
+    if last.completed_at is None and folded.stored.progress.status.terminal:
+        status = "cancelled"
+    return {
+        "step_key": last.step_key,
+        "node_id": last.node_id,
+        "node_type": last.node_type,
+        "seq": last.seq,
+        "attempt": last.attempt,
+        "status": status,
+        "started_at": rfc3339(first.started_at),
+        "completed_at": _time(last.completed_at),
+        "duration_seconds": _duration(first, last),
+        "input_data": _input(rows),
+        "output_data": last.output if last.kind is Kind.FINISHED else None,
+        "port": last.port,
+        "retry_count": sum(1 for row in rows if row.kind is Kind.RETRYING),
+        "logs": _logs(rows) if include_logs else [],
+        "error": last.error["message"] if last.error else None,
+        "error_type": last.error_type,
+        "wake_at": _time(last.wake_at),
+    }
+
+
+def _duration(first: StepRow, last: StepRow) -> float | None:
+    if last.completed_at is None:
+        return None
+    return (last.completed_at - first.started_at).total_seconds()
+
+
+def _input(rows: list[StepRow]) -> Json:
+    return next((row.input for row in reversed(rows) if row.input is not None), None)
+
+
+def _logs(rows: list[StepRow]) -> list[JsonObject]:
+    logs: list[JsonObject] = []
+    for row in rows:
+        logs.extend(row.logs or ())
+        if row.kind is Kind.RETRYING and row.wake_at is not None:
+            logs.append(
+                _line(
+                    row.started_at,
+                    "warning",
+                    f"Attempt {row.attempt} failed: {row.error['message']} "
+                    f"Next attempt at {rfc3339(row.wake_at)}.",
+                )
+            )
+        elif row.kind is Kind.WAITING:
+            until = f" until {rfc3339(row.wake_at)}" if row.wake_at else ""
+            logs.append(_line(row.started_at, "info", f"Waiting{until}."))
+        elif row.error:
+            logs.append(_line(row.completed_at or row.started_at, "error", row.error["message"]))
+    return logs
+
+
+def _line(at: datetime, level: str, message: str) -> JsonObject:
+    return {"timestamp": rfc3339(at), "level": level, "message": message}
+
+
+def _node_states(folded: _Folded, steps: list[JsonObject]) -> JsonObject:
+    """The state of every node of the graph; one in a loop shows its last iteration."""
+    latest: dict[str, JsonObject] = {}
+    for step in steps:
+        latest[step["node_id"]] = step
+    skipped = _skipped(folded)
+    states: JsonObject = {}
+    for node in folded.graph.nodes:
+        recorded = latest.get(node.node_id)
+        hidden = recorded is None or node.index in skipped
+        state = _unrecorded(folded, node) if hidden or recorded is None else recorded
+        shown = {k: v for k, v in state.items() if k not in ("step_key", "seq", "attempt")}
+        states[node.node_id] = {**shown, "iterations": folded.state.runs.get(node.index, 0)}
+    return states
+
+
+def _skipped(folded: _Folded) -> set[int]:
+    state = folded.state
+    skipped = {number for number in state.skipped if number not in state.cancelled_nodes}
+    if state.ended is not None and state.ended.status == "completed":
+        ran = set(state.runs) | state.cancelled_nodes
+        skipped |= {node.index for node in folded.graph.nodes} - ran
+    return skipped
+
+
+def _unrecorded(folded: _Folded, node: Node) -> JsonObject:
+    state = folded.state
+    status = "pending"
+    active = any(step.node is node for step in state.active.values())
+    if node.index in _skipped(folded):
+        status = "skipped"
+    elif node.index in state.cancelled_nodes:
+        status = "cancelled"
+    elif active:
+        over = folded.stored.progress.status
+        status = "cancelled" if over.terminal else "running"
+        if over is ExecutionStatus.PENDING:
+            status = "pending"
+    return {
+        "node_id": node.node_id,
+        "node_type": node.node_type,
+        "status": status,
+        "started_at": None,
+        "completed_at": None,
+        "duration_seconds": None,
+        "input_data": None,
+        "output_data": None,
+        "port": None,
+        "retry_count": 0,
+        "logs": [],
+        "error": None,
+        "error_type": None,
+        "wake_at": None,
+    }
+
+
+def _progress(folded: _Folded) -> JsonObject:
+    total = folded.graph.enabled_count
+    if folded.stored.progress.status is ExecutionStatus.COMPLETED:
+        current = total
+    else:
+        current = folded.state.settled_count()
+    percentage = round(100 * current / total, 1) if total else 100.0
+    return {"current_step": current, "total_steps": total, "percentage": percentage}
+
+
+def _time(moment: datetime | None) -> str | None:
+    return None if moment is None else rfc3339(moment)
