@@ -1,0 +1,301 @@
+"""The SQL of the execution store: every state transition of an execution, literally.
+
+Kept apart from the code that runs it so that a reader can check the transitions against the
+table's constraints on one page. `$1` is always the worker where a worker acts.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+_CONTEXT_COLUMNS = (
+    ("execution_id", "uuid"),
+    ("workflow_id", "uuid"),
+    ("workflow_version", "int"),
+    ("workflow_name", "text"),
+    ("community_id", "bigint"),
+    ("entity_id", "bigint"),
+    ("user_id", "bigint"),
+    ("triggered_by", "text"),
+    ("trigger_source", "text"),
+    ("trigger_node_id", "text"),
+    ("session_id", "text"),
+    ("platform", "text"),
+    ("execution_name", "text"),
+    ("parent_execution_id", "uuid"),
+    ("parent_step_key", "text"),
+    ("retry_of", "uuid"),
+    ("input_parameters", "json"),
+    ("metadata", "json"),
+    ("created", "timestamptz"),
+    ("max_execution_seconds", "int"),
+    ("max_parallel_executions", "int"),
+)
+
+_PROGRESS_COLUMNS = (
+    ("status", "text"),
+    ("start_time", "timestamptz"),
+    ("end_time", "timestamptz"),
+    ("execution_time_seconds", "float8"),
+    ("held", "bool"),
+    ("wake_at", "timestamptz"),
+    ("last_seq", "int"),
+    ("nodes_executed", "int"),
+    ("steps_completed", "int"),
+    ("steps_failed", "int"),
+    ("current_step", "int"),
+    ("total_steps", "int"),
+    ("engine_seconds", "float8"),
+    ("final_variables", "json"),
+    ("final_output", "json"),
+    ("error_message", "text"),
+    ("error_code", "text"),
+    ("error_node_id", "text"),
+    ("total_cost", "float8"),
+    ("tokens_used", "bigint"),
+)
+
+_STEP_COLUMNS = (
+    ("execution_id", "uuid"),
+    ("seq", "int"),
+    ("step_key", "text"),
+    ("node_id", "text"),
+    ("node_type", "text"),
+    ("kind", "text"),
+    ("status", "text"),
+    ("attempt", "int"),
+    ("started_at", "timestamptz"),
+    ("completed_at", "timestamptz"),
+    ("port", "text"),
+    ("input_data", "json"),
+    ("output_data", "json"),
+    ("variables", "json"),
+    ("details", "json"),
+    ("error", "json"),
+    ("error_type", "text"),
+    ("logs", "json"),
+    ("wake_at", "timestamptz"),
+)
+
+Columns = tuple[tuple[str, str], ...]
+
+
+@cache
+def flush(*, created: bool, steps: bool, moved: bool) -> str:
+    """The flush statement with the parts that a batch has. Its one value is the number of live
+    worker rows found: 0 means that the fence held and nothing was written."""
+    parts = [
+        "fence AS MATERIALIZED (SELECT worker_id FROM engine_workers"
+        " WHERE worker_id = $1 AND state = 'alive' FOR SHARE)"
+    ]
+    first = 2
+    if created:
+        columns = _CONTEXT_COLUMNS + _PROGRESS_COLUMNS
+        parts.append(f"created AS ({_insert_executions(columns, first)})")
+        first += len(columns)
+    if steps:
+        parts.append(f"recorded AS ({_insert_steps(first)})")
+        first += len(_STEP_COLUMNS)
+    if moved:
+        parts.append(f"moved AS ({_move_executions(first)})")
+    return f"WITH {', '.join(parts)} SELECT count(*) FROM fence"
+
+
+def _unnest(columns: Columns, first: int) -> str:
+    arrays = ", ".join(f"${first + i}::{kind}[]" for i, (_, kind) in enumerate(columns))
+    names = ", ".join(name for name, _ in columns)
+    return f"unnest({arrays}) AS u({names})"
+
+
+def _stored_name(name: str) -> str:
+    return "worker_id" if name == "held" else name
+
+
+def _value(name: str) -> str:
+    return "CASE WHEN u.held THEN fence.worker_id END" if name == "held" else f"u.{name}"
+
+
+def _insert_executions(columns: Columns, first: int) -> str:
+    names = ", ".join(_stored_name(name) for name, _ in columns)
+    values = ", ".join(_value(name) for name, _ in columns)
+    return (
+        f"INSERT INTO workflow_executions ({names}) SELECT {values}"
+        f" FROM fence, {_unnest(columns, first)} ON CONFLICT (execution_id) DO NOTHING"
+    )
+
+
+def _insert_steps(first: int) -> str:
+    names = ", ".join(name for name, _ in _STEP_COLUMNS)
+    values = ", ".join(f"u.{name}" for name, _ in _STEP_COLUMNS)
+    return (
+        f"INSERT INTO workflow_steps ({names}) SELECT {values}"
+        f" FROM fence, {_unnest(_STEP_COLUMNS, first)} ON CONFLICT (execution_id, seq) DO NOTHING"
+    )
+
+
+def _move_executions(first: int) -> str:
+    columns: Columns = (("execution_id", "uuid"), *_PROGRESS_COLUMNS)
+    changes = ", ".join(f"{_stored_name(name)} = {_value(name)}" for name, _ in _PROGRESS_COLUMNS)
+    return (
+        f"UPDATE workflow_executions e SET {changes} FROM fence, {_unnest(columns, first)}"
+        " WHERE e.execution_id = u.execution_id AND e.worker_id = fence.worker_id"
+    )
+
+
+LOAD = "SELECT * FROM workflow_executions WHERE execution_id = $1"
+
+LOAD_STEPS = (
+    "SELECT * FROM workflow_steps WHERE execution_id = ANY($1::uuid[]) ORDER BY execution_id, seq"
+)
+
+STATUS = "SELECT status FROM workflow_executions WHERE execution_id = $1"
+
+ENDED = "SELECT status, end_time FROM workflow_executions WHERE execution_id = $1"
+
+DEFINITION = "SELECT document FROM workflow_versions WHERE workflow_id = $1 AND version = $2"
+
+PENDING = (
+    "SELECT count(*) FROM (SELECT 1 FROM workflow_executions WHERE status = 'pending' LIMIT $1) p"
+)
+
+_BECOME_MINE = """
+UPDATE workflow_executions e
+   SET status = 'running', worker_id = fence.worker_id, wake_at = NULL,
+       start_time = coalesce(e.start_time, clock_timestamp())
+  FROM fence, picked
+ WHERE e.execution_id = picked.execution_id
+RETURNING e.*, picked.begun
+"""
+
+_FENCE = """
+fence AS MATERIALIZED (
+    SELECT worker_id FROM engine_workers WHERE worker_id = $1 AND state = 'alive' FOR SHARE)
+"""
+
+CLAIM = f"""
+WITH {_FENCE}, due AS (
+    SELECT execution_id, true AS begun FROM workflow_executions
+     WHERE status = 'waiting' AND wake_at IS NOT NULL AND wake_at <= clock_timestamp()
+     ORDER BY wake_at LIMIT $2 FOR UPDATE SKIP LOCKED
+), fresh AS (
+    SELECT execution_id, start_time IS NOT NULL AS begun FROM workflow_executions
+     WHERE status = 'pending' AND max_parallel_executions IS NULL
+     ORDER BY created LIMIT $2 FOR UPDATE SKIP LOCKED
+), picked AS (
+    SELECT execution_id, begun FROM (SELECT * FROM due UNION ALL SELECT * FROM fresh) p LIMIT $2
+) {_BECOME_MINE}
+"""
+
+ANY_LIMITED = """
+SELECT EXISTS (SELECT 1 FROM workflow_executions
+                WHERE status = 'pending' AND max_parallel_executions IS NOT NULL)
+"""
+
+LOCK_LIMITED = "SELECT pg_advisory_xact_lock(24386, 1)"
+
+CLAIM_LIMITED = f"""
+WITH {_FENCE}, ranked AS (
+    SELECT execution_id, start_time IS NOT NULL AS begun, max_parallel_executions AS most,
+           row_number() OVER (PARTITION BY workflow_id ORDER BY created, execution_id) AS place,
+           (SELECT count(*) FROM workflow_executions r
+             WHERE r.workflow_id = e.workflow_id AND r.max_parallel_executions IS NOT NULL
+               AND r.status IN ('running', 'waiting', 'paused')) AS busy
+      FROM workflow_executions e
+     WHERE status = 'pending' AND max_parallel_executions IS NOT NULL
+), picked AS (
+    SELECT execution_id, begun FROM ranked WHERE place + busy <= most LIMIT $2
+) {_BECOME_MINE}
+"""
+
+LOOK = """
+SELECT EXISTS (SELECT 1 FROM workflow_executions WHERE status = 'pending')
+       OR coalesce(due.seconds <= 0, false) AS claimable,
+       ARRAY(SELECT execution_id FROM workflow_executions
+              WHERE worker_id = $1 AND cancel_requested_at IS NOT NULL) AS cancel,
+       due.seconds AS next_wake
+  FROM (SELECT extract(epoch FROM min(wake_at) - clock_timestamp())::float8 AS seconds
+          FROM workflow_executions WHERE status = 'waiting' AND wake_at IS NOT NULL) due
+"""
+
+_NEXT_SEQ = """
+1 + greatest(last_seq,
+             (SELECT max(seq) FROM workflow_steps s WHERE s.execution_id = e.execution_id))
+"""
+
+CANCEL_UNHELD = f"""
+UPDATE workflow_executions e
+   SET status = 'cancelled', last_seq = {_NEXT_SEQ}, wake_at = NULL, worker_id = NULL,
+       cancel_requested_at = coalesce(cancel_requested_at, clock_timestamp()),
+       end_time = greatest(clock_timestamp(), start_time),
+       execution_time_seconds =
+           extract(epoch FROM greatest(clock_timestamp(), start_time) - start_time)
+ WHERE execution_id = $1 AND worker_id IS NULL AND status IN ('pending', 'waiting', 'paused')
+RETURNING end_time
+"""
+
+REQUEST_CANCEL = """
+WITH asked AS (
+    UPDATE workflow_executions
+       SET cancel_requested_at = coalesce(cancel_requested_at, clock_timestamp())
+     WHERE execution_id = $1 AND status = 'running' RETURNING execution_id
+)
+SELECT pg_notify($2, 'cancel:' || execution_id) IS NOT NULL FROM asked
+"""
+
+NOTIFY = "SELECT pg_notify($1, $2)"
+
+LOCK_WORKER = "SELECT pg_advisory_lock($1)"
+
+REGISTER = """
+INSERT INTO engine_workers (worker_id, name, lease_until, lock_key)
+VALUES ($1, $2, clock_timestamp() + make_interval(secs => $3), $4)
+"""
+
+HEARTBEAT = """
+UPDATE engine_workers
+   SET heartbeat_at = clock_timestamp(),
+       lease_until = clock_timestamp() + make_interval(secs => $2)
+ WHERE worker_id = $1 AND state = 'alive'
+RETURNING true
+"""
+
+ANY_OTHER_WORKER = """
+SELECT EXISTS (SELECT 1 FROM engine_workers WHERE state = 'alive' AND worker_id <> $1)
+"""
+
+DECLARE_DEAD = """
+UPDATE engine_workers SET state = 'dead'
+ WHERE worker_id IN (
+     SELECT worker_id FROM engine_workers
+      WHERE state = 'alive' AND worker_id <> $1
+        AND CASE WHEN lease_until < clock_timestamp() THEN true
+                 WHEN started_at <= pg_postmaster_start_time() THEN false
+                 ELSE pg_try_advisory_xact_lock(lock_key) END)
+   AND state = 'alive'
+RETURNING worker_id
+"""
+
+FAIL_POISONED = f"""
+UPDATE workflow_executions e
+   SET status = 'failed', worker_id = NULL, last_seq = {_NEXT_SEQ},
+       end_time = greatest(clock_timestamp(), start_time),
+       execution_time_seconds =
+           extract(epoch FROM greatest(clock_timestamp(), start_time) - start_time),
+       error_code = 'WORKER_LOST',
+       error_message = 'The worker running this execution was lost ' || recoveries + 1
+                       || ' times in a row; it is not tried again.',
+       error_node_id = (SELECT s.node_id FROM workflow_steps s
+                         WHERE s.execution_id = e.execution_id ORDER BY seq DESC LIMIT 1)
+ WHERE worker_id = ANY($1::uuid[]) AND recoveries >= $2
+"""
+
+FREE_ORPHANS = """
+UPDATE workflow_executions SET status = 'pending', worker_id = NULL, recoveries = recoveries + 1
+ WHERE worker_id = ANY($1::uuid[])
+"""
+
+RELEASE = """
+UPDATE workflow_executions SET status = 'pending', worker_id = NULL WHERE worker_id = $1
+"""
+
+RETIRE = "UPDATE engine_workers SET state = 'dead' WHERE worker_id = $1"

@@ -1,0 +1,108 @@
+"""LISTEN on a dedicated connection that comes back by itself.
+
+One background loop, owned by `AsyncDAL`, which stops when told. It asks the server for a sign of
+life now and then: a partitioned connection looks exactly like a quiet one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+import asyncpg
+
+from engine.errors import StoreUnavailable
+
+log = logging.getLogger(__name__)
+
+SIGN_OF_LIFE_SECONDS = 5.0
+RETRY_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)
+
+Callback = Callable[[str], None]
+
+
+class Listener:
+    """The channels listened to and the connection that does it."""
+
+    def __init__(self, dsn: str, timeout: float) -> None:
+        self._dsn = dsn
+        self._timeout = timeout
+        self._channels: dict[str, list[Callback]] = {}
+        self._changed = asyncio.Event()
+        self._listening: dict[str, asyncio.Event] = {}
+        self._loop: asyncio.Task[None] | None = None
+
+    async def listen(self, channel: str, callback: Callback) -> None:
+        """Adds a callback and returns once the channel is listened to. Raises
+        `StoreUnavailable` if that takes too long; the loop goes on trying."""
+        self._channels.setdefault(channel, []).append(callback)
+        listening = self._listening.setdefault(channel, asyncio.Event())
+        self._changed.set()
+        if self._loop is None:
+            self._loop = asyncio.create_task(self._run(), name="listen")
+        try:
+            async with asyncio.timeout(self._timeout):
+                await listening.wait()
+        except TimeoutError as error:
+            raise StoreUnavailable(f"cannot LISTEN on {channel}: no answer in time") from error
+
+    async def close(self) -> None:
+        """Stops listening."""
+        loop, self._loop = self._loop, None
+        if loop is None:
+            return
+        loop.cancel()
+        await asyncio.wait([loop])
+
+    async def _run(self) -> None:
+        failures = 0
+        while True:
+            try:
+                async with asyncio.timeout(self._timeout):
+                    connection = await asyncpg.connect(
+                        self._dsn,
+                        timeout=self._timeout,
+                        command_timeout=self._timeout,
+                        server_settings={"application_name": "workflow_core listen"},
+                    )
+                failures = 0
+                await self._serve(connection)
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                delay = RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)]
+                failures += 1
+                log.warning("LISTEN lost, again in %s s: %s", delay, str(error) or "no answer")
+                await asyncio.sleep(delay)
+
+    async def _serve(self, connection: asyncpg.Connection) -> None:
+        """Listens on this connection until it fails, which it does by raising."""
+        held: set[str] = set()
+        connection.add_termination_listener(lambda _: self._changed.set())
+        try:
+            while True:
+                self._changed.clear()
+                async with asyncio.timeout(self._timeout):
+                    await self._add_channels(connection, held)
+                    await connection.fetchval("SELECT 1")
+                await self._wait_for_change()
+        finally:
+            connection.terminate()
+            for listening in self._listening.values():
+                listening.clear()
+
+    async def _add_channels(self, connection: asyncpg.Connection, held: set[str]) -> None:
+        for channel in self._channels.keys() - held:
+            await connection.add_listener(channel, self._notified)
+            held.add(channel)
+            self._listening[channel].set()
+
+    async def _wait_for_change(self) -> None:
+        try:
+            async with asyncio.timeout(SIGN_OF_LIFE_SECONDS):
+                await self._changed.wait()
+        except TimeoutError:
+            return
+
+    def _notified(self, connection: object, pid: int, channel: str, payload: str) -> None:
+        for callback in self._channels[channel]:
+            callback(payload)

@@ -1,0 +1,164 @@
+"""Every table as pyDAL sees it: the schema in one place, for building queries.
+
+The truth is `migrations/*.sql`; a test compares the two, so a column added there and not here
+(or with another type) fails the build.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydal import DAL
+from pydal.helpers.classes import SQLCustomType
+from pydal.objects import Field
+
+UUID = SQLCustomType(type="string", native="uuid")
+INSTANT = SQLCustomType(type="datetime", native="timestamptz")
+BYTES = SQLCustomType(type="blob", native="bytea")
+
+
+def _uuid(*names: str) -> list[Field]:
+    return [Field(name, UUID) for name in names]
+
+
+def _text(*names: str) -> list[Field]:
+    return [Field(name, "text") for name in names]
+
+
+def _integer(*names: str) -> list[Field]:
+    return [Field(name, "integer") for name in names]
+
+
+def _bigint(*names: str) -> list[Field]:
+    return [Field(name, "bigint") for name in names]
+
+
+def _double(*names: str) -> list[Field]:
+    return [Field(name, "double") for name in names]
+
+
+def _boolean(*names: str) -> list[Field]:
+    return [Field(name, "boolean") for name in names]
+
+
+def _instant(*names: str) -> list[Field]:
+    return [Field(name, INSTANT) for name in names]
+
+
+def _json(*names: str) -> list[Field]:
+    return [Field(name, "json") for name in names]
+
+
+def _texts(*names: str) -> list[Field]:
+    return [Field(name, "list:string") for name in names]
+
+
+def _workflows(define: Any) -> None:
+    define(
+        "workflows",
+        *_uuid("workflow_id"),
+        *_bigint("community_id", "entity_id", "created_by"),
+        *_text("name", "description", "status"),
+        *_json("document"),
+        *_integer("version", "published_version"),
+        *_texts("tags"),
+        *_instant("created_at", "updated_at", "published_at"),
+        primarykey=["workflow_id"],
+    )
+    define(
+        "workflow_versions",
+        *_uuid("workflow_id"),
+        *_integer("version"),
+        *_json("document"),
+        *_bigint("published_by"),
+        *_instant("published_at"),
+        primarykey=["workflow_id", "version"],
+    )
+    define(
+        "workflow_permissions",
+        *_uuid("permission_id", "workflow_id"),
+        *_text("permission_type", "target_id"),
+        *_boolean("can_view", "can_edit", "can_execute", "can_delete", "can_manage_permissions"),
+        *_bigint("granted_by"),
+        *_instant("created_at"),
+        primarykey=["permission_id"],
+    )
+    define(
+        "community_members",
+        *_bigint("community_id", "user_id"),
+        *_text("role"),
+        primarykey=["community_id", "user_id", "role"],
+    )
+
+
+def _executions(define: Any) -> None:
+    define(
+        "workflow_executions",
+        *_uuid("execution_id", "workflow_id", "parent_execution_id", "retry_of", "worker_id"),
+        *_bigint("community_id", "entity_id", "user_id", "tokens_used"),
+        *_text("workflow_name", "triggered_by", "trigger_source", "trigger_node_id", "session_id"),
+        *_text("platform", "execution_name", "parent_step_key", "status"),
+        *_text("error_message", "error_code", "error_node_id"),
+        *_json("input_parameters", "metadata", "final_variables", "final_output"),
+        *_instant("created", "start_time", "end_time", "wake_at"),
+        *_instant("cancel_requested_at", "pause_requested_at"),
+        *_double("execution_time_seconds", "engine_seconds", "total_cost"),
+        *_integer("workflow_version", "max_execution_seconds", "max_parallel_executions"),
+        *_integer("recoveries", "last_seq", "nodes_executed", "steps_completed", "steps_failed"),
+        *_integer("current_step", "total_steps"),
+        primarykey=["execution_id"],
+    )
+    define(
+        "workflow_steps",
+        *_uuid("execution_id"),
+        *_integer("seq", "attempt"),
+        *_text("step_key", "node_id", "node_type", "kind", "status", "port", "error_type"),
+        *_instant("started_at", "completed_at", "wake_at"),
+        *_json("input_data", "output_data", "variables", "details", "error", "logs"),
+        primarykey=["execution_id", "seq"],
+    )
+    define(
+        "engine_workers",
+        *_uuid("worker_id"),
+        *_text("name", "state"),
+        *_instant("started_at", "heartbeat_at", "lease_until"),
+        *_bigint("lock_key"),
+        primarykey=["worker_id"],
+    )
+
+
+def _operations(define: Any) -> None:
+    define(
+        "api_keys",
+        *_uuid("key_id", "rotated_to"),
+        *_text("prefix", "name", "kind"),
+        Field("key_hash", BYTES),
+        *_bigint("user_id", "community_id", "created_by"),
+        *_texts("scopes"),
+        *_instant("created_at", "expires_at", "revoked_at", "last_used_at"),
+        primarykey=["key_id"],
+    )
+    define(
+        "audit_log",
+        *_bigint("audit_id", "community_id", "user_id"),
+        *_instant("at"),
+        *_text("category", "action", "result", "request_id"),
+        *_uuid("workflow_id", "execution_id"),
+        *_json("details"),
+        primarykey=["audit_id"],
+    )
+    define(
+        "schema_migrations",
+        *_integer("version"),
+        *_text("name", "checksum"),
+        *_instant("applied_at"),
+        primarykey=["version"],
+    )
+
+
+def define_tables(db: DAL) -> DAL:
+    """Defines every table on `db` and returns it: `db.workflows.name` is then a field."""
+    _workflows(db.define_table)
+    _executions(db.define_table)
+    _operations(db.define_table)
+    return db

@@ -1,0 +1,137 @@
+"""The embedded server survives its users, is shared by them, and stops with the last."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from models.embedded import EmbeddedPostgres, start_embedded
+from models.migrate import DatabaseRefused, migrate
+
+START_AND_DIE = """
+import os, signal, sys
+from pathlib import Path
+from models.embedded import start_embedded
+server = start_embedded(Path(sys.argv[1]))
+print(server.server.get_pid(), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+START_AND_LEAVE = START_AND_DIE.replace("os.kill(os.getpid(), signal.SIGKILL)", "server.stop()")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory with an initialised, stopped server."""
+    path = tmp_path_factory.mktemp("embedded")
+    start_embedded(path).stop()
+    return path
+
+
+@pytest.fixture
+def server(home: Path) -> Iterator[EmbeddedPostgres]:
+    """A server of this module's own, running."""
+    server = start_embedded(home)
+    yield server
+    server.stop()
+
+
+def run_user(script: str, home: Path) -> int:
+    """Runs another process that uses the server; returns the server's process id."""
+    command = [sys.executable, "-c", script, str(home)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    return int(done.stdout)
+
+
+def is_running(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/status")
+    return status.exists() and "Z (zombie)" not in status.read_text()
+
+
+def users(home: Path) -> list[int]:
+    found: list[int] = json.loads((home / "postgres" / ".handle_pids.json").read_text())
+    return found
+
+
+async def test_what_is_stored_survives_a_restart(home: Path) -> None:
+    first = start_embedded(home)
+    connection = await asyncpg.connect(first.dsn)
+    await connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
+    await connection.close()
+    first.stop()
+    second = start_embedded(home)
+    connection = await asyncpg.connect(second.dsn)
+    assert await connection.fetchval("SELECT answer FROM kept") == 42
+    await connection.execute("DROP TABLE kept")
+    await connection.close()
+    second.stop()
+
+
+def test_the_server_outlives_a_user_who_leaves_while_another_stays(
+    server: EmbeddedPostgres, home: Path
+) -> None:
+    pid = run_user(START_AND_LEAVE, home)
+    assert pid == server.server.get_pid()
+    assert is_running(pid)
+
+
+def test_the_last_user_to_leave_stops_the_server(home: Path) -> None:
+    assert not is_running(run_user(START_AND_LEAVE, home))
+
+
+def test_the_server_of_a_killed_service_is_used_again_and_stops(home: Path) -> None:
+    pid = run_user(START_AND_DIE, home)
+    assert is_running(pid)
+    server = start_embedded(home)
+    assert server.server.get_pid() == pid
+    assert users(home) == [os.getpid()]
+    server.stop()
+    assert not is_running(pid)
+
+
+@pytest.mark.parametrize(
+    "left_behind", ["{other}\n", "{other}\n/elsewhere\n1\n5432\n/tmp\n\n1 1\nready\n"]
+)
+async def test_a_pid_file_of_another_process_does_not_keep_it_from_starting(
+    home: Path, left_behind: str
+) -> None:
+    (home / "postgres" / "postmaster.pid").write_text(left_behind.format(other=os.getpid()))
+    server = start_embedded(home)
+    connection = await asyncpg.connect(server.dsn)
+    assert await connection.fetchval("SELECT 1") == 1
+    await connection.close()
+    server.stop()
+
+
+def test_stopping_twice_is_harmless(home: Path) -> None:
+    server = start_embedded(home)
+    server.stop()
+    server.stop()
+
+
+async def test_a_path_too_long_for_a_socket_works(tmp_path: Path) -> None:
+    server = start_embedded(tmp_path / ("long" * 30))
+    connection = await asyncpg.connect(server.dsn)
+    assert await connection.fetchval("SHOW server_version_num") >= "180000"
+    await connection.close()
+    server.stop()
+
+
+async def test_a_server_without_fsync_is_refused(server: EmbeddedPostgres) -> None:
+    connection = await asyncpg.connect(server.dsn)
+    try:
+        await connection.execute("ALTER SYSTEM SET fsync = off")
+        await connection.execute("SELECT pg_reload_conf()")
+        with pytest.raises(DatabaseRefused, match="fsync = off"):
+            await migrate(server.dsn)
+    finally:
+        await connection.execute("ALTER SYSTEM RESET fsync")
+        await connection.execute("SELECT pg_reload_conf()")
+        await connection.close()
