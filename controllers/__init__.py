@@ -1,0 +1,1 @@
+"""HTTP in, HTTP out: validate, ask a service, answer. No SQL, no decisions."""

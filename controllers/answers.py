@@ -1,0 +1,215 @@
+"""What answers look like, for the OpenAPI document.
+
+Its one rule: these models are never run. Answers are written straight from the services' values;
+the tests check that they match what stands here.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from engine.context import ExecutionStatus
+
+T = TypeVar("T")
+
+Instant = Field(default=None, json_schema_extra={"format": "date-time"})
+
+
+class Answer(BaseModel, Generic[T]):
+    """Success."""
+
+    success: Literal[True] = True
+    message: str
+    data: T
+    meta: dict[str, Any] = Field(default_factory=dict)
+
+
+class Problem(BaseModel):
+    """One thing wrong with a request."""
+
+    path: str = Field(description="A JSON pointer.")
+    message: str
+    hint: str | None = None
+
+
+class ErrorAnswer(BaseModel):
+    """Failure."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "success": False,
+                    "message": "There is no such workflow.",
+                    "error_code": "WORKFLOW_NOT_FOUND",
+                    "details": {},
+                }
+            ]
+        }
+    )
+
+    success: Literal[False] = False
+    message: str
+    error_code: str
+    details: dict[str, Any] | list[Problem] = Field(default_factory=dict)
+
+
+class Started(BaseModel):
+    """An execution that was accepted."""
+
+    execution_id: str
+    workflow_id: str
+    status: ExecutionStatus
+    start_time: str | None = Instant
+    execution_path: list[str]
+
+
+class BatchItem(BaseModel):
+    """What one item of a batch became."""
+
+    index: int
+    execution_id: str | None = None
+    status: ExecutionStatus | None = None
+    error: dict[str, Any] | None = None
+
+
+class Batch(BaseModel):
+    """What the items of a batch became."""
+
+    accepted: int
+    rejected: int
+    items: list[BatchItem]
+
+
+class Progress(BaseModel):
+    """How far an execution is."""
+
+    current_step: int
+    total_steps: int
+    percentage: float
+
+
+class Execution(BaseModel):
+    """The whole state of an execution."""
+
+    model_config = ConfigDict(extra="allow")
+
+    execution_id: str
+    execution_name: str | None = None
+    workflow_id: str
+    workflow_name: str
+    workflow_version: int
+    community_id: int
+    user_id: int
+    status: ExecutionStatus
+    created_at: str = Field(json_schema_extra={"format": "date-time"})
+    start_time: str | None = Instant
+    end_time: str | None = Instant
+    execution_time_seconds: float | None = None
+    input_parameters: dict[str, Any]
+    execution_path: list[str]
+    node_states: dict[str, dict[str, Any]]
+    steps: list[dict[str, Any]]
+    progress: Progress
+    steps_completed: int
+    steps_failed: int
+    final_variables: dict[str, Any] | None = None
+    final_output: Any = None
+    error_message: str | None = None
+    error_code: str | None = None
+    error_node_id: str | None = None
+    metrics: dict[str, Any] | None = None
+
+
+class Summary(BaseModel):
+    """An execution in a list."""
+
+    execution_id: str
+    workflow_id: str
+    workflow_name: str
+    workflow_version: int
+    execution_name: str | None = None
+    status: ExecutionStatus
+    success: bool | None = Field(default=None, description="null until it has ended.")
+    created_at: str = Field(json_schema_extra={"format": "date-time"})
+    start_time: str | None = Instant
+    end_time: str | None = Instant
+    execution_time_seconds: float | None = None
+    nodes_executed: int
+    error: str | None = None
+    error_code: str | None = None
+    triggered_by: str | None = None
+    trigger_source: str
+    user_id: int
+    community_id: int
+
+
+class Cancelled(BaseModel):
+    """An execution that was cancelled."""
+
+    execution_id: str
+    status: Literal["cancelled"]
+    cancelled_at: str = Field(json_schema_extra={"format": "date-time"})
+
+
+class Rehearsal(BaseModel):
+    """What a dry run did."""
+
+    model_config = ConfigDict(extra="allow")
+
+    execution_id: str
+    workflow_id: str
+    test_mode: Literal[True]
+    status: ExecutionStatus
+    trace: list[dict[str, Any]]
+    summary: dict[str, Any]
+
+
+class Workflow(BaseModel):
+    """A workflow: its document and what the service knows about it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    workflow_id: str
+    name: str
+    community_id: int
+    status: Literal["draft", "active", "archived"]
+    version: int = Field(description="Counts edits; the ETag.")
+    published_version: int | None = Field(default=None, description="The live version.")
+    nodes: dict[str, dict[str, Any]]
+    connections: list[dict[str, Any]]
+    created_by: int
+    created_at: str = Field(json_schema_extra={"format": "date-time"})
+    updated_at: str = Field(json_schema_extra={"format": "date-time"})
+    published_at: str | None = Instant
+
+
+class Version(BaseModel):
+    """A published version."""
+
+    version: int
+    published_by: int
+    published_at: str = Field(json_schema_extra={"format": "date-time"})
+    live: bool = Field(description="Whether new executions use it.")
+    document: dict[str, Any] | None = None
+
+
+class ValidationReport(BaseModel):
+    """Everything that is wrong or odd about a document."""
+
+    is_valid: bool
+    errors: list[dict[str, Any]]
+    warnings: list[dict[str, Any]]
+    node_validation_errors: dict[str, list[str]]
+    error_count: int
+    warning_count: int
+
+
+class Health(BaseModel):
+    """How the service is."""
+
+    model_config = ConfigDict(extra="allow")
+
+    status: str

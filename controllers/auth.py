@@ -1,0 +1,196 @@
+"""Who calls: from a request's headers to a `Caller`, or 401.
+
+Its one rule: no route is open unless it is named in `PUBLIC`, exactly. The gate stands before
+every handler; `auth_required` then says which scope the operation takes.
+
+JWTs are HS256 with `SECRET_KEY`; while none is set they are refused. `exp` is required. The user
+is `sub`, `user_id` or `userId`, the first of them that is there, and must be an integer. A
+`scopes` claim (a list, or a string with spaces) is taken as it stands; without one a JWT has every
+scope but `admin`, and `admin` as well if `roles` holds `admin` and `communityId` says where.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from functools import wraps
+from typing import Any, ParamSpec
+
+import jwt
+from quart import Response
+from werkzeug.datastructures import Headers
+
+from controllers.errors import Unauthorized
+from controllers.operation import operation
+from engine.context import JsonObject
+from services.api_keys import PREFIX, ApiKeyService
+from services.caller import ADMIN, EVERYDAY_SCOPES, SCOPES, Caller
+from services.errors import Denied, NotValid, Problem
+
+P = ParamSpec("P")
+
+PUBLIC = frozenset(
+    {
+        "/health",
+        "/healthz",
+        "/openapi.json",
+        "/docs",
+        "/docs/setup.js",
+        "/docs/swagger-ui.css",
+        "/docs/swagger-ui-bundle.js",
+    }
+)
+"""The routes that need no credential, by their exact rule."""
+
+SCOPE_ATTRIBUTE = "_required_scope"
+ANY_SCOPE = ""
+"""For operations that every authenticated caller may use."""
+
+_ACTING_USER = "X-Acting-User"
+_MAX_ID = 2**63 - 1
+_USER_CLAIMS = ("sub", "user_id", "userId")
+
+
+class Authenticator:
+    """Recognises credentials. `secret_key` None refuses every JWT."""
+
+    def __init__(self, keys: ApiKeyService, secret_key: str | None) -> None:
+        self._keys = keys
+        self._secret_key = secret_key
+
+    async def caller(self, headers: Headers) -> Caller:
+        """The caller that the headers prove. Raises `Unauthorized`, `Denied` for acting without
+        being a service, `StoreUnavailable`."""
+        api_key, authorization = headers.get("X-API-Key"), headers.get("Authorization")
+        if api_key is not None and authorization is not None:
+            raise Unauthorized("Send either X-API-Key or Authorization, not both.")
+        if api_key is not None:
+            caller = await self._by_key(api_key)
+        elif authorization is not None:
+            caller = await self._by_bearer(authorization)
+        else:
+            raise Unauthorized
+        acting = headers.get(_ACTING_USER)
+        return caller if acting is None else _acting(caller, acting)
+
+    async def _by_key(self, secret: str) -> Caller:
+        key = await self._keys.resolve(secret)
+        if key is None:
+            raise Unauthorized("The API key is unknown, expired or revoked.")
+        return Caller(
+            user_id=key.user_id,
+            community_id=key.community_id,
+            scopes=frozenset(key.scopes),
+            kind="service" if key.kind == "service" else "user",
+            key_id=key.key_id,
+        )
+
+    async def _by_bearer(self, authorization: str) -> Caller:
+        scheme, _, token = authorization.partition(" ")
+        token = token.strip()
+        if scheme.lower() != "bearer" or not token:
+            raise Unauthorized("Authorization must be: Bearer, a space, and a key or a JWT.")
+        return await self._by_key(token) if token.startswith(PREFIX) else self._by_jwt(token)
+
+    def _by_jwt(self, token: str) -> Caller:
+        if self._secret_key is None:
+            raise Unauthorized("JWTs are not accepted here; use an API key.")
+        try:
+            claims = jwt.decode(
+                token,
+                self._secret_key,
+                algorithms=["HS256"],
+                options={"require": ["exp"], "verify_aud": False, "verify_sub": False},
+            )
+        except jwt.ExpiredSignatureError:
+            raise Unauthorized("The token has expired.") from None
+        except jwt.MissingRequiredClaimError:
+            raise Unauthorized("The token has no exp claim.") from None
+        except (jwt.PyJWTError, ValueError):
+            raise Unauthorized("The token is not valid.") from None
+        return caller_of_claims(claims)
+
+
+def caller_of_claims(claims: JsonObject) -> Caller:
+    """The caller that a verified token names. Raises `Unauthorized`."""
+    user_id = next((_integer(claims[name]) for name in _USER_CLAIMS if name in claims), None)
+    if user_id is None:
+        raise Unauthorized("The token names no user: sub, user_id or userId must be an integer.")
+    community_id = None
+    if claims.get("communityId") is not None:
+        community_id = _integer(claims["communityId"])
+        if community_id is None:
+            raise Unauthorized("The token's communityId is not an integer.")
+    roles = _names(claims.get("roles"))
+    return Caller(
+        user_id=user_id,
+        community_id=community_id,
+        scopes=_scopes(claims, roles, community_id),
+        roles=roles,
+        kind="jwt",
+    )
+
+
+def auth_required(
+    scope: str,
+) -> Callable[[Callable[P, Awaitable[Response]]], Callable[P, Awaitable[Response]]]:
+    """Lets a handler run only for callers whose credential has this scope (`ANY_SCOPE`: for
+    every caller). The others get 403 with the scope's name."""
+
+    def decorate(handler: Callable[P, Awaitable[Response]]) -> Callable[P, Awaitable[Response]]:
+        @wraps(handler)
+        async def checked(*args: P.args, **kwargs: P.kwargs) -> Response:
+            caller = current_caller()
+            if scope != ANY_SCOPE and not caller.may(scope):
+                raise Denied(f"This needs the scope {scope}.", {"scope": scope})
+            return await handler(*args, **kwargs)
+
+        setattr(checked, SCOPE_ATTRIBUTE, scope)
+        return checked
+
+    return decorate
+
+
+def current_caller() -> Caller:
+    """Who made the current request. Raises `Unauthorized` where the gate let nobody in."""
+    caller = operation().caller
+    if caller is None:
+        raise Unauthorized
+    return caller
+
+
+def _acting(caller: Caller, acting: str) -> Caller:
+    """A service acting for a user: from here on every check is that user's, and an admin's
+    rights stay behind."""
+    if caller.kind != "service":
+        raise Denied(f"{_ACTING_USER} takes a service key.")
+    user_id = _integer(acting.strip())
+    if user_id is None:
+        raise NotValid([Problem(path=f"/headers/{_ACTING_USER}", message="must be a user id")])
+    scopes = EVERYDAY_SCOPES if caller.is_admin else caller.scopes
+    return replace(caller, user_id=user_id, scopes=scopes)
+
+
+def _scopes(claims: JsonObject, roles: frozenset[str], community_id: int | None) -> frozenset[str]:
+    if "scopes" in claims:
+        return _names(claims["scopes"]) & SCOPES
+    if ADMIN in roles and community_id is not None:
+        return SCOPES
+    return EVERYDAY_SCOPES
+
+
+def _names(claim: Any) -> frozenset[str]:
+    if isinstance(claim, str):
+        return frozenset(claim.split())
+    if isinstance(claim, list):
+        return frozenset(name for name in claim if isinstance(name, str))
+    return frozenset()
+
+
+def _integer(value: Any) -> int | None:
+    """An id, given as a number or in decimal digits."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return value if 0 <= value <= _MAX_ID else None

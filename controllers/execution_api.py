@@ -1,0 +1,278 @@
+"""Blueprint `execution_api`: workflows are executed, seen, listed, cancelled, rehearsed.
+
+Its one rule: a handler reads the request, asks one service and answers.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+
+from quart import Blueprint, Response
+
+from controllers import answers
+from controllers.auth import auth_required, current_caller
+from controllers.endpoint import async_endpoint
+from controllers.errors import failure_of
+from controllers.operation import note, operation
+from controllers.requests import (
+    execution_id_of,
+    read_body,
+    read_query,
+    shape,
+    workflow_id_of,
+)
+from controllers.responses import success
+from controllers.schemas import (
+    BatchBody,
+    DetailsQuery,
+    ExecuteBody,
+    ExecuteQuery,
+    ExecutionsQuery,
+    StepsQuery,
+    TestBody,
+)
+from controllers.state import state
+from engine.context import Json, JsonObject
+from engine.engine import Started
+from services.errors import InvalidCursor, Refusal
+from services.execution_service import ExecutionPage, ListRequest, StartRequest
+
+blueprint = Blueprint("execution_api", __name__, url_prefix="/api/v1/workflows")
+
+_STARTING = (404, 409, 422)
+
+
+@blueprint.post("/<workflow_id>/execute")
+@async_endpoint(
+    "execute_workflow",
+    body=ExecuteBody,
+    query=ExecuteQuery,
+    answers={
+        202: answers.Answer[answers.Started],
+        200: answers.Answer[answers.Execution],
+    },
+    errors=_STARTING,
+)
+@auth_required("executions:execute")
+async def execute_workflow(workflow_id: str) -> Response:
+    """Starts an execution of the workflow's published version.
+
+    202 means it is durable. With `wait`, 200 and the whole execution if it ends in time.
+    """
+    workflow_id = workflow_id_of(workflow_id)
+    wait = read_query(ExecuteQuery).wait
+    request = _start_request(await read_body(ExecuteBody))
+    note(community_id=request.community_id)
+    executions = state().executions
+    started = await executions.start(current_caller(), workflow_id, request)
+    note(execution_id=started.execution_id)
+    headers = {"Location": _location(started.execution_id)}
+    if wait and await executions.wait(started.execution_id, wait):
+        ended = await executions.state(started.execution_id)
+        return success(ended, "Execution ended", headers=headers)
+    return success(_started(started), "Execution started", status=202, headers=headers)
+
+
+@blueprint.post("/<workflow_id>/execute/batch")
+@async_endpoint(
+    "execute_workflow_batch",
+    body=BatchBody,
+    answers={202: answers.Answer[answers.Batch]},
+    errors=_STARTING,
+)
+@auth_required("executions:execute")
+async def execute_workflow_batch(workflow_id: str) -> Response:
+    """Starts up to 1000 executions of the workflow in one transaction.
+
+    Each item is a body of `execute`, and gets an id or an error of its own.
+    """
+    workflow_id = workflow_id_of(workflow_id)
+    body = await read_body(BatchBody)
+    requests = [_item_request(item) for item in body.items]
+    outcomes = await state().executions.start_many(current_caller(), workflow_id, requests)
+    items = [_item(index, outcome) for index, outcome in enumerate(outcomes)]
+    accepted = sum(isinstance(outcome, Started) for outcome in outcomes)
+    note(accepted=accepted, rejected=len(items) - accepted)
+    data = {"accepted": accepted, "rejected": len(items) - accepted, "items": items}
+    return success(data, f"{accepted} of {len(items)} executions started", status=202)
+
+
+@blueprint.get("/executions/<execution_id>")
+@async_endpoint(
+    "get_execution",
+    query=DetailsQuery,
+    answers={200: answers.Answer[answers.Execution]},
+    errors=(404,),
+)
+@auth_required("executions:read")
+async def get_execution(execution_id: str) -> Response:
+    """Shows the whole state of an execution, also while it runs."""
+    execution_id = execution_id_of(execution_id)
+    query = read_query(DetailsQuery)
+    found = await state().executions.details(
+        current_caller(),
+        execution_id,
+        include_logs=query.include_logs,
+        include_metrics=query.include_metrics,
+    )
+    note(community_id=found["community_id"], workflow_id=found["workflow_id"])
+    return success(found, "Execution found")
+
+
+@blueprint.get("/executions/<execution_id>/steps")
+@async_endpoint(
+    "get_execution_steps",
+    query=StepsQuery,
+    answers={200: answers.Answer[list[JsonObject]]},
+    errors=(404,),
+)
+@auth_required("executions:read")
+async def get_execution_steps(execution_id: str) -> Response:
+    """Pages through the steps of an execution, in the order in which they appeared."""
+    execution_id = execution_id_of(execution_id)
+    query = read_query(StepsQuery)
+    first = _position(query.cursor)
+    found = await state().executions.details(current_caller(), execution_id)
+    note(community_id=found["community_id"], workflow_id=found["workflow_id"])
+    steps = found["steps"]
+    after = first + query.limit
+    following = str(after) if after < len(steps) else None
+    meta = {"total": len(steps), "next_cursor": following}
+    return success(steps[first:after], "Steps found", meta=meta)
+
+
+@blueprint.post("/executions/<execution_id>/cancel")
+@async_endpoint(
+    "cancel_execution",
+    answers={200: answers.Answer[answers.Cancelled]},
+    errors=(404, 409),
+)
+@auth_required("executions:cancel")
+async def cancel_execution(execution_id: str) -> Response:
+    """Cancels an execution, whichever process runs it, and answers once it is cancelled."""
+    execution_id = execution_id_of(execution_id)
+    owner, cancelled_at = await state().executions.cancel(current_caller(), execution_id)
+    note(community_id=owner.community_id, workflow_id=owner.workflow_id)
+    data = {
+        "execution_id": execution_id,
+        "status": "cancelled",
+        "cancelled_at": cancelled_at,
+    }
+    return success(data, "Execution cancelled")
+
+
+@blueprint.get("/<workflow_id>/executions")
+@async_endpoint(
+    "list_executions",
+    query=ExecutionsQuery,
+    answers={200: answers.Answer[list[answers.Summary]]},
+    errors=(404,),
+)
+@auth_required("executions:read")
+async def list_executions(workflow_id: str) -> Response:
+    """Lists the executions of a workflow."""
+    workflow_id = workflow_id_of(workflow_id)
+    query = read_query(ExecutionsQuery)
+    request = ListRequest(
+        statuses=query.statuses,
+        sort_by=query.sort_by,
+        descending=query.sort_order == "desc",
+        page=query.page,
+        per_page=query.per_page,
+    )
+    facts, page = await state().executions.list(
+        current_caller(), workflow_id, query.community_id, request
+    )
+    note(community_id=facts.community_id)
+    meta = {"pagination": _pagination(page, request)}
+    return success(page.rows, "Executions found", meta=meta)
+
+
+@blueprint.post("/<workflow_id>/test")
+@async_endpoint(
+    "test_workflow",
+    body=TestBody,
+    answers={200: answers.Answer[answers.Rehearsal]},
+    errors=(404, 422, 504),
+)
+@auth_required("executions:execute")
+async def test_workflow(workflow_id: str) -> Response:
+    """Rehearses the workflow's latest edit, drafts included: nothing leaves the process."""
+    workflow_id = workflow_id_of(workflow_id)
+    body = await read_body(TestBody)
+    note(community_id=body.community_id)
+    rehearsal = await state().executions.rehearse(
+        current_caller(),
+        workflow_id,
+        _start_request(body),
+        mocks=body.mocks,
+        definition=body.definition,
+    )
+    return success(rehearsal, "Workflow tested")
+
+
+def _start_request(body: ExecuteBody) -> StartRequest:
+    return StartRequest(
+        community_id=body.community_id,
+        variables=body.variables,
+        metadata=body.metadata,
+        trigger_node_id=body.trigger_node_id,
+        execution_name=body.execution_name,
+    )
+
+
+def _item_request(item: Json) -> StartRequest | Refusal:
+    try:
+        return _start_request(shape(ExecuteBody, item))
+    except Refusal as refusal:
+        return refusal
+
+
+def _item(index: int, outcome: Started | Exception) -> JsonObject:
+    if isinstance(outcome, Started):
+        return {
+            "index": index,
+            "execution_id": outcome.execution_id,
+            "status": outcome.status,
+            "error": None,
+        }
+    failed = failure_of(outcome, operation().request_id)
+    error = {"error_code": failed.code, "message": failed.message, "details": failed.details or {}}
+    return {"index": index, "execution_id": None, "status": None, "error": error}
+
+
+def _started(started: Started) -> JsonObject:
+    return {
+        "execution_id": started.execution_id,
+        "workflow_id": started.workflow_id,
+        "status": started.status,
+        "start_time": started.start_time,
+        "execution_path": started.execution_path,
+    }
+
+
+def _location(execution_id: str) -> str:
+    return f"/api/v1/workflows/executions/{execution_id}"
+
+
+def _position(cursor: str | None) -> int:
+    """Steps are only ever added at the end, so a position is a cursor."""
+    if cursor is None:
+        return 0
+    if not cursor.isascii() or not cursor.isdigit() or len(cursor) > 9:
+        raise InvalidCursor
+    return int(cursor)
+
+
+def _pagination(page: ExecutionPage, request: ListRequest) -> JsonObject:
+    total_pages = ceil(page.total / request.per_page)
+    shown = {
+        "page": request.page,
+        "per_page": request.per_page,
+        "total": page.total,
+        "total_pages": total_pages,
+        "has_next": request.page < total_pages,
+        "has_prev": request.page > 1,
+        "next_cursor": None,
+    }
+    return shown | {"total_is_estimate": True} if page.is_estimate else shown

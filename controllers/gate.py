@@ -1,0 +1,68 @@
+"""What happens around every request: its id, its credential, its line in the log.
+
+Its one rule: default deny. Before any handler of a route that is not named in `PUBLIC` there must
+be a caller; what a route forgot to ask for is asked for here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from quart import Quart, Request, Response, current_app, request
+
+from controllers.auth import PUBLIC
+from controllers.endpoint import ACTION_ATTRIBUTE
+from controllers.errors import answer_to
+from controllers.operation import REQUEST_ID_HEADER, begin, event_of, operation
+from controllers.state import state
+
+BATCH_SUFFIX = "/execute/batch"
+
+
+def limited_request(batch_bytes: int) -> type[Request]:
+    """A request class whose batches may have `batch_bytes`, and all else `MAX_CONTENT_LENGTH`.
+    A body that is longer is refused while it arrives."""
+
+    class LimitedRequest(Request):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            path: str = args[2]
+            if path.endswith(BATCH_SUFFIX):
+                kwargs["max_content_length"] = batch_bytes
+            super().__init__(*args, **kwargs)
+
+    return LimitedRequest
+
+
+def add_gate(app: Quart) -> None:
+    """Puts the gate around every route of the app."""
+    app.before_request(_begin)
+    app.before_request(_authenticate)
+    app.after_request(_finish)
+    app.register_error_handler(Exception, _answer)
+
+
+async def _begin() -> None:
+    begin(state().new_id())
+
+
+async def _authenticate() -> None:
+    rule = request.url_rule
+    if rule is None or rule.rule in PUBLIC:
+        return  # unknown routes and methods have nothing to protect; they answer 404 and 405
+    operation().caller = await state().authenticator.caller(request.headers)
+
+
+async def _answer(error: Exception) -> Response:
+    return answer_to(error)
+
+
+async def _finish(response: Response) -> Response:
+    current = operation()
+    response.headers[REQUEST_ID_HEADER] = current.request_id
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    rule = request.url_rule
+    if rule is not None and rule.rule not in PUBLIC:
+        view = current_app.view_functions[rule.endpoint]
+        action = getattr(view, ACTION_ATTRIBUTE, rule.endpoint)
+        state().audit.record(event_of(current, action, response.status_code), current.cause)
+    return response

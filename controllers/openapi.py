@@ -1,0 +1,163 @@
+"""The OpenAPI document and the page that shows it.
+
+Its one rule: both are made from what is installed. The document comes from the handlers'
+declarations, the page's scripts from a package; nothing is fetched from elsewhere.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from quart import Blueprint, Quart, Response, send_file
+from quart_schema import APIKeySecurityScheme, HttpSecurityScheme, Info, QuartSchema, hide
+from quart_schema.openapi import OpenAPIProvider
+from werkzeug.routing import Rule
+
+from controllers.auth import PUBLIC
+from controllers.endpoint import ACTION_ATTRIBUTE
+
+OPENAPI_PATH = "/openapi.json"
+ASSETS_PACKAGE = "flask_swagger_ui"
+
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>WaddleBot Workflow Core</title>
+<link rel="stylesheet" href="/docs/swagger-ui.css">
+</head>
+<body>
+<div id="swagger-ui"></div>
+<noscript>This page needs JavaScript. The document itself is at /openapi.json.</noscript>
+<script src="/docs/swagger-ui-bundle.js"></script>
+<script src="/docs/setup.js"></script>
+</body>
+</html>
+"""
+
+SETUP = """SwaggerUIBundle({
+  url: "/openapi.json",
+  dom_id: "#swagger-ui",
+  deepLinking: true,
+  validatorUrl: null,
+  presets: [SwaggerUIBundle.presets.apis],
+});
+"""
+
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; font-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
+
+_DAY = 86_400
+
+blueprint = Blueprint("docs", __name__, url_prefix="/docs")
+
+
+class Provider(OpenAPIProvider):
+    """quart-schema's document, with what all operations share."""
+
+    def schema(self) -> dict[str, Any]:
+        document = super().schema()
+        for path in document["paths"].values():
+            for operation in path.values():
+                _complete(operation)
+        return document
+
+    def build_paths(self, rule: Rule) -> tuple[dict[str, Any], dict[str, Any]]:
+        paths, components = super().build_paths(rule)
+        if rule.rule in PUBLIC:
+            for path in paths.values():
+                for operation in path.values():
+                    operation["security"] = []
+                    operation["responses"].pop(401, None)
+                    operation["responses"].pop(403, None)
+        return paths, components
+
+    def operation_id(self, method: str, path: str, func: Any) -> str | None:
+        return str(getattr(func, ACTION_ATTRIBUTE, func.__name__))
+
+
+def add_openapi(app: Quart, version: str) -> None:
+    """Serves `/openapi.json` and `/docs`."""
+    QuartSchema(
+        app,
+        openapi_path=OPENAPI_PATH,
+        swagger_ui_path=None,
+        redoc_ui_path=None,
+        scalar_ui_path=None,
+        info=Info(
+            title="WaddleBot Workflow Core",
+            version=version,
+            description="Stores, runs and shows workflows.",
+        ),
+        security_schemes={
+            "apiKey": APIKeySecurityScheme(name="X-API-Key", in_="header"),
+            "bearer": HttpSecurityScheme(scheme="bearer", bearer_format="wa-… key or JWT"),
+        },
+        security=[{"apiKey": []}, {"bearer": []}],
+        conversion_preference="pydantic",
+        openapi_provider_class=Provider,
+    )
+    app.register_blueprint(blueprint)
+
+
+@blueprint.get("")
+@hide
+async def page() -> Response:
+    """The API's documentation as a page."""
+    return _local(PAGE, "text/html; charset=utf-8")
+
+
+@blueprint.get("/setup.js")
+@hide
+async def setup() -> Response:
+    """What starts the page."""
+    return _local(SETUP, "text/javascript; charset=utf-8")
+
+
+@blueprint.get("/swagger-ui-bundle.js")
+@hide
+async def script() -> Response:
+    """Swagger UI's script, as installed."""
+    return await _asset("swagger-ui-bundle.js")
+
+
+@blueprint.get("/swagger-ui.css")
+@hide
+async def style() -> Response:
+    """Swagger UI's style sheet, as installed."""
+    return await _asset("swagger-ui.css")
+
+
+async def _asset(name: str) -> Response:
+    return await send_file(_assets() / name, cache_timeout=_DAY, conditional=True)
+
+
+def _assets() -> Path:
+    """Where the package keeps them; found without importing it."""
+    spec = find_spec(ASSETS_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise FileNotFoundError(f"the package {ASSETS_PACKAGE} is not installed")
+    return Path(spec.submodule_search_locations[0]) / "dist"
+
+
+def _local(text: str, content_type: str) -> Response:
+    response = Response(text, content_type=content_type)
+    response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+    return response
+
+
+def _complete(operation: dict[str, Any]) -> None:
+    """Adds the header that every answer has, and a body's being required."""
+    if "requestBody" in operation:
+        operation["requestBody"]["required"] = True
+    for answer in operation["responses"].values():
+        answer.setdefault("headers", {})["X-Request-ID"] = {
+            "description": "The request's id: the one sent, or one made for it.",
+            "schema": {"type": "string"},
+        }

@@ -1,0 +1,101 @@
+"""The operation that a request is: what the log line and the audit row will say about it.
+
+Its one rule: one `Operation` per request, kept in Quart's `g`, filled in as the request is
+understood and recorded once, at its end.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from quart import g, request
+
+from controllers.responses import Failure
+from services.audit import Event
+from services.caller import Caller
+
+REQUEST_ID_HEADER = "X-Request-ID"
+
+_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+_SERVER_ERROR = 500
+
+
+@dataclass(slots=True)
+class Operation:
+    """What is known about the current request so far."""
+
+    request_id: str
+    started: float
+    caller: Caller | None = None
+    community_id: int | None = None
+    workflow_id: str | None = None
+    execution_id: str | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
+    failure: Failure | None = None
+    cause: Exception | None = None
+
+
+def begin(make_id: str) -> Operation:
+    """Starts the request's operation: with the id the client sent, if it is a usable one, else
+    with `make_id`."""
+    sent = request.headers.get(REQUEST_ID_HEADER, "")
+    request_id = sent if _REQUEST_ID.fullmatch(sent) else make_id
+    current = Operation(request_id=request_id, started=time.perf_counter())
+    g.operation = current
+    return current
+
+
+def operation() -> Operation:
+    """The current request's operation."""
+    current: Operation = g.operation
+    return current
+
+
+def note(
+    *,
+    community_id: int | None = None,
+    workflow_id: str | None = None,
+    execution_id: str | None = None,
+    **notes: Any,
+) -> None:
+    """Adds what the handler has learnt; None leaves what is known."""
+    current = operation()
+    current.community_id = current.community_id if community_id is None else community_id
+    current.workflow_id = workflow_id or current.workflow_id
+    current.execution_id = execution_id or current.execution_id
+    current.notes |= notes
+
+
+def event_of(current: Operation, action: str, status: int) -> Event:
+    """The event that an operation is. A refusal for want of permission is AUTHZ whatever status
+    hides it, one for want of a credential AUTH, a failure of the service ERROR."""
+    caller, failed = current.caller, current.failure
+    details: dict[str, Any] = {
+        "status": status,
+        "duration_ms": round((time.perf_counter() - current.started) * 1000, 1),
+        **current.notes,
+    }
+    if failed is not None:
+        details |= {"error_code": failed.code, "reason": failed.message}
+    if caller is not None and caller.key_id is not None:
+        details["key_id"] = caller.key_id
+    bound = None if caller is None else caller.community_id
+    values: dict[str, Any] = {
+        "action": action,
+        "community_id": bound if current.community_id is None else current.community_id,
+        "user_id": None if caller is None else caller.user_id,
+        "workflow_id": current.workflow_id,
+        "execution_id": current.execution_id,
+        "request_id": current.request_id,
+        "details": details,
+    }
+    if failed is None:
+        return Event("AUDIT", result="SUCCESS", **values)
+    if failed.denied:
+        return Event("AUTH" if caller is None else "AUTHZ", result="DENIED", **values)
+    if failed.status >= _SERVER_ERROR:
+        return Event("ERROR", result="FAILURE", **values)
+    return Event("AUDIT", result="FAILURE", **values)

@@ -1,0 +1,148 @@
+"""Reading a request: its body through the JSON door and a model, its query, its ids.
+
+Its one rule: what is not known is refused by name, with the nearest known name beside it.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import Any, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel, ValidationError
+from quart import request
+from werkzeug.exceptions import UnsupportedMediaType
+
+from controllers.operation import note
+from engine.context import Json, JsonObject
+from engine.json_door import parse_json
+from services.errors import ExecutionUnknown, NotValid, Problem, WorkflowNotFound
+
+M = TypeVar("M", bound=BaseModel)
+
+_UUID_LENGTH = 36
+
+_MESSAGES = {
+    "missing": "is required",
+    "dict_type": "must be an object",
+    "list_type": "must be an array",
+    "string_type": "must be a string",
+    "int_type": "must be an integer",
+    "int_parsing": "must be an integer",
+    "float_parsing": "must be a number",
+    "bool_parsing": "must be true or false",
+    "model_type": "must be an object",
+}
+"""Pydantic's findings in the words of JSON."""
+
+
+async def read_json() -> Json:
+    """The body as JSON. Raises `UnsupportedMediaType`, `JsonError`."""
+    media_type = request.mimetype
+    if media_type != "application/json" and not media_type.endswith("+json"):
+        raise UnsupportedMediaType("Send the body as application/json.")
+    return parse_json(await request.get_data(cache=False, as_text=False, parse_form_data=False))
+
+
+async def read_object() -> JsonObject:
+    """The body as a JSON object. Raises `NotValid` too."""
+    body = await read_json()
+    if not isinstance(body, dict):
+        raise NotValid([Problem(path="", message="the body must be a JSON object")])
+    return body
+
+
+async def read_body(model: type[M]) -> M:
+    """The body as a model. Raises `NotValid` with everything that is wrong."""
+    return shape(model, await read_object())
+
+
+def shape(model: type[M], value: Json) -> M:
+    """A JSON value as a model. Raises `NotValid`."""
+    try:
+        return model.model_validate(value, strict=True)
+    except ValidationError as error:
+        raise NotValid(problems_of(error, model)) from None
+
+
+def read_query(model: type[M]) -> M:
+    """The query string as a model. Raises `NotValid` for an unknown or repeated parameter."""
+    known = list(model.model_fields)
+    given: dict[str, str] = {}
+    problems: list[Problem] = []
+    for name, values in request.args.lists():
+        if name not in model.model_fields:
+            problems.append(_unknown(name, known, "query parameter"))
+        elif len(values) > 1:
+            problems.append(Problem(path=f"/{name}", message="is given more than once"))
+        given[name] = values[-1]
+    if problems:
+        raise NotValid(problems)
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        raise NotValid(problems_of(error, model)) from None
+
+
+def workflow_id_of(text: str) -> str:
+    """A workflow's id from the path, canonical. What is no UUID is no workflow."""
+    found = _uuid(text)
+    if found is None:
+        raise WorkflowNotFound
+    note(workflow_id=found)
+    return found
+
+
+def execution_id_of(text: str) -> str:
+    """An execution's id from the path, canonical. What is no UUID is no execution."""
+    found = _uuid(text)
+    if found is None:
+        raise ExecutionUnknown
+    note(execution_id=found)
+    return found
+
+
+def problems_of(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
+    """Pydantic's findings as problems with JSON pointers."""
+    found: list[Problem] = []
+    for item in error.errors(include_url=False, include_context=False, include_input=False):
+        where = item["loc"]
+        if item["type"] == "extra_forbidden" and len(where) == 1:
+            found.append(_unknown(str(where[0]), list(model.model_fields), "field"))
+        else:
+            message = _MESSAGES.get(item["type"]) or _lower(item["msg"])
+            found.append(Problem(path=_pointer(where), message=message))
+    return found
+
+
+def _unknown(name: str, known: list[str], what: str) -> Problem:
+    shown = name[:64]
+    problem = Problem(
+        path=_pointer((shown,)),
+        message=f"unknown {what}; known: {', '.join(known) or 'none'}",
+    )
+    nearest = get_close_matches(shown, known, n=1)
+    if nearest:
+        problem["hint"] = f"Did you mean '{nearest[0]}'?"
+    return problem
+
+
+def _pointer(where: tuple[Any, ...]) -> str:
+    steps = (str(step).replace("~", "~0").replace("/", "~1") for step in where)
+    return "".join(f"/{step}" for step in steps)
+
+
+def _lower(message: str) -> str:
+    message = message.removeprefix("Value error, ")
+    return message[:1].lower() + message[1:]
+
+
+def _uuid(text: str) -> str | None:
+    """The UUID in its canonical form; only that form is read, in either case."""
+    if len(text) != _UUID_LENGTH:
+        return None
+    try:
+        parsed = str(UUID(text))
+    except ValueError:
+        return None
+    return parsed if parsed == text.lower() else None

@@ -1,0 +1,76 @@
+"""The envelope that every answer of the API travels in.
+
+Its one rule: one shape for success, one for failure, and every instant in it is RFC 3339 in UTC
+with milliseconds and `Z`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from quart import Response
+
+from engine.context import Json, JsonObject
+
+JSON = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An error as it is answered and logged. `denied`: it is a security decision."""
+
+    status: int
+    code: str
+    message: str
+    details: Json = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    denied: bool = False
+
+    def response(self) -> Response:
+        """`{"success": false, "message", "error_code", "details"}`."""
+        body = {
+            "success": False,
+            "message": self.message,
+            "error_code": self.code,
+            "details": {} if self.details is None else self.details,
+        }
+        return plain(body, status=self.status, headers=self.headers)
+
+
+def success(
+    data: Json,
+    message: str,
+    *,
+    status: int = 200,
+    meta: JsonObject | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """`{"success": true, "message", "data", "meta"}`."""
+    body = {"success": True, "message": message, "data": data, "meta": meta or {}}
+    return plain(body, status=status, headers=headers)
+
+
+def plain(body: Json, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A JSON answer without the envelope."""
+    written = orjson.dumps(body, default=_written, option=orjson.OPT_PASSTHROUGH_DATETIME)
+    response = Response(written, status=status, content_type=JSON)
+    if headers:
+        response.headers.update(dict(headers))
+    return response
+
+
+def instant(moment: datetime) -> str:
+    """An aware instant as RFC 3339, UTC, milliseconds."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+
+
+def _written(value: Any) -> Json:
+    if isinstance(value, datetime):
+        return instant(value)
+    if isinstance(value, tuple | set | frozenset):
+        return list(value)
+    raise TypeError(f"{type(value).__name__} is not a JSON value")

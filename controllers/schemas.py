@@ -1,0 +1,244 @@
+"""What requests may look like: bodies and query strings, as models and as documentation.
+
+Its one rule: extra fields are forbidden and types are strict, so that a misspelt field is an
+error and not a default. Answers are not passed through models; `answers.py` only describes them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from engine.context import ExecutionStatus
+
+MAX_WAIT_SECONDS = 60
+MAX_BATCH_ITEMS = 1000
+MAX_PAGE_SIZE = 100
+MAX_ID = 2**63 - 1
+
+Id = Annotated[int, Field(ge=0, le=MAX_ID)]
+Name = Annotated[str, Field(min_length=1, max_length=255)]
+Size = Annotated[int, Field(ge=1, le=MAX_PAGE_SIZE)]
+Page = Annotated[int, Field(ge=1, le=10_000)]
+
+_STATUSES = [status.value for status in ExecutionStatus]
+_WORKFLOW_STATUSES = ["draft", "active", "archived"]
+
+
+class Request(BaseModel):
+    """A part of a request: nothing but what is declared."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class NoQuery(Request):
+    """An operation without query parameters."""
+
+
+class ExecuteBody(Request):
+    """What to run a workflow with."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "community_id": 123,
+                    "variables": {"username": "ada"},
+                    "metadata": {"trigger_source": "api", "platform": "twitch"},
+                }
+            ]
+        }
+    )
+
+    community_id: Id = Field(description="The workflow's community.")
+    variables: dict[str, Any] = Field(
+        default_factory=dict, description="Overlays the workflow's global variables."
+    )
+    metadata: dict[str, Any] = Field(
+        default_factory=dict,
+        description="`trigger_source`, `session_id`, `platform`, `payload` and whatever else "
+        "expressions should find under `trigger`.",
+    )
+    trigger_node_id: Name | None = Field(
+        default=None, description="The trigger that starts, where several could."
+    )
+    execution_name: Name | None = Field(default=None, description="A name to find it by.")
+
+
+class TestBody(ExecuteBody):
+    """What to rehearse a workflow with."""
+
+    __test__ = False  # not a test, whatever pytest makes of the name
+
+    mocks: dict[str, Any] | None = Field(
+        default=None,
+        description="By node id: `{output}`, `{error}`, or a list of them, one per call.",
+    )
+    definition: dict[str, Any] | None = Field(
+        default=None, description="Rehearse this document instead of the workflow's latest edit."
+    )
+
+
+class BatchBody(Request):
+    """Many executions of one workflow, accepted in one transaction."""
+
+    items: list[Any] = Field(
+        min_length=1,
+        max_length=MAX_BATCH_ITEMS,
+        json_schema_extra={"items": ExecuteBody.model_json_schema()},
+    )
+
+
+class ExecuteQuery(Request):
+    """How long to wait for the end."""
+
+    wait: float = Field(
+        default=0,
+        ge=0,
+        le=MAX_WAIT_SECONDS,
+        description="Seconds to wait for the execution to end; 200 with all of it if it does.",
+    )
+
+
+class DetailsQuery(Request):
+    """How much of an execution to show."""
+
+    include_logs: bool = Field(default=True, description="With the log lines of each step.")
+    include_metrics: bool = Field(default=False, description="With `metrics`.")
+
+
+class StepsQuery(Request):
+    """Which steps of an execution."""
+
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+    cursor: str | None = Field(default=None, description="`meta.next_cursor` of the page before.")
+
+
+class ExecutionsQuery(Request):
+    """Which executions of a workflow, and in which order."""
+
+    community_id: Id | None = Field(default=None, description="Must be the workflow's.")
+    status: str | None = Field(
+        default=None, description=f"One or several of {', '.join(_STATUSES)}, with commas."
+    )
+    page: Page = 1
+    per_page: Size = 20
+    sort_by: Literal["start_time", "status", "execution_time"] = "start_time"
+    sort_order: Literal["asc", "desc"] = "desc"
+
+    @field_validator("status")
+    @classmethod
+    def _known(cls, value: str | None) -> str | None:
+        return _each_of(value, _STATUSES)
+
+    @property
+    def statuses(self) -> tuple[str, ...]:
+        """The statuses asked for; none means all."""
+        return split(self.status)
+
+
+class WorkflowsQuery(Request):
+    """Which workflows to list."""
+
+    community_id: Id | None = None
+    status: str | None = Field(
+        default=None,
+        description="One or several of draft, active, archived, with commas. Without it: all but "
+        "the archived.",
+    )
+    search: Annotated[str, Field(max_length=255)] | None = Field(
+        default=None, description="Text in the name or the description."
+    )
+    tag: Annotated[str, Field(max_length=255)] | None = None
+    entity_id: Id | None = None
+    limit: Size = 20
+    cursor: str | None = Field(default=None, description="`next_cursor` of the page before.")
+    page: Page | None = Field(default=None, description="Pages by number, instead of a cursor.")
+    per_page: Size | None = Field(default=None, description="The same as `limit`.")
+
+    @field_validator("status")
+    @classmethod
+    def _known(cls, value: str | None) -> str | None:
+        return _each_of(value, _WORKFLOW_STATUSES)
+
+    @property
+    def statuses(self) -> tuple[str, ...]:
+        """The statuses asked for; none means all but archived."""
+        return split(self.status)
+
+
+class CreateQuery(Request):
+    """What to do with a new workflow."""
+
+    publish: bool = Field(default=False, description="Publish it at once.")
+
+
+class WorkflowBody(BaseModel):
+    """A workflow definition. The reader takes both dialects; docs/workflow-definition.md says
+    all that may be in it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "Greet",
+                    "community_id": 123,
+                    "nodes": {
+                        "start": {
+                            "node_type": "trigger_command",
+                            "config": {"command": "!hello"},
+                        },
+                        "greet": {
+                            "node_type": "action_chat_message",
+                            "config": {"message": "Hello, {{ username }}!"},
+                        },
+                    },
+                    "connections": [{"from_node_id": "start", "to_node_id": "greet"}],
+                }
+            ]
+        }
+    )
+
+    name: Name
+    community_id: Id
+    nodes: dict[str, dict[str, Any]] | list[dict[str, Any]]
+    connections: list[dict[str, Any]] = Field(default_factory=list)
+    description: str | None = None
+    entity_id: Id | None = None
+    global_variables: dict[str, Any] = Field(default_factory=dict)
+    trigger_type: str | None = None
+    trigger_config: dict[str, Any] | None = None
+    tags: list[str] = Field(default_factory=list)
+    max_execution_time_seconds: int | None = None
+    max_parallel_executions: int | None = None
+    retry_failed_nodes: bool = False
+    max_retries: int = 0
+
+
+class WorkflowChanges(BaseModel):
+    """The fields of a definition that change; those left out stay as they are."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"description": "Says hello.", "version": 1}]}
+    )
+
+    name: Name | None = None
+    description: str | None = None
+    nodes: dict[str, dict[str, Any]] | list[dict[str, Any]] | None = None
+    connections: list[dict[str, Any]] | None = None
+    version: int | None = Field(
+        default=None, description="The version the change was made on, if not in If-Match."
+    )
+
+
+def split(listed: str | None) -> tuple[str, ...]:
+    """The parts of a comma list."""
+    return tuple(part.strip() for part in (listed or "").split(",") if part.strip())
+
+
+def _each_of(listed: str | None, known: list[str]) -> str | None:
+    unknown = [part for part in split(listed) if part not in known]
+    if unknown:
+        raise ValueError(f"unknown status {unknown[0][:40]!r}; known: {', '.join(known)}")
+    return listed

@@ -1,0 +1,37 @@
+"""What the handlers work with: the services, as the composition root has put them together.
+
+Its one rule: this is the only place that looks into `current_app`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from quart import current_app
+
+from controllers.auth import Authenticator
+from services.audit import AuditTrail
+from services.execution_service import ExecutionService
+from services.health import HealthService
+from services.workflow_service import WorkflowService
+
+EXTENSION = "workflow_core"
+
+
+@dataclass(frozen=True, slots=True)
+class AppState:
+    """Everything a request may need. `new_id` makes the ids of requests."""
+
+    authenticator: Authenticator
+    workflows: WorkflowService
+    executions: ExecutionService
+    health: HealthService
+    audit: AuditTrail
+    new_id: Callable[[], str]
+
+
+def state() -> AppState:
+    """The state of the app that serves the current request."""
+    current: AppState = current_app.extensions[EXTENSION]
+    return current

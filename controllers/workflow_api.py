@@ -1,0 +1,259 @@
+"""Blueprint `workflow_api`: workflow definitions, their versions and their validation.
+
+Its one rule: a handler reads the request, asks one service and answers.
+"""
+
+from __future__ import annotations
+
+import re
+from math import ceil
+
+from quart import Blueprint, Response, request
+
+from controllers import answers
+from controllers.auth import ANY_SCOPE, auth_required, current_caller
+from controllers.cursors import cursor_after, read_cursor
+from controllers.endpoint import async_endpoint
+from controllers.operation import note
+from controllers.requests import read_json, read_object, read_query, workflow_id_of
+from controllers.responses import success
+from controllers.schemas import CreateQuery, WorkflowBody, WorkflowChanges, WorkflowsQuery
+from controllers.state import state
+from engine.context import JsonObject
+from services.errors import NotValid, Problem
+from services.workflow_service import VersionRow, WorkflowFilter, WorkflowRow
+
+blueprint = Blueprint("workflow_api", __name__, url_prefix="/api/v1/workflows")
+
+_ETAG = re.compile(r'(?:W/)?"?([0-9]{1,9})"?')
+
+
+@blueprint.post("")
+@async_endpoint(
+    "create_workflow",
+    body=WorkflowBody,
+    query=CreateQuery,
+    answers={201: answers.Answer[answers.Workflow]},
+    errors=(422,),
+)
+@auth_required("workflows:write")
+async def create_workflow() -> Response:
+    """Stores a workflow as a draft, or publishes it at once with `publish=true`."""
+    publish = read_query(CreateQuery).publish
+    row = await state().workflows.create(current_caller(), await read_object(), publish=publish)
+    note(community_id=row.community_id, workflow_id=row.workflow_id)
+    message = "Workflow created and published" if publish else "Workflow created"
+    location = f"/api/v1/workflows/{row.workflow_id}"
+    return _answer(row, message, status=201, headers={"Location": location})
+
+
+@blueprint.get("")
+@async_endpoint(
+    "list_workflows",
+    query=WorkflowsQuery,
+    answers={200: answers.Answer[list[answers.Workflow]]},
+)
+@auth_required("workflows:read")
+async def list_workflows() -> Response:
+    """Lists the workflows that you may view, newest first, by cursor or by page."""
+    query = read_query(WorkflowsQuery)
+    note(community_id=query.community_id)
+    narrow = WorkflowFilter(
+        community_id=query.community_id,
+        status=query.statuses,
+        search=query.search,
+        tag=query.tag,
+        entity_id=query.entity_id,
+    )
+    limit, number = query.per_page or query.limit, query.page or 1
+    filters = query.model_dump(exclude={"cursor", "limit", "page", "per_page"})
+    after = None if query.cursor is None else read_cursor(query.cursor, filters)
+    if after is not None and query.page is not None:
+        raise NotValid([Problem(path="/page", message="use either cursor or page")])
+    offset = (number - 1) * limit
+    page = await state().workflows.page(
+        current_caller(), narrow, limit=limit, offset=offset, after=after
+    )
+    pagination = {
+        "page": number,
+        "per_page": limit,
+        "total": page.total,
+        "total_pages": ceil(page.total / limit),
+        "has_next": page.after is not None,
+        "has_prev": after is not None or number > 1,
+        "next_cursor": None if page.after is None else cursor_after(page.after, filters),
+    }
+    rows = [_workflow(row) for row in page.rows]
+    return success(rows, "Workflows found", meta={"pagination": pagination})
+
+
+@blueprint.get("/<workflow_id>")
+@async_endpoint("get_workflow", answers={200: answers.Answer[answers.Workflow]}, errors=(404,))
+@auth_required("workflows:read")
+async def get_workflow(workflow_id: str) -> Response:
+    """Shows a workflow with its latest edit."""
+    row = await state().workflows.get(current_caller(), workflow_id_of(workflow_id))
+    note(community_id=row.community_id)
+    return _answer(row, "Workflow found")
+
+
+@blueprint.put("/<workflow_id>")
+@async_endpoint(
+    "update_workflow",
+    body=WorkflowChanges,
+    answers={200: answers.Answer[answers.Workflow]},
+    errors=(404, 409, 422),
+)
+@auth_required("workflows:write")
+async def update_workflow(workflow_id: str) -> Response:
+    """Stores an edit: the fields sent replace the document's, the others stay.
+
+    `If-Match`, or `version` in the body, names the version it was made on; a stale one is 409.
+    What is published goes on running until the edit is published too.
+    """
+    workflow_id = workflow_id_of(workflow_id)
+    changes = await read_object()
+    on_version = _on_version(changes)
+    row = await state().workflows.update(current_caller(), workflow_id, changes, on_version)
+    note(community_id=row.community_id, version=row.version)
+    return _answer(row, "Workflow updated")
+
+
+@blueprint.delete("/<workflow_id>")
+@async_endpoint("archive_workflow", answers={200: answers.Answer[answers.Workflow]}, errors=(404,))
+@auth_required("workflows:write")
+async def archive_workflow(workflow_id: str) -> Response:
+    """Archives a workflow: nothing starts from it any more; its history stays. Publishing it
+    brings it back."""
+    row = await state().workflows.archive(current_caller(), workflow_id_of(workflow_id))
+    note(community_id=row.community_id)
+    return _answer(row, "Workflow archived")
+
+
+@blueprint.post("/<workflow_id>/publish")
+@async_endpoint(
+    "publish_workflow",
+    answers={200: answers.Answer[answers.Workflow]},
+    errors=(404, 409, 422),
+)
+@auth_required("workflows:write")
+async def publish_workflow(workflow_id: str) -> Response:
+    """Makes the latest edit an immutable version, which new executions use from now on."""
+    workflow_id = workflow_id_of(workflow_id)
+    on_version = _on_version({})
+    row = await state().workflows.publish(current_caller(), workflow_id, on_version)
+    note(community_id=row.community_id, published_version=row.published_version)
+    return _answer(row, "Workflow published")
+
+
+@blueprint.get("/<workflow_id>/versions")
+@async_endpoint(
+    "list_workflow_versions",
+    answers={200: answers.Answer[list[answers.Version]]},
+    errors=(404,),
+)
+@auth_required("workflows:read")
+async def list_workflow_versions(workflow_id: str) -> Response:
+    """Lists the published versions, newest first."""
+    workflow_id = workflow_id_of(workflow_id)
+    live, rows = await state().workflows.versions(current_caller(), workflow_id)
+    return success([_version(row, live) for row in rows], "Versions found")
+
+
+@blueprint.get("/<workflow_id>/versions/<number>")
+@async_endpoint(
+    "get_workflow_version",
+    answers={200: answers.Answer[answers.Version]},
+    errors=(404,),
+)
+@auth_required("workflows:read")
+async def get_workflow_version(workflow_id: str, number: str) -> Response:
+    """Shows a published version with its document."""
+    workflow_id = workflow_id_of(workflow_id)
+    live, row = await state().workflows.version(current_caller(), workflow_id, _number(number))
+    return success({**_version(row, live), "document": row.document}, "Version found")
+
+
+@blueprint.post("/<workflow_id>/validate")
+@async_endpoint(
+    "validate_workflow",
+    answers={200: answers.Answer[answers.ValidationReport]},
+    errors=(404,),
+)
+@auth_required("workflows:read")
+async def validate_workflow(workflow_id: str) -> Response:
+    """Reports everything wrong with a workflow's latest edit; 200 also when it is not valid."""
+    workflow_id = workflow_id_of(workflow_id)
+    report = await state().workflows.validate_stored(current_caller(), workflow_id)
+    return success(report.as_json(), _verdict(is_valid=report.is_valid))
+
+
+@blueprint.post("/validate")
+@async_endpoint(
+    "validate_definition",
+    body=WorkflowBody,
+    answers={200: answers.Answer[answers.ValidationReport]},
+)
+@auth_required(ANY_SCOPE)
+async def validate_definition() -> Response:
+    """Reports everything wrong with the document sent; 200 also when it is not valid."""
+    report = state().workflows.validate(await read_json())
+    return success(report.as_json(), _verdict(is_valid=report.is_valid))
+
+
+def _answer(
+    row: WorkflowRow, message: str, *, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    tagged = {"ETag": f'"{row.version}"', **(headers or {})}
+    return success(_workflow(row), message, status=status, headers=tagged)
+
+
+def _workflow(row: WorkflowRow) -> JsonObject:
+    return {
+        "description": None,
+        "entity_id": None,
+        **row.document,
+        "workflow_id": row.workflow_id,
+        "status": row.status,
+        "version": row.version,
+        "published_version": row.published_version,
+        "created_by": row.created_by,
+        "created_at": row.created_at,
+        "updated_at": row.updated_at,
+        "published_at": row.published_at,
+    }
+
+
+def _version(row: VersionRow, live: int | None) -> JsonObject:
+    return {
+        "version": row.version,
+        "published_by": row.published_by,
+        "published_at": row.published_at,
+        "live": row.version == live,
+    }
+
+
+def _on_version(body: JsonObject) -> int | None:
+    """The revision an edit was made on: `If-Match`, else `version` in the body."""
+    header = request.headers.get("If-Match", "").strip()
+    if header and header != "*":
+        found = _ETAG.fullmatch(header)
+        if found is None:
+            message = 'must be the ETag of the workflow, such as "3"'
+            raise NotValid([Problem(path="/headers/If-Match", message=message)])
+        return int(found[1])
+    version = body.get("version")
+    if version is None:
+        return None
+    if isinstance(version, bool) or not isinstance(version, int):
+        raise NotValid([Problem(path="/version", message="must be an integer")])
+    return version
+
+
+def _number(text: str) -> int:
+    """A version number from the path; what is none is a version that does not exist."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+
+
+def _verdict(*, is_valid: bool) -> str:
+    return "The workflow is valid" if is_valid else "The workflow is not valid"

@@ -1,0 +1,111 @@
+"""What a use case refuses to do, and why. Controllers turn each into a status and a code.
+
+`denied` marks refusals that are security decisions: they are logged as AUTHZ, whatever the
+caller is told.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+
+class _Problem(TypedDict):
+    path: str
+    message: str
+
+
+class Problem(_Problem, total=False):
+    """One thing wrong with a request: a JSON pointer, what is wrong, what would be right."""
+
+    hint: str
+
+
+class Refusal(Exception):
+    """The request was refused."""
+
+    code = "BAD_REQUEST"
+    denied = False
+
+    def __init__(self, message: str | None = None, details: Any = None) -> None:
+        super().__init__(message or (self.__doc__ or "").strip())
+        self.details = details
+
+
+class WorkflowNotFound(Refusal):
+    """There is no such workflow."""
+
+    code = "WORKFLOW_NOT_FOUND"
+
+    def __init__(self, *, denied: bool = False) -> None:
+        super().__init__()
+        self.denied = denied
+
+
+class ExecutionUnknown(Refusal):
+    """There is no such execution."""
+
+    code = "EXECUTION_NOT_FOUND"
+
+    def __init__(self, *, denied: bool = False) -> None:
+        super().__init__()
+        self.denied = denied
+
+
+class VersionNotFound(Refusal):
+    """The workflow has no such version."""
+
+    code = "WORKFLOW_NOT_FOUND"
+
+
+class Denied(Refusal):
+    """You may not do this."""
+
+    code = "PERMISSION_DENIED"
+    denied = True
+
+
+class WorkflowNotActive(Refusal):
+    """The workflow is not active."""
+
+    code = "WORKFLOW_NOT_ACTIVE"
+
+
+class VersionConflict(Refusal):
+    """The workflow has been changed since you read it."""
+
+    code = "VERSION_CONFLICT"
+
+
+class NotValid(Refusal):
+    """The request is not valid."""
+
+    code = "VALIDATION_ERROR"
+
+    def __init__(self, problems: list[Problem], message: str | None = None) -> None:
+        super().__init__(message or _summary(problems), problems)
+        self.problems = problems
+
+
+class DefinitionRefused(Refusal):
+    """The workflow definition is not valid."""
+
+    code = "INVALID_DEFINITION"
+
+
+class InvalidCursor(Refusal):
+    """The cursor is not one that this list gave out."""
+
+    code = "INVALID_CURSOR"
+
+
+class KeyUnknown(Refusal):
+    """There is no such API key."""
+
+    code = "KEY_NOT_FOUND"
+
+
+def _summary(problems: list[Problem]) -> str:
+    first = problems[0]
+    where = f"{first['path']}: " if first["path"] else ""
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{where}{first['message']}{more}"

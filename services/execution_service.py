@@ -1,0 +1,292 @@
+"""Executions: started, seen, listed, cancelled, rehearsed.
+
+Its one rule: nothing is started, shown or stopped before the permission service has said yes, and
+what is started uses the version that was live at that moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from engine.context import RESERVED_NAMES, ExecutionContext, ExecutionStatus, JsonObject
+from engine.engine import Started, WorkflowEngine
+from engine.errors import WorkflowEngineException
+from engine.graph import Graph, choose_trigger
+from models.executions import COUNT_CAP, ExecutionFilter, ExecutionOwner, Executions, SortBy
+from models.permissions import AccessFacts
+from services.caller import Caller
+from services.errors import (
+    ExecutionUnknown,
+    NotValid,
+    Problem,
+    Refusal,
+    WorkflowNotActive,
+    WorkflowNotFound,
+)
+from services.permission_service import Permission, PermissionService
+from services.workflow_service import WorkflowService
+
+_OWNER = ("execution_id", "workflow_id", "community_id", "user_id", "status")
+
+MAX_OFFSET = 10_000
+"""How deep pages by number go; what lies further is reached by narrowing the list."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartRequest:
+    """What a caller asks to run."""
+
+    community_id: int
+    variables: JsonObject = field(default_factory=dict)
+    metadata: JsonObject = field(default_factory=dict)
+    trigger_node_id: str | None = None
+    execution_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ListRequest:
+    """Which executions of a workflow, in which order, which page."""
+
+    statuses: tuple[str, ...] = ()
+    sort_by: SortBy = "start_time"
+    descending: bool = True
+    page: int = 1
+    per_page: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionPage:
+    """One page of summaries; `total` is exact unless `is_estimate`."""
+
+    rows: list[JsonObject]
+    total: int
+    is_estimate: bool
+
+
+class ExecutionService:
+    """The use cases of executions. `now` and `new_id` are the clock and the source of ids."""
+
+    def __init__(
+        self,
+        engine: WorkflowEngine,
+        executions: Executions,
+        permissions: PermissionService,
+        workflows: WorkflowService,
+        *,
+        now: Callable[[], datetime],
+        new_id: Callable[[], str],
+    ) -> None:
+        self._engine = engine
+        self._executions = executions
+        self._permissions = permissions
+        self._workflows = workflows
+        self._now = now
+        self._new_id = new_id
+
+    async def start(self, caller: Caller, workflow_id: str, request: StartRequest) -> Started:
+        """Starts an execution; it is durable when this returns. Raises `WorkflowNotFound`,
+        `Denied`, `WorkflowNotActive`, `NotValid`, `AmbiguousTrigger`, `Overloaded`, …"""
+        facts, graph = await self._startable(caller, workflow_id, request.community_id)
+        context = self._context(caller, facts, graph, request)
+        return await self._engine.execute_workflow(context)
+
+    async def start_many(
+        self, caller: Caller, workflow_id: str, requests: Sequence[StartRequest | Refusal]
+    ) -> list[Started | Exception]:
+        """Starts many in one transaction: for each, in order, what it became or why not.
+
+        A refusal among the requests stays in its place.
+        """
+        facts, graph = await self._startable(caller, workflow_id, None)
+        prepared = [self._prepared(caller, facts, graph, request) for request in requests]
+        contexts = [one for one in prepared if isinstance(one, ExecutionContext)]
+        started = iter(await self._engine.execute_many(contexts) if contexts else [])
+        return [one if isinstance(one, Exception) else next(started) for one in prepared]
+
+    async def wait(self, execution_id: str, seconds: float) -> bool:
+        """Whether the execution ended within so many seconds."""
+        return await self._engine.wait(execution_id, seconds)
+
+    async def state(self, execution_id: str) -> JsonObject | None:
+        """The whole state of an execution that the caller has just started."""
+        return await self._engine.get_execution_status(execution_id)
+
+    async def details(
+        self,
+        caller: Caller,
+        execution_id: str,
+        *,
+        include_logs: bool = True,
+        include_metrics: bool = False,
+    ) -> JsonObject:
+        """The whole state of an execution. Raises `ExecutionUnknown`, `Denied`."""
+        state = await self._engine.get_execution_status(execution_id, include_logs=include_logs)
+        if state is None:
+            raise ExecutionUnknown
+        owner = ExecutionOwner(**{name: state[name] for name in _OWNER})
+        await self._permissions.authorise_execution(caller, owner, "view")
+        if include_metrics:
+            state["metrics"] = await self._engine.get_execution_metrics(execution_id)
+        return state
+
+    async def cancel(self, caller: Caller, execution_id: str) -> tuple[ExecutionOwner, datetime]:
+        """Cancels an execution; returns whose it was and when it ended. Raises
+        `ExecutionUnknown`, `Denied`, `ExecutionNotRunning`."""
+        owner = await self._authorised(caller, execution_id, "edit")
+        return owner, await self._engine.cancel_execution(execution_id)
+
+    async def list(
+        self, caller: Caller, workflow_id: str, community_id: int | None, request: ListRequest
+    ) -> tuple[AccessFacts, ExecutionPage]:
+        """A page of a workflow's executions. Raises `WorkflowNotFound`, `Denied`, `NotValid`."""
+        facts = await self._permissions.authorise(
+            caller, workflow_id, "view", community_id=community_id
+        )
+        offset = (request.page - 1) * request.per_page
+        if offset + request.per_page > MAX_OFFSET:
+            message = f"pages go as far as the {MAX_OFFSET}th execution; narrow the list instead"
+            raise NotValid([Problem(path="/page", message=message)])
+        narrow = ExecutionFilter(workflow_id, request.statuses)
+        rows = await self._executions.page(
+            narrow,
+            sort_by=request.sort_by,
+            descending=request.descending,
+            offset=offset,
+            limit=request.per_page,
+        )
+        total = await self._executions.count(narrow)
+        page = ExecutionPage(
+            [summary(row) for row in rows], min(total, COUNT_CAP), total > COUNT_CAP
+        )
+        return facts, page
+
+    async def rehearse(
+        self,
+        caller: Caller,
+        workflow_id: str,
+        request: StartRequest,
+        *,
+        mocks: JsonObject | None,
+        definition: JsonObject | None,
+    ) -> JsonObject:
+        """Runs the workflow's latest edit, or `definition`, without any effect. Raises
+        `WorkflowTimeoutException` and what starting raises."""
+        facts = await self._permissions.authorise(
+            caller, workflow_id, "execute", community_id=request.community_id
+        )
+        if definition is None:
+            definition = (await self._workflows.latest(workflow_id)).document
+        document = self._workflows.runnable({"community_id": facts.community_id, **definition})
+        graph = self._engine.graphs.compile(document)
+        context = self._context(caller, facts, graph, request)
+        return await self._engine.dry_run(graph, context, mocks)
+
+    async def _startable(
+        self, caller: Caller, workflow_id: str, community_id: int | None
+    ) -> tuple[AccessFacts, Graph]:
+        facts = await self._permissions.authorise(
+            caller, workflow_id, "execute", community_id=community_id
+        )
+        if facts.status != "active" or facts.published_version is None:
+            raise WorkflowNotActive(
+                f"The workflow is {_article(facts.status)}; publish it before executing it.",
+                {"status": facts.status},
+            )
+        return facts, await self._engine.graphs.get(workflow_id, facts.published_version)
+
+    def _prepared(
+        self, caller: Caller, facts: AccessFacts, graph: Graph, request: StartRequest | Refusal
+    ) -> ExecutionContext | Exception:
+        """One item of a batch: what will run, or why it will not."""
+        if isinstance(request, Refusal):
+            return request
+        if request.community_id != facts.community_id:
+            return WorkflowNotFound(denied=True)
+        try:
+            return self._context(caller, facts, graph, request)
+        except (Refusal, ValueError, WorkflowEngineException) as error:
+            return error
+
+    def _context(
+        self, caller: Caller, facts: AccessFacts, graph: Graph, request: StartRequest
+    ) -> ExecutionContext:
+        _refuse_reserved(request.variables)
+        metadata = request.metadata
+        source = _text(metadata, "trigger_source") or "api"
+        document = graph.document
+        return ExecutionContext(
+            execution_id=self._new_id(),
+            workflow_id=facts.workflow_id,
+            workflow_name=document["name"],
+            workflow_version=graph.version,
+            community_id=facts.community_id,
+            user_id=caller.user_id,
+            trigger_node_id=choose_trigger(graph, request.trigger_node_id, source),
+            created_at=self._now(),
+            max_execution_seconds=document.get("max_execution_time_seconds")
+            or graph.limits.workflow_timeout_seconds,
+            variables=request.variables,
+            metadata=metadata,
+            trigger_source=source,
+            entity_id=facts.entity_id,
+            session_id=_text(metadata, "session_id"),
+            platform=_text(metadata, "platform"),
+            execution_name=request.execution_name,
+            triggered_by=str(caller.user_id),
+            max_parallel_executions=document.get("max_parallel_executions"),
+        )
+
+    async def _authorised(
+        self, caller: Caller, execution_id: str, permission: Permission
+    ) -> ExecutionOwner:
+        owner = await self._executions.owner(execution_id)
+        if owner is None:
+            raise ExecutionUnknown
+        await self._permissions.authorise_execution(caller, owner, permission)
+        return owner
+
+
+def summary(row: dict[str, Any]) -> JsonObject:
+    """An execution as lists show it. `success` is None until it has ended."""
+    status = ExecutionStatus(row["status"])
+    return {
+        "execution_id": row["execution_id"],
+        "workflow_id": row["workflow_id"],
+        "workflow_name": row["workflow_name"],
+        "workflow_version": row["workflow_version"],
+        "execution_name": row["execution_name"],
+        "status": row["status"],
+        "success": status is ExecutionStatus.COMPLETED if status.terminal else None,
+        "created_at": row["created"],
+        "start_time": row["start_time"],
+        "end_time": row["end_time"],
+        "execution_time_seconds": row["execution_time_seconds"],
+        "nodes_executed": row["nodes_executed"],
+        "error": row["error_message"],
+        "error_code": row["error_code"],
+        "triggered_by": row["triggered_by"],
+        "trigger_source": row["trigger_source"],
+        "user_id": row["user_id"],
+        "community_id": row["community_id"],
+    }
+
+
+def _refuse_reserved(variables: JsonObject) -> None:
+    taken = sorted(RESERVED_NAMES.intersection(variables))
+    if taken:
+        message = f"{taken[0]!r} is reserved: expressions read it, no request may set it"
+        raise NotValid([Problem(path=f"/variables/{taken[0]}", message=message)])
+
+
+def _text(metadata: JsonObject, name: str) -> str | None:
+    value = metadata.get(name)
+    if value is None or isinstance(value, str):
+        return value
+    raise NotValid([Problem(path=f"/metadata/{name}", message="must be a string")])
+
+
+def _article(status: str) -> str:
+    return {"draft": "a draft", "archived": "archived"}.get(status, status)

@@ -1,0 +1,279 @@
+"""Outbound HTTP for workflow authors, with every promise that a stranger's URL needs.
+
+The rule it keeps: the peer decides nothing. It may be slow, huge, compressed a thousandfold,
+malformed or inside the operator's network; the caller gets a response within bounds or a
+`StepFailure`, in time. Redirects are not followed (a 3xx is a status like another), cookies are
+not kept (they would pass from one tenant to another), proxies of the environment are not used.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+from multidict import CIMultiDict
+from yarl import URL
+
+from engine.context import Json
+from engine.errors import StepFailure
+from engine.json_door import JsonError, dumps, parse_json
+from engine.ports import HttpResponse
+from services.egress import Egress, EgressBlocked
+
+_READ_SIZE = 65_536
+_KEEPALIVE_SECONDS = 4
+"""Below the five seconds after which common servers hang up: a request sent into a closing
+connection fails, and only the author could say whether it may be repeated."""
+_OURS = frozenset(
+    {
+        "connection",
+        "content-length",
+        "expect",
+        "keep-alive",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+"""Headers that describe the connection: an author who sets them could smuggle a request."""
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+"""A header's name (RFC 9110 §5.6.2); aiohttp would send any."""
+_CHARSETS = frozenset(
+    {"utf-8", "utf-16", "utf-16-le", "utf-16-be", "ascii", "latin-1", "shift_jis", "euc_jp"}
+    | {"iso2022_jp", "gbk", "gb2312", "gb18030", "big5", "euc_kr", "koi8-r", "koi8-u"}
+    | {f"cp{number}" for number in range(1250, 1259)}
+    | {f"iso8859-{number}" for number in range(1, 17)}
+)
+"""Charsets that decode in linear time; Python knows others that do not (`punycode`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpLimits:
+    """How much one answer may cost: bytes after decompression, connections in all and to one
+    host, header lines and bytes of one."""
+
+    max_response_bytes: int = 1_048_576
+    max_connections: int = 256
+    max_connections_per_host: int = 64
+    max_headers: int = 100
+    max_header_bytes: int = 8_190
+
+
+class AiohttpClient:
+    """The `HttpClient` of the service. Sessions are made at the first request; `close` ends
+    them. With `egress` None every address is allowed: for peers that the operator has named."""
+
+    def __init__(
+        self,
+        egress: Egress | None,
+        *,
+        limits: HttpLimits | None = None,
+        user_agent: str = "WaddleBot-Workflow/1.0",
+    ) -> None:
+        self._egress = egress
+        self._limits = limits or HttpLimits()
+        self._user_agent = user_agent
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes every connection; a later request opens new ones."""
+        sessions, self._sessions = self._sessions, {}
+        for session in sessions.values():
+            await session.close()
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        params: Mapping[str, str] | None,
+        body: Json,
+        timeout_seconds: float,
+    ) -> HttpResponse:
+        """Sends one request and reads its answer, both within `timeout_seconds`.
+
+        Header names of the response are lower-case. Raises `StepFailure`: `EGRESS_BLOCKED`,
+        `BAD_URL`, `BAD_REQUEST`, `BAD_RESPONSE` and `RESPONSE_TOO_LARGE`, which trying again
+        would not help, and the retryable `NETWORK_ERROR` and `TIMEOUT`.
+        """
+        target = _target(url)
+        session = self._session(self._trusts(target))
+        host = target.host or ""
+        try:
+            sent_headers, data = _payload(headers, body)
+            async with session.request(
+                method,
+                target.extend_query(params) if params else target,
+                headers=sent_headers,
+                data=data,
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=timeout_seconds),
+            ) as response:
+                content = await self._read(response, host)
+                return _answer(response, content)
+        except TimeoutError:
+            message = f"{host} did not answer within {timeout_seconds:g} s"
+            raise StepFailure("TIMEOUT", message, retryable=True) from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise _failure(error, host) from error
+
+    def _trusts(self, target: URL) -> bool:
+        """Whether the host is admitted by name. Raises `StepFailure` if it is refused."""
+        if self._egress is None:
+            return True
+        host = target.raw_host or ""
+        if self._egress.names_denied(host):
+            raise _blocked(host)
+        return self._egress.names_allowed(host)
+
+    def _session(self, trusted: bool) -> aiohttp.ClientSession:
+        """One session for hosts admitted by name and one for all others, so that a connection
+        made under the one rule is never reused under the other."""
+        session = self._sessions.get(trusted)
+        if session is not None:
+            return session
+        limits = self._limits
+        guard = None
+        if self._egress is not None:
+            guard = partial(self._egress.socket_factory, trusted=trusted)
+        connector = aiohttp.TCPConnector(
+            limit=limits.max_connections,
+            limit_per_host=limits.max_connections_per_host,
+            keepalive_timeout=_KEEPALIVE_SECONDS,
+            socket_factory=guard,
+        )
+        session = self._sessions[trusted] = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": self._user_agent},
+            trust_env=False,
+            read_bufsize=_READ_SIZE,
+            max_line_size=limits.max_header_bytes,
+            max_field_size=limits.max_header_bytes,
+            max_headers=limits.max_headers,
+        )
+        return session
+
+    async def _read(self, response: aiohttp.ClientResponse, host: str) -> bytes:
+        """The decompressed body. Stops reading, and so inflating, at the limit."""
+        content = bytearray()
+        limit = self._limits.max_response_bytes
+        async for piece in response.content.iter_any():
+            content += piece
+            if len(content) > limit:
+                message = f"the answer of {host} is larger than {limit} bytes"
+                raise StepFailure("RESPONSE_TOO_LARGE", message)
+        return bytes(content)
+
+
+def _target(url: str) -> URL:
+    try:
+        target = URL(url)
+        if target.scheme not in {"http", "https"}:
+            raise StepFailure("BAD_URL", "only http and https addresses can be requested")
+        if not target.host or target.port == 0:
+            raise StepFailure("BAD_URL", "the address has no usable host and port")
+    except ValueError:
+        raise StepFailure("BAD_URL", "the address is malformed") from None
+    return target
+
+
+def _payload(headers: Mapping[str, str], body: Json) -> tuple[CIMultiDict[str], bytes | None]:
+    sent = CIMultiDict(headers)
+    for name in sent:
+        if not _TOKEN.match(name):
+            raise StepFailure("BAD_REQUEST", f"{name!r:.80} cannot be the name of a header")
+        if name.lower() in _OURS:
+            raise StepFailure("BAD_REQUEST", f"the header {name!r} is set by the service")
+    if body is None:
+        return sent, None
+    kind = "text/plain; charset=utf-8" if isinstance(body, str) else "application/json"
+    sent.setdefault("Content-Type", kind)
+    return sent, body.encode() if isinstance(body, str) else dumps(body)
+
+
+def _answer(response: aiohttp.ClientResponse, content: bytes) -> HttpResponse:
+    headers: dict[str, str] = {}
+    for name, value in response.headers.items():
+        key = name.lower()
+        headers[key] = f"{headers[key]}, {_clean(value)}" if key in headers else _clean(value)
+    return HttpResponse(response.status, headers, _body(response, content))
+
+
+def _body(response: aiohttp.ClientResponse, content: bytes) -> Json:
+    """JSON if the peer says so, else text. The body of an error is not worth a second error:
+    JSON that cannot be read is then text."""
+    kind = response.content_type
+    if kind == "application/json" or kind.endswith("+json"):
+        if not content:
+            return None
+        try:
+            return parse_json(content.removeprefix(codecs.BOM_UTF8))
+        except JsonError as error:
+            if response.status < 400:
+                message = f"the answer says it is JSON, but is not acceptable: {error}"
+                raise StepFailure("BAD_RESPONSE", message) from None
+    return content.decode(_charset(response.charset), "replace").replace("\0", "\ufffd")
+
+
+def _charset(named: str | None) -> str:
+    try:
+        name = codecs.lookup(named or "utf-8").name
+    except LookupError:
+        return "utf-8"
+    return name if name in _CHARSETS else "utf-8"
+
+
+def _clean(value: str) -> str:
+    """aiohttp keeps undecodable header bytes as lone surrogates, which nothing can store."""
+    raw = value.encode("utf-8", "surrogateescape")
+    return raw.decode("utf-8", "replace").replace("\0", "\ufffd")
+
+
+def _failure(error: Exception, host: str) -> StepFailure:
+    """What a library's error means for a workflow, without facts about the network."""
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    if isinstance(cause, EgressBlocked):
+        return _blocked(host)
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return StepFailure("NETWORK_ERROR", f"{host} cannot be found", retryable=True)
+    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
+        return StepFailure("NETWORK_ERROR", f"no secure connection to {host}", retryable=True)
+    if isinstance(error, aiohttp.InvalidURL):
+        return StepFailure("BAD_URL", "the address is malformed")
+    if isinstance(error, aiohttp.ClientResponseError):
+        return StepFailure("BAD_RESPONSE", f"{host} does not speak proper HTTP")
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return StepFailure("NETWORK_ERROR", f"the answer of {host} broke off", retryable=True)
+    if isinstance(error, aiohttp.ClientError | OSError):
+        return StepFailure("NETWORK_ERROR", f"{host} cannot be reached", retryable=True)
+    return StepFailure("BAD_REQUEST", f"the request cannot be sent: {error}")
+
+
+def _blocked(host: str) -> StepFailure:
+    return StepFailure(
+        "EGRESS_BLOCKED",
+        f"workflows may not connect to {host!r}: use a public address, or ask the operator to "
+        "list the host in EGRESS_ALLOW",
+    )

@@ -1,0 +1,182 @@
+"""Who may do what: the one door for every permission decision.
+
+Its one rule: default deny. An unknown workflow and one of another community look the same (404);
+in the caller's community but not permitted is 403; a database that cannot be asked denies, because
+its error is raised and nothing here turns an error into a yes.
+
+Whose a community is: the credential's own, if it is bound to one (then no other exists for it);
+every one, for `admin` without a community; else those where the user is a member, owns a workflow
+or holds a grant.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from models.executions import ExecutionOwner
+from models.permissions import AccessFacts, Permissions, Viewer
+from models.workflows import After, WorkflowFilter, WorkflowRow, Workflows
+from services.cache import TtlCache
+from services.caller import EVERYDAY_SCOPES, Caller
+from services.errors import Denied, ExecutionUnknown, WorkflowNotFound
+
+Permission = Literal["view", "edit", "execute", "delete", "manage_permissions"]
+
+PERMISSIONS: dict[str, Permission] = {
+    f"can_{name}": name for name in ("view", "edit", "execute", "delete", "manage_permissions")
+}
+"""Names as grants store them, beside the short ones used here."""
+
+CACHE_SECONDS = 1.0
+"""How long a grant, a revocation or another process's publishing may go unnoticed."""
+
+_Key = tuple[str, int, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """One caller's access to one workflow."""
+
+    facts: AccessFacts
+    in_community: bool
+    unlimited: bool
+    """Owner or admin: every permission."""
+
+    def may(self, permission: Permission) -> bool:
+        """Whether the caller has this permission on the workflow."""
+        if not self.in_community:
+            return False
+        return self.unlimited or bool(getattr(self.facts, f"can_{permission}"))
+
+
+class PermissionService:
+    """Permission checks on workflows and executions."""
+
+    def __init__(
+        self, permissions: Permissions, workflows: Workflows, *, ttl_seconds: float = CACHE_SECONDS
+    ) -> None:
+        self._permissions = permissions
+        self._workflows = workflows
+        self._facts: TtlCache[_Key, AccessFacts | None] = TtlCache(ttl_seconds=ttl_seconds)
+
+    async def check_permission(
+        self, workflow_id: str, user_id: int, permission_type: str, community_id: int | None
+    ) -> bool:
+        """Whether a user has a permission (`view` or `can_view`, …) on a workflow of this
+        community. Raises `ValueError` for an unknown permission, `StoreUnavailable`."""
+        permission = PERMISSIONS.get(permission_type) or PERMISSIONS.get(f"can_{permission_type}")
+        if permission is None:
+            raise ValueError(
+                f"unknown permission {permission_type!r}; known: {', '.join(PERMISSIONS)}"
+            )
+        caller = Caller(user_id=user_id, community_id=community_id, scopes=EVERYDAY_SCOPES)
+        access = await self.access(caller, workflow_id)
+        return access is not None and access.may(permission)
+
+    async def list_workflows_for_user(
+        self,
+        caller: Caller,
+        narrow: WorkflowFilter,
+        *,
+        limit: int,
+        offset: int = 0,
+        after: After | None = None,
+    ) -> list[WorkflowRow]:
+        """A page of the workflows the caller may view, newest first."""
+        viewer = viewer_of(caller)
+        return await self._workflows.list(viewer, narrow, limit=limit, offset=offset, after=after)
+
+    async def count_workflows_for_user(self, caller: Caller, narrow: WorkflowFilter) -> int:
+        """How many workflows the caller may view."""
+        return await self._workflows.count(viewer_of(caller), narrow)
+
+    async def access(self, caller: Caller, workflow_id: str) -> Access | None:
+        """The caller's access to a workflow; None if there is no such workflow."""
+        roles = caller.community_roles
+        key = (workflow_id, caller.user_id, roles)
+        facts = await self._facts.get(
+            key, lambda: self._permissions.access(workflow_id, caller.user_id, roles)
+        )
+        if facts is None:
+            return None
+        return Access(
+            facts=facts,
+            in_community=_reaches(caller, facts.community_id, member=facts.member),
+            unlimited=caller.is_admin or facts.created_by == caller.user_id,
+        )
+
+    async def authorise(
+        self,
+        caller: Caller,
+        workflow_id: str,
+        permission: Permission,
+        *,
+        community_id: int | None = None,
+    ) -> AccessFacts:
+        """The workflow's facts, if the caller has this permission on it.
+
+        `community_id` is what the request claims; it must be the workflow's. Raises
+        `WorkflowNotFound` (also for another community's workflow), `Denied`, `StoreUnavailable`.
+        """
+        access = await self.access(caller, workflow_id)
+        if access is None:
+            raise WorkflowNotFound
+        if not access.in_community:
+            raise WorkflowNotFound(denied=True)
+        if community_id is not None and community_id != access.facts.community_id:
+            raise WorkflowNotFound(denied=True)
+        if not access.may(permission):
+            raise Denied(f"You do not have can_{permission} on this workflow.")
+        return access.facts
+
+    async def authorise_execution(
+        self, caller: Caller, execution: ExecutionOwner, permission: Permission
+    ) -> None:
+        """Passes if the caller triggered the execution or has this permission on its workflow.
+        Raises `ExecutionUnknown` (also for another community's), `Denied`, `StoreUnavailable`."""
+        mine = execution.user_id == caller.user_id
+        if mine and caller.community_id in (None, execution.community_id):
+            return
+        access = await self.access(caller, execution.workflow_id)
+        if access is None or not access.in_community:
+            raise ExecutionUnknown(denied=True)
+        if not access.may(permission):
+            raise Denied(
+                f"You did not start this execution and lack can_{permission} on its workflow."
+            )
+
+    async def authorise_community(self, caller: Caller, community_id: int) -> None:
+        """Passes if the caller may create something in this community. Raises `Denied`, in the
+        same words whether the community exists or not.
+
+        Owning a workflow makes one belong to its community, so creating one must not be a way in.
+        """
+        if caller.community_id is not None:
+            allowed = caller.community_id == community_id
+        else:
+            allowed = caller.is_admin or await self._permissions.in_community(
+                community_id, caller.user_id
+            )
+        if not allowed:
+            raise Denied(f"You do not belong to community {community_id}.")
+
+    def forget(self, workflow_id: str) -> None:
+        """Drops what is remembered about a workflow that was just changed."""
+        self._facts.drop_where(lambda key: key[0] == workflow_id)
+
+
+def viewer_of(caller: Caller) -> Viewer:
+    """The caller, as lists see them."""
+    return Viewer(
+        user_id=caller.user_id,
+        community_id=caller.community_id,
+        roles=caller.community_roles,
+        everything=caller.is_admin,
+    )
+
+
+def _reaches(caller: Caller, community_id: int, *, member: bool) -> bool:
+    if caller.community_id is not None:
+        return caller.community_id == community_id
+    return caller.is_admin or member

@@ -1,0 +1,214 @@
+"""Workflow definitions: created, edited, published, archived.
+
+Its one rule: what is stored is canonical. A draft may be unfinished but not wrong; a published
+version has no errors at all and is never changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from engine.context import Json, JsonObject, Limits
+from engine.validation import UNFINISHED, Report, validate
+from models.workflows import After, VersionRow, WorkflowFilter, WorkflowRow, Workflows
+from services.caller import Caller
+from services.errors import (
+    DefinitionRefused,
+    NotValid,
+    Problem,
+    VersionConflict,
+    VersionNotFound,
+    WorkflowNotFound,
+)
+from services.permission_service import PermissionService
+
+MAX_VERSIONS_LISTED = 1000
+
+__all__ = [
+    "After",
+    "VersionRow",
+    "WorkflowFilter",
+    "WorkflowPage",
+    "WorkflowRow",
+    "WorkflowService",
+    "shape_problems",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowPage:
+    """One page of workflows; `total` is None where nobody asked for pages by number."""
+
+    rows: list[WorkflowRow]
+    after: After | None
+    total: int
+
+
+class WorkflowService:
+    """The use cases of workflow definitions."""
+
+    def __init__(
+        self,
+        workflows: Workflows,
+        permissions: PermissionService,
+        limits: Limits,
+        *,
+        new_id: Callable[[], str],
+    ) -> None:
+        self._workflows = workflows
+        self._permissions = permissions
+        self._limits = limits
+        self._new_id = new_id
+
+    async def create(self, caller: Caller, raw: JsonObject, *, publish: bool) -> WorkflowRow:
+        """Stores a new workflow of the caller's. Raises `NotValid`, `DefinitionRefused`,
+        `Denied`."""
+        report = self._checked(raw, publish=publish)
+        await self._permissions.authorise_community(caller, report.document["community_id"])
+        return await self._workflows.insert(
+            self._new_id(), report.document, caller.user_id, publish=publish
+        )
+
+    async def get(self, caller: Caller, workflow_id: str) -> WorkflowRow:
+        """One workflow that the caller may view."""
+        await self._permissions.authorise(caller, workflow_id, "view")
+        return await self._existing(workflow_id)
+
+    async def latest(self, workflow_id: str) -> WorkflowRow:
+        """One workflow, for a caller who has been authorised already."""
+        return await self._existing(workflow_id)
+
+    async def page(
+        self,
+        caller: Caller,
+        narrow: WorkflowFilter,
+        *,
+        limit: int,
+        offset: int = 0,
+        after: After | None = None,
+    ) -> WorkflowPage:
+        """A page of the workflows that the caller may view, newest first."""
+        rows = await self._permissions.list_workflows_for_user(
+            caller, narrow, limit=limit + 1, offset=offset, after=after
+        )
+        total = await self._permissions.count_workflows_for_user(caller, narrow)
+        shown = rows[:limit]
+        more = len(rows) > limit
+        last = After(shown[-1].created_at, shown[-1].workflow_id) if more else None
+        return WorkflowPage(shown, last, total)
+
+    async def update(
+        self, caller: Caller, workflow_id: str, changes: JsonObject, on_version: int | None
+    ) -> WorkflowRow:
+        """Stores an edit: the fields given replace the document's, the others stay.
+
+        `on_version` is the revision the caller has seen; None means whichever is the latest.
+        Raises `NotValid`, `DefinitionRefused`, `VersionConflict`, and what `authorise` raises.
+        """
+        claimed = changes.get("community_id")
+        await self._permissions.authorise(
+            caller, workflow_id, "edit", community_id=claimed if isinstance(claimed, int) else None
+        )
+        row = await self._existing(workflow_id)
+        if on_version is not None and on_version != row.version:
+            raise _conflict(row)
+        report = self._checked({**row.document, **changes}, publish=False)
+        updated = await self._workflows.update(workflow_id, row.version, report.document)
+        return await self._changed(workflow_id, updated)
+
+    async def publish(
+        self, caller: Caller, workflow_id: str, on_version: int | None = None
+    ) -> WorkflowRow:
+        """Makes the latest edit an immutable version and the workflow active. Raises
+        `DefinitionRefused`, `VersionConflict`, and what `authorise` raises."""
+        await self._permissions.authorise(caller, workflow_id, "edit")
+        row = await self._existing(workflow_id)
+        if on_version is not None and on_version != row.version:
+            raise _conflict(row)
+        self._checked(row.document, publish=True)
+        published = await self._workflows.publish(workflow_id, row.version, caller.user_id)
+        return await self._changed(workflow_id, published)
+
+    async def archive(self, caller: Caller, workflow_id: str) -> WorkflowRow:
+        """Archives a workflow: nothing starts from it any more, its history stays."""
+        await self._permissions.authorise(caller, workflow_id, "delete")
+        return await self._changed(workflow_id, await self._workflows.archive(workflow_id))
+
+    async def versions(
+        self, caller: Caller, workflow_id: str
+    ) -> tuple[int | None, list[VersionRow]]:
+        """The number of the live version, and all published ones, newest first."""
+        facts = await self._permissions.authorise(caller, workflow_id, "view")
+        rows = await self._workflows.versions(workflow_id, MAX_VERSIONS_LISTED)
+        return facts.published_version, rows
+
+    async def version(
+        self, caller: Caller, workflow_id: str, version: int
+    ) -> tuple[int | None, VersionRow]:
+        """The number of the live version, and one published version. Raises
+        `VersionNotFound`."""
+        facts = await self._permissions.authorise(caller, workflow_id, "view")
+        row = await self._workflows.version(workflow_id, version)
+        if row is None:
+            raise VersionNotFound
+        return facts.published_version, row
+
+    async def validate_stored(self, caller: Caller, workflow_id: str) -> Report:
+        """The report on a workflow's latest edit."""
+        row = await self.get(caller, workflow_id)
+        return self.validate(row.document)
+
+    def validate(self, raw: Json) -> Report:
+        """The report on any document."""
+        return validate(raw, self._limits)
+
+    def runnable(self, raw: JsonObject) -> JsonObject:
+        """The canonical form of a document that is to run. Raises `NotValid`,
+        `DefinitionRefused`."""
+        document: JsonObject = self._checked(raw, publish=True).document
+        return document
+
+    def _checked(self, raw: JsonObject, *, publish: bool) -> Report:
+        report = self.validate(raw)
+        if report.shape_errors:
+            raise NotValid(shape_problems(report))
+        wrong = [issue for issue in report.errors if publish or issue.code not in UNFINISHED]
+        if wrong:
+            raise DefinitionRefused(_why(wrong[0].message, len(wrong)), report.as_json())
+        return report
+
+    async def _existing(self, workflow_id: str) -> WorkflowRow:
+        row = await self._workflows.get(workflow_id)
+        if row is None:
+            raise WorkflowNotFound
+        return row
+
+    async def _changed(self, workflow_id: str, row: WorkflowRow | None) -> WorkflowRow:
+        self._permissions.forget(workflow_id)
+        if row is None:
+            raise _conflict(await self._existing(workflow_id))
+        return row
+
+
+def shape_problems(report: Report) -> list[Problem]:
+    """The shape errors of a report as a request's problems."""
+    problems: list[Problem] = []
+    for issue in report.shape_errors:
+        problem = Problem(path=issue.path, message=issue.message)
+        if issue.hint:
+            problem["hint"] = issue.hint
+        problems.append(problem)
+    return problems
+
+
+def _conflict(row: WorkflowRow) -> VersionConflict:
+    return VersionConflict(
+        f"The workflow has been changed since you read it; it is now at version {row.version}.",
+        {"current_version": row.version},
+    )
+
+
+def _why(first: str, count: int) -> str:
+    more = f" (and {count - 1} more)" if count > 1 else ""
+    return f"The workflow definition is not valid: {first}{more}"

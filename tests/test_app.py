@@ -1,0 +1,92 @@
+"""The process: it starts, says what is wrong when it cannot, and leaves quietly."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app import create_app
+from config import Config
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
+
+
+def start(**environ: str) -> subprocess.Popen[str]:
+    clean = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
+    return subprocess.Popen(
+        [sys.executable, "-m", "app"],
+        cwd=ROOT,
+        env=clean | environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.fixture
+def process(worker_database_url: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    port = free_port()
+    process = start(DATABASE_URL=worker_database_url, PORT=str(port), SHUTDOWN_GRACE_SECONDS="2")
+    yield process, port
+    process.kill()
+    process.communicate()
+
+
+def test_it_serves_until_it_is_told_to_stop(
+    process: tuple[subprocess.Popen[str], int],
+) -> None:
+    running, port = process
+    assert running.stdout is not None
+    assert any("Running on http" in line for line in running.stdout)
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz") as answer:
+        assert answer.status == 200
+        assert "server" not in {name.lower() for name in answer.headers}
+    running.send_signal(signal.SIGTERM)
+    output, _ = running.communicate(timeout=20)
+    assert running.returncode == 0, output
+    assert "action=stop result=SUCCESS" in output
+
+
+async def test_any_asgi_server_may_serve_it(database_url: str) -> None:
+    app = create_app(Config(database_url=database_url, shutdown_grace_seconds=1))
+    async with app.test_app() as serving:
+        answer = await serving.test_client().get("/healthz")
+        assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({"PORT": "seventy"}, "PORT"),
+        ({"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}, "did not start"),
+    ],
+)
+def test_what_keeps_it_from_starting_is_said_without_a_traceback(
+    environ: dict[str, str], said: str
+) -> None:
+    process = start(**{"PORT": str(free_port()), **environ})
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode in (1, 2)
+    assert said in output
+    assert "Traceback" not in output
+
+
+def test_a_port_that_is_taken_is_said_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        process = start(PORT=str(taken.getsockname()[1]), DATA_DIR="/nonexistent/never-made")
+        output, _ = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "Cannot listen" in output
