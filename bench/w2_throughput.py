@@ -1,0 +1,62 @@
+"""W2: ten recorded steps, many executions, 64 in flight; ours over the bare journal."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from time import perf_counter
+
+import uuid_utils
+
+from bench.floors import BareJournal
+from bench.measure import Figure, in_turn, ratios
+from bench.world import World, chain
+from engine.context import ExecutionContext
+
+IN_FLIGHT = 64
+STEPS = 10
+
+
+async def run(world: World, rounds: int, executions: int) -> list[Figure]:
+    """(a) pure steps and (b) effectful ones, each beside the bare journal."""
+    bare = BareJournal(world)
+    await bare.open()
+    pure = await world.publish(chain(STEPS, "data_variable_set"))
+    effectful = await world.publish(chain(STEPS, "action_module"))
+
+    async def ours_pure() -> float:
+        return executions / await _all(world, pure, executions)
+
+    async def ours_effectful() -> float:
+        return executions / 4 / await _all(world, effectful, executions // 4)
+
+    async def floor() -> float:
+        return executions / await bare.run(pure, executions, STEPS + 1, IN_FLIGHT)
+
+    values = await in_turn(rounds, floor=floor, pure=ours_pure, effectful=ours_effectful)
+    await bare.close()
+    return [
+        Figure("W2", "bare journal, executions", "/s", values["floor"]),
+        Figure("W2a", "pure steps, executions", "/s", values["pure"]),
+        Figure("W2b", "effectful steps, executions", "/s", values["effectful"]),
+        Figure(
+            "W2a", "of the bare journal", " x", ratios(values["pure"], values["floor"]), ">= 0.5"
+        ),
+        Figure("W2b", "of the bare journal", " x", ratios(values["effectful"], values["floor"])),
+    ]
+
+
+async def _all(world: World, template: ExecutionContext, executions: int) -> float:
+    remaining = iter(range(executions))
+    began = perf_counter()
+
+    async def client() -> None:
+        for _ in remaining:
+            context = replace(
+                template, execution_id=str(uuid_utils.uuid7()), created_at=world.clock.now()
+            )
+            await world.engine.execute_workflow(context)
+            await world.engine.wait(context.execution_id, 60)
+
+    await asyncio.gather(*(client() for _ in range(IN_FLIGHT)))
+    return perf_counter() - began
