@@ -172,11 +172,25 @@ def _check_merge(config: JsonObject) -> Sequence[Finding]:
 
 
 def _check_wait(config: JsonObject) -> Sequence[Finding]:
+    findings = [_not_available("flow_wait")]
     signal = config.get("signal")
-    if not isinstance(signal, str) or (signal and "/" not in signal and "{{" not in signal):
-        return ()
-    hint = "Write a fixed name like approved; it becomes part of the signal's address"
-    return [Finding("VALIDATION", f"{signal!r} is not a signal's name", "/signal", hint)]
+    if isinstance(signal, str) and (not signal or "/" in signal or "{{" in signal):
+        hint = "Write a fixed name like approved; it becomes part of the signal's address"
+        message = f"{signal!r} is not a signal's name"
+        findings.append(Finding("VALIDATION", message, "/signal", hint))
+    return findings
+
+
+def _not_available(node_type: str) -> Finding:
+    return Finding(
+        "NODE_TYPE_NOT_AVAILABLE",
+        f"{node_type} is known but cannot be run by this version yet",
+        hint="Remove the node; action_delay waits for a time",
+    )
+
+
+def _check_subworkflow(config: JsonObject) -> Sequence[Finding]:
+    return [_not_available("flow_subworkflow")]
 
 
 FLOW = (
@@ -227,5 +241,6 @@ FLOW = (
         summary="Runs another workflow as a child execution; gives its final output.",
         fields=SUBWORKFLOW_FIELDS,
         compile=_compile_subworkflow,
+        check=_check_subworkflow,
     ),
 )

@@ -104,7 +104,8 @@ FLAT_DIALECT: JsonObject = {
 
 @pytest.mark.parametrize("given", [CONFIG_DIALECT, FLAT_DIALECT])
 def test_documents_of_both_dialects_are_valid(given: JsonObject) -> None:
-    assert judge(given).errors == []
+    wrong = [e for e in judge(given).errors if e.code != "NODE_TYPE_NOT_AVAILABLE"]
+    assert wrong == []
 
 
 def test_nodes_of_an_array_without_ids_get_one_from_their_type() -> None:

@@ -94,8 +94,14 @@ def test_a_signal_brings_its_payload_and_time_leaves_by_timeout() -> None:
 
 @pytest.mark.parametrize("signal", ["", "a/b", "{{ x }}"])
 def test_a_signal_needs_a_fixed_name(check: Any, signal: str) -> None:
-    (finding,) = check("flow_wait", {"signal": signal})
-    assert finding.path == "/signal"
+    findings = check("flow_wait", {"signal": signal})
+    assert "/signal" in [finding.path for finding in findings]
+
+
+@pytest.mark.parametrize("node_type", ["flow_wait", "flow_subworkflow"])
+def test_a_type_that_cannot_run_yet_is_refused(check: Any, node_type: str) -> None:
+    findings = check(node_type, {"signal": "go", "workflow_id": "w"})
+    assert [finding.code for finding in findings] == ["NODE_TYPE_NOT_AVAILABLE"]
 
 
 def test_a_subworkflow_renders_what_to_start(render: Any) -> None:
