@@ -67,7 +67,7 @@ def describe(stored: StoredExecution, graph: Graph, *, include_logs: bool = True
         "steps_completed": folded.state.completed,
         "steps_failed": folded.state.failed,
         "nodes_executed": len(folded.state.path),
-        "final_variables": progress.final_variables if done else None,
+        "final_variables": _final_variables(folded) if done else None,
         "variables": folded.state.variables,
         "final_output": progress.final_output,
         "error_message": progress.error_message,
@@ -103,6 +103,11 @@ def metrics(stored: StoredExecution, graph: Graph) -> JsonObject:
         "queue_time_seconds": max(queued.total_seconds(), 0.0) if queued is not None else None,
         "variable_count": len(state.variables),
     }
+
+
+def _final_variables(folded: _Folded) -> JsonObject:
+    stored: JsonObject | None = folded.stored.progress.final_variables
+    return folded.state.variables if stored is None else stored
 
 
 def _fold(stored: StoredExecution, graph: Graph) -> _Folded:
@@ -203,12 +208,14 @@ def _node_states(folded: _Folded, steps: list[JsonObject]) -> JsonObject:
 
 
 def _skipped(folded: _Folded) -> set[int]:
+    """The nodes that did not run and will not: those the fold skipped and, once the execution
+    has ended, all that it never reached."""
     state = folded.state
-    skipped = {number for number in state.skipped if number not in state.cancelled_nodes}
-    if state.ended is not None and state.ended.status == "completed":
-        ran = set(state.runs) | state.cancelled_nodes
-        skipped |= {node.index for node in folded.graph.nodes} - ran
-    return skipped
+    if not folded.stored.progress.status.terminal:
+        return {number for number in state.skipped if number not in state.cancelled_nodes}
+    touched = {step.node.index for step in state.active.values()} | state.cancelled_nodes
+    reached = (set(state.runs) - state.skipped) | touched
+    return {node.index for node in folded.graph.nodes} - reached
 
 
 def _unrecorded(folded: _Folded, node: Node) -> JsonObject:
