@@ -94,12 +94,13 @@ class Compiled:
     is_fresh: bool
 
 
-def compile_tree(tree: ast.expr, source: str) -> Compiled:
-    """Compiles a syntax tree. Raises `ExpressionSyntaxError` with a position in the source."""
+def compile_tree(tree: ast.expr, size: int, source: str) -> Compiled:
+    """Compiles a syntax tree of that many nodes. Raises `ExpressionSyntaxError` with a position in
+    the source."""
     compiler = _Compiler(source)
     run = compiler.expression(tree)
     is_read = _names_of(tree) is not None or isinstance(tree, ast.Constant)
-    return Compiled(run, tuple(compiler.paths), _cost(tree), compiler.slots, not is_read)
+    return Compiled(run, tuple(compiler.paths), size, compiler.slots, not is_read)
 
 
 class _Compiler:
@@ -199,9 +200,11 @@ class _Compiler:
 
     def _path(self, node: ast.expr, names: Sequence[str]) -> Run:
         self._require_plain(node, names[0])
-        for part in ast.walk(node):
+        part = node
+        while isinstance(part, ast.Attribute | ast.Subscript):
             if isinstance(part, ast.Attribute):
                 self._require_plain(part, part.attr)
+            part = part.value
         if not all(map(valid_text, names)):
             self.refuse(node, _BAD_TEXT)
         path = tuple(names)

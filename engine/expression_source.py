@@ -80,20 +80,21 @@ def end_of_expression(text: str, start: int) -> int:
     return text.find("}}", start)
 
 
-def parse(source: str) -> ast.expr:
-    """The syntax tree of an expression. Raises `ExpressionSyntaxError`."""
+def parse(source: str) -> tuple[ast.expr, int]:
+    """The syntax tree of an expression and its number of nodes. Raises `ExpressionSyntaxError`."""
     if not source.strip():
         raise ExpressionSyntaxError("the expression is empty")
     if len(source) > MAX_SOURCE_BYTES or len(source.encode(errors="replace")) > MAX_SOURCE_BYTES:
         raise ExpressionSyntaxError(f"the expression is longer than {MAX_SOURCE_BYTES} bytes")
     _require_balance(source)
     tree = _parsed(source)
-    if sum(1 for node in ast.walk(tree) if counts(node)) > MAX_NODES:
+    size = sum(1 for node in ast.walk(tree) if counts(node))
+    if size > MAX_NODES:
         raise ExpressionSyntaxError(
             f"the expression has more than {MAX_NODES} parts",
             hint="split it over several nodes or variables",
         )
-    return tree
+    return tree, size
 
 
 def counts(node: ast.AST) -> bool:

@@ -153,7 +153,8 @@ def compile_reference(value: Json) -> Template:
 def _compile(source: str, text: str, start: int) -> Expression:
     """Compiles the source that starts at `start` of a text, for whose sake errors are placed."""
     try:
-        compiled = compile_tree(parse(source), source)
+        tree, size = parse(source)
+        compiled = compile_tree(tree, size, source)
     except ExpressionSyntaxError as error:
         raise _positioned(error, text, start) from None
     return Expression(source.strip(), compiled.paths, compiled)
