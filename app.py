@@ -52,7 +52,7 @@ from services.clock import EngineLines, SystemClock, new_id
 from services.egress import Egress
 from services.execution_service import ExecutionService
 from services.health import HealthService
-from services.http_client import AiohttpClient
+from services.http_client import AiohttpClient, HttpLimits
 from services.permission_service import PermissionService
 from services.transports import ConsoleTransport, RouterTransport
 from services.welcome import welcome
@@ -67,6 +67,7 @@ class Running:
     """A running service. `first_key` and `examples` are those of an embedded database."""
 
     state: AppState
+    lines: AaaLog
     first_key: str | None = None
     examples: list[Example] = field(default_factory=list)
 
@@ -124,7 +125,7 @@ async def running(config: Config, stream: TextIO | None = None) -> AsyncIterator
             raise
         lines.system("start", module_version=config.module_version, embedded=config.embedded)
         yield service
-        lines.system("stop")
+    lines.system("stop")
 
 
 @asynccontextmanager
@@ -172,16 +173,19 @@ async def _compose(
         new_id=new_id,
     )
     if not config.embedded:
-        return Running(state)
+        return Running(state, lines)
     first_key = await make_first_key(keys, config.data_dir)
-    return Running(state, first_key, await load_examples(workflows, EXAMPLES))
+    return Running(state, lines, first_key, await load_examples(workflows, EXAMPLES))
 
 
 async def _engine(
     config: Config, lines: AaaLog, dal: AsyncDAL, transport: Transport, stack: AsyncExitStack
 ) -> WorkflowEngine:
     http = await stack.enter_async_context(
-        AiohttpClient(Egress(config.egress_allow, config.egress_deny))
+        AiohttpClient(
+            Egress(config.egress_allow, config.egress_deny),
+            limits=HttpLimits(max_response_bytes=config.max_output_bytes),
+        )
     )
     engine = WorkflowEngine(
         store=PostgresExecutionStore(dal, config.database_command_timeout_seconds),
@@ -197,7 +201,6 @@ async def _engine(
             max_total_operations=config.max_total_operations,
             max_loop_depth=config.max_loop_depth,
             max_parallel_nodes=config.max_parallel_nodes,
-            max_output_bytes=config.max_output_bytes,
         ),
         settings=EngineSettings(
             name=f"{socket.gethostname()}:{config.port}",
@@ -287,6 +290,8 @@ async def _serve(config: Config, listener: socket.socket) -> None:
             asyncio.get_running_loop().add_signal_handler(name, stop)
         if config.embedded:
             print(_welcome(config, service), flush=True)
+        service.lines.system("serve", host=config.host, port=config.port)
+        server.errorlog.setLevel(logging.WARNING)  # it would say so again, less uniformly
         app = create_app(config, service=service)
         await serve(app, server, shutdown_trigger=stopping.wait)
 

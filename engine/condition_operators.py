@@ -169,6 +169,9 @@ ALIASES: Mapping[str, str] = MappingProxyType(
         "gte": "greater_equal",
         "<=": "less_equal",
         "lte": "less_equal",
+        "more_than": "greater_than",
+        "at_least": "greater_equal",
+        "at_most": "less_equal",
         "in": "in_list",
         "not_in": "not_in_list",
     }

@@ -145,4 +145,3 @@ class Limits:
     max_total_operations: int = 1000
     max_loop_depth: int = 10
     max_parallel_nodes: int = 10
-    max_output_bytes: int = 1_048_576

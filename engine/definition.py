@@ -171,7 +171,7 @@ def _read_nodes(
             "TOO_MANY_NODES",
             f"The workflow has {len(given)} nodes; {limits.max_workflow_nodes} are allowed.",
             "/nodes",
-            hint="Move parts into workflows of their own (flow_subworkflow).",
+            hint="Move parts into workflows of their own; one can start another through a webhook.",
         )
     if len(given) > 10 * limits.max_workflow_nodes:
         # Judging a document this far off would only keep the service busy.

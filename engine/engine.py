@@ -278,14 +278,14 @@ class WorkflowEngine:
     async def _supervise(self) -> None:
         """Background loop: opens a new session whenever the lease of the current one is lost."""
         while True:
-            session = self._session
-            if session is not None:
-                await session.over.wait()
-                await session.abandon()
             try:
+                if self._session is not None:
+                    await self._session.over.wait()
+                    await self._session.abandon()
+                    self._session = None
                 self._session = await self._open_session()
-            except WorkflowEngineException as unreachable:
-                self._log.error("open_session", "FAILURE", reason=str(unreachable))
+            except Exception as failure:  # the edge of a background loop: it must not end
+                self._log.error("open_session", "FAILURE", reason=str(failure) or repr(failure))
                 await asyncio.sleep(self.settings.poll_seconds)
 
     async def _find(self, execution_id: str) -> tuple[StoredExecution, Graph] | None:

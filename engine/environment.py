@@ -55,10 +55,12 @@ def trigger_object(context: ExecutionContext) -> JsonObject:
 
 
 class StepEnv:
-    """An `Env` for one step. `after` overlays what the step itself gave, for the `conditional`
-    of its outgoing edges."""
+    """An `Env` for one step. `after` overlays what the step itself gave, and `own` its entry in
+    `nodes`, for the `conditional` of its outgoing edges."""
 
-    __slots__ = ("_impure", "_reserved", "_state", "_step", "after", "now", "random", "uuid")
+    __slots__ = (
+        "_impure", "_reserved", "_state", "_step", "after", "now", "own", "random", "uuid",
+    )  # fmt: skip
 
     def __init__(
         self, state: ExecutionState, step: Step, reserved: JsonObject, impure: Impure
@@ -68,6 +70,7 @@ class StepEnv:
         self._reserved = reserved
         self._impure = impure
         self.after: JsonObject | None = None
+        self.own: JsonObject | None = None
         self.now = impure.now
         self.random = impure.random
         self.uuid = impure.uuid
@@ -99,6 +102,8 @@ class StepEnv:
     def node(self, node_id: str) -> Json:
         """`{"output", "port", "error"}` of a node that ran, the current iteration first. Raises
         `KeyError`."""
+        if self.own is not None and node_id == self._step.node.node_id:
+            return self.own
         for scope in self._scopes():
             if node_id in scope.results:
                 return scope.results[node_id]
@@ -107,6 +112,8 @@ class StepEnv:
     def node_ids(self) -> Iterable[str]:
         """The nodes that ran, as seen from here."""
         seen: dict[str, None] = {}
+        if self.own is not None:
+            seen[self._step.node.node_id] = None
         for scope in self._scopes():
             seen.update(dict.fromkeys(scope.results))
         return seen

@@ -111,7 +111,11 @@ class Frontier:
         elif arms is not None and (
             settled >= target.indegree or (target.quorum and len(arms) >= target.quorum)
         ):
-            self.make_ready(scope, target, transition)
+            if target.enabled:
+                self.make_ready(scope, target, transition)
+            else:
+                scope.gone.add(edge.target)
+                dying.append(target)
 
     def _decide_race(self, scope: Scope, source: Node, join: Node, transition: Transition) -> bool:
         for race in join.races:

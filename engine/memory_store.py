@@ -99,7 +99,19 @@ class MemoryStore:
                 if row.worker_id == worker_id and row.cancel_requested
             ),
             next_wake=None if soonest is None else (soonest - self._clock.now()).total_seconds(),
+            held=len(await self.held(worker_id)),
         )
+
+    async def held(self, worker_id: str) -> set[str]:
+        """See `ExecutionStore.held`."""
+        return {key for key, row in self._rows.items() if row.worker_id == worker_id}
+
+    async def let_go(self, worker_id: str, execution_ids: list[str]) -> int:
+        """See `ExecutionStore.let_go`."""
+        strays = set(execution_ids) & await self.held(worker_id)
+        for key in strays:
+            self._free(self._rows[key], poisoned=False)
+        return len(strays)
 
     async def pending(self, most: int) -> int:
         """See `ExecutionStore.pending`."""

@@ -107,11 +107,13 @@ class Cancellation:
 @dataclass(frozen=True, slots=True)
 class Outlook:
     """What a worker may do now: whether something can be claimed, which of its executions
-    somebody wants cancelled, and in how many seconds the next parked one is due."""
+    somebody wants cancelled, in how many seconds the next parked one is due, and how many
+    executions it holds."""
 
     claimable: bool
     cancel: tuple[str, ...]
     next_wake: float | None
+    held: int
 
 
 class ExecutionStore(Protocol):
@@ -138,6 +140,14 @@ class ExecutionStore(Protocol):
 
     async def look(self, worker_id: str) -> Outlook:
         """What there is to do for this worker, in one query."""
+        ...
+
+    async def held(self, worker_id: str) -> set[str]:
+        """The ids of the executions that this worker holds."""
+        ...
+
+    async def let_go(self, worker_id: str, execution_ids: list[str]) -> int:
+        """Frees those of these executions that this worker holds, uncounted. Returns how many."""
         ...
 
     async def pending(self, most: int) -> int:

@@ -99,7 +99,7 @@ def _misplaced(
                 f"The body of '{node_id}' would be nested {max_depth + 1} loops deep; "
                 f"at most {max_depth} are allowed.",
                 node_id,
-                hint="Move the inner loops into a workflow of their own (flow_subworkflow).",
+                hint="Prepare the data first (data_transform), so that fewer loops have to nest.",
             )
 
 

@@ -85,8 +85,19 @@ class LoopRun:
     testing: bool = False
     """Whether the loop's step is being asked for its next iteration."""
     outputs: dict[int, Json] = field(default_factory=dict)
-    last_index: int = -1
-    last_results: dict[str, JsonObject] = field(default_factory=dict)
+    last_ran: dict[str, tuple[int, JsonObject]] = field(default_factory=dict)
+    """The last iteration in which each node of the body ran, and what it gave there."""
+
+    def keep(self, index: int, results: dict[str, JsonObject]) -> None:
+        """Remembers what the nodes of an iteration gave, unless a later one's did already."""
+        for node_id, given in results.items():
+            held = self.last_ran.get(node_id)
+            if held is None or held[0] < index:
+                self.last_ran[node_id] = (index, given)
+
+    def last_results(self) -> dict[str, JsonObject]:
+        """What `nodes` shows of the body once the loop is over."""
+        return {node_id: given for node_id, (_, given) in self.last_ran.items()}
 
     def result(self) -> Json:
         """What the loop gives: `loop_foreach` its results in item order, `loop_while` a summary."""

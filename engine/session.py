@@ -51,7 +51,7 @@ class Session:
         self._settings = settings
         self._worker = Worker(impure.uuid(), store, clock, log, settings, self._lose)
         self.journal = Journal(store, self._worker.worker_id, self._refused, self._lose)
-        self._effects = make_effects(self._worker.may_act, self._crashed)
+        self._effects = make_effects(self._may_act, self._crashed)
         self._runners: dict[str, tuple[Runner, asyncio.Task[None]]] = {}
         self._refusals: dict[str, Exception] = {}
         self._wanted = asyncio.Event()
@@ -75,6 +75,8 @@ class Session:
             "claims": self._claim_loop(),
         }
         self._loops = [asyncio.create_task(loop, name=name) for name, loop in loops.items()]
+        for task in (self._writer, *self._loops):
+            task.add_done_callback(self._loop_ended)
         self._log.system("start_worker", "SUCCESS", worker=self._worker.worker_id)
 
     async def drain(self, grace_seconds: float) -> None:
@@ -90,18 +92,23 @@ class Session:
         if self._writer is not None:
             await asyncio.wait([self._writer], timeout=grace_seconds)
         await self._stop_loops(keep_lease=False)
+        await self._release()
+
+    async def abandon(self) -> None:
+        """Ends at once, recording nothing: the lease is lost. What nobody has taken over yet is
+        released, so that it need not wait for the lease to run out in the table as well."""
+        await self._stop_loops(keep_lease=False)
+        for runner, _ in self._runners.values():
+            runner.ask(Request.DROP)
+        await asyncio.gather(*(task for _, task in self._runners.values()))
+        await self._release()
+
+    async def _release(self) -> None:
         try:
             released = await self._store.release(self._worker.worker_id)
             self._log.system("stop_worker", "SUCCESS", released=released)
         except WorkflowEngineException as unreachable:
             self._log.error("stop_worker", "FAILURE", reason=str(unreachable))
-
-    async def abandon(self) -> None:
-        """Ends at once, writing nothing: the lease is lost."""
-        await self._stop_loops(keep_lease=False)
-        for runner, _ in self._runners.values():
-            runner.ask(Request.DROP)
-        await asyncio.gather(*(task for _, task in self._runners.values()))
 
     # Executions
 
@@ -214,6 +221,8 @@ class Session:
         outlook = await self._store.look(self._worker.worker_id)
         for execution_id in outlook.cancel:
             self.ask(execution_id, Request.CANCEL)
+        if outlook.held > len(self._runners):
+            await self._let_strays_go()
         room = min(self.room(), _CLAIM_AT_ONCE)
         claimed: list[StoredExecution] = []
         if outlook.claimable and room > 0 and self._worker.may_act():
@@ -226,6 +235,18 @@ class Session:
         poll = self._settings.poll_seconds
         return poll if outlook.next_wake is None else min(max(outlook.next_wake, 0.01), poll)
 
+    async def _let_strays_go(self) -> None:
+        """Frees what this worker holds in the table but does not run: the answer to a claim was
+        lost on its way. Nobody else would ever take it over, for this worker is alive."""
+        held = await self._store.held(self._worker.worker_id)
+        strays = held - self._runners.keys()
+        # A runner leaves once its end is durable, but one that broke leaves before.
+        await self.journal.committed(self.journal.position)
+        freed = await self._store.let_go(self._worker.worker_id, sorted(strays))
+        if freed:
+            self._log.system("free_strays", "SUCCESS", executions=freed)
+            self.nudge()
+
     async def _take_over(self, stored: StoredExecution) -> None:
         context = stored.context
         if context.execution_id in self._runners:
@@ -236,6 +257,13 @@ class Session:
         if stored.cancel_requested:
             self.ask(context.execution_id, Request.CANCEL)
 
+    def _may_act(self) -> bool:
+        """Whether an effect may start. A lease that was late once is lost: what this refuses is
+        dropped, and would be held by a worker that lives on without running it."""
+        if not self._worker.may_act():
+            self._lose(LeaseLost())
+        return not self.over.is_set()
+
     def _lose(self, reason: LeaseLost) -> None:
         if self.over.is_set():
             return
@@ -244,6 +272,14 @@ class Session:
         self.journal.lose(reason)
         for runner, _ in self._runners.values():
             runner.ask(Request.DROP)
+
+    def _loop_ended(self, task: asyncio.Task[None]) -> None:
+        """A background loop that broke on a bug takes its session along: a worker that keeps its
+        lease but does not claim, sweep or write would hold its executions for ever."""
+        bug = None if task.cancelled() else task.exception()
+        if bug is not None:
+            self._log.error(task.get_name(), "FAILURE", reason=repr(bug))
+            self._lose(LeaseLost())
 
     async def _stop_loops(self, *, keep_lease: bool) -> None:
         stopping = [t for t in self._loops if not (keep_lease and t.get_name() == "lease")]

@@ -127,6 +127,8 @@ class ExecutionState(Frontier):
         node, scope, error = step.node, step.scope, outcome.error
         self.retire(step)
         self._record(step, outcome)
+        if error is not None and step.loop is not None:
+            self.cancel_loop(step.loop, transition)
         if error is None:
             port: str | None = outcome.port
             output = outcome.output
@@ -147,10 +149,12 @@ class ExecutionState(Frontier):
             if node.terminates and error is None:
                 self._end(transition)
                 return
-        if not self.settle(scope, node, port, outcome.dead_edges, transition):
-            scope.tails[node.node_id] = output
         if port == BREAK_PORT and scope.loop is not None:
+            # Its edges stay open: nothing behind it may start.
+            scope.tails[node.node_id] = output
             self._break(scope, transition)
+        elif not self.settle(scope, node, port, outcome.dead_edges, transition):
+            scope.tails[node.node_id] = output
         self._close_scope(scope, transition)
 
     def _record(self, step: Step, outcome: Outcome) -> None:
@@ -169,7 +173,7 @@ class ExecutionState(Frontier):
         if outcome.local:
             step.scope.locals.update(outcome.local)
         if step.loop is not None:
-            step.scope.results.update(step.loop.last_results)
+            step.scope.results.update(step.loop.last_results())
             self._skip_unvisited(step.node)
 
     def _skip_unvisited(self, loop: Node) -> None:
@@ -264,9 +268,7 @@ class ExecutionState(Frontier):
     def _end_iteration(self, loop: LoopRun, scope: Scope, result: Json) -> None:
         loop.running -= 1
         loop.outputs[scope.index] = result
-        if scope.index > loop.last_index:
-            loop.last_index = scope.index
-            loop.last_results = scope.results
+        loop.keep(scope.index, scope.results)
 
     def _break(self, scope: Scope, transition: Transition) -> None:
         """Ends the loop after this node: no further iteration, and none beside it goes on."""

@@ -170,6 +170,7 @@ def _dead_edges(
 ) -> tuple[str, ...]:
     after = {**(result.local or {}), **(result.variables or {}), "input": result.output}
     leaving = [e for e in step.node.all_out if e.port == port or port == EVERY_PORT]
+    env.own = {"output": result.output, "port": port, "error": None}
     return _dead(leaving, after, env, budget)
 
 

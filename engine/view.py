@@ -99,7 +99,7 @@ def metrics(stored: StoredExecution, graph: Graph) -> JsonObject:
         "average_node_time_seconds": sum(spent.values()) / len(spent) if spent else 0.0,
         "slowest_node_id": slowest,
         "slowest_node_time_seconds": spent[slowest] if slowest is not None else None,
-        "engine_time_seconds": progress.engine_seconds,
+        "engine_time_seconds": round(progress.engine_seconds, 6),
         "queue_time_seconds": max(queued.total_seconds(), 0.0) if queued is not None else None,
         "variable_count": len(state.variables),
     }
@@ -192,7 +192,7 @@ def _line(at: datetime, level: str, message: str) -> JsonObject:
 
 
 def _node_states(folded: _Folded, steps: list[JsonObject]) -> JsonObject:
-    """The state of every node of the graph; one in a loop shows its last iteration."""
+    """The state of every node of the graph; one in a loop shows its last run."""
     latest: dict[str, JsonObject] = {}
     for step in steps:
         latest[step["node_id"]] = step
@@ -200,8 +200,7 @@ def _node_states(folded: _Folded, steps: list[JsonObject]) -> JsonObject:
     states: JsonObject = {}
     for node in folded.graph.nodes:
         recorded = latest.get(node.node_id)
-        hidden = recorded is None or node.index in skipped
-        state = _unrecorded(folded, node) if hidden or recorded is None else recorded
+        state = _unrecorded(folded, node, skipped) if recorded is None else recorded
         shown = {k: v for k, v in state.items() if k not in ("step_key", "seq", "attempt")}
         states[node.node_id] = {**shown, "iterations": folded.state.runs.get(node.index, 0)}
     return states
@@ -211,18 +210,18 @@ def _skipped(folded: _Folded) -> set[int]:
     """The nodes that did not run and will not: those the fold skipped and, once the execution
     has ended, all that it never reached."""
     state = folded.state
+    reached = state.runs.keys() | state.cancelled_nodes
     if not folded.stored.progress.status.terminal:
-        return {number for number in state.skipped if number not in state.cancelled_nodes}
-    touched = {step.node.index for step in state.active.values()} | state.cancelled_nodes
-    reached = (set(state.runs) - state.skipped) | touched
-    return {node.index for node in folded.graph.nodes} - reached
+        return state.skipped - reached
+    active = {step.node.index for step in state.active.values()}
+    return {node.index for node in folded.graph.nodes} - reached - active
 
 
-def _unrecorded(folded: _Folded, node: Node) -> JsonObject:
+def _unrecorded(folded: _Folded, node: Node, skipped: set[int]) -> JsonObject:
     state = folded.state
     status = "pending"
     active = any(step.node is node for step in state.active.values())
-    if node.index in _skipped(folded):
+    if node.index in skipped:
         status = "skipped"
     elif node.index in state.cancelled_nodes:
         status = "cancelled"

@@ -116,6 +116,7 @@ class AsyncDAL:
             timeout=self._acquire_timeout,
             server_settings={
                 "application_name": "workflow_core",
+                "jit": "off",  # compiling a short query costs more than running it
                 "statement_timeout": str(int(self._command_timeout * 900)),
             },
         )

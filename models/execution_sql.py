@@ -210,11 +210,20 @@ WITH {_FENCE}, ranked AS (
 LOOK = """
 SELECT EXISTS (SELECT 1 FROM workflow_executions WHERE status = 'pending')
        OR coalesce(due.seconds <= 0, false) AS claimable,
-       ARRAY(SELECT execution_id FROM workflow_executions
-              WHERE worker_id = $1 AND cancel_requested_at IS NOT NULL) AS cancel,
-       due.seconds AS next_wake
+       mine.cancel, mine.held, due.seconds AS next_wake
   FROM (SELECT extract(epoch FROM min(wake_at) - clock_timestamp())::float8 AS seconds
-          FROM workflow_executions WHERE status = 'waiting' AND wake_at IS NOT NULL) due
+          FROM workflow_executions WHERE status = 'waiting' AND wake_at IS NOT NULL) due,
+       (SELECT count(*) AS held,
+               coalesce(array_agg(execution_id) FILTER (WHERE cancel_requested_at IS NOT NULL),
+                        '{}') AS cancel
+          FROM workflow_executions WHERE worker_id = $1) mine
+"""
+
+HELD = "SELECT execution_id FROM workflow_executions WHERE worker_id = $1"
+
+LET_GO = """
+UPDATE workflow_executions SET status = 'pending', worker_id = NULL
+ WHERE worker_id = $1 AND execution_id = ANY($2::uuid[])
 """
 
 _NEXT_SEQ = """

@@ -34,7 +34,8 @@ from engine.errors import LeaseLost
 from engine.ports import Cancellation, Outlook
 from engine.records import Batch, Progress, StepRow, StoredExecution
 from models import execution_sql as sql
-from models.dal import AsyncDAL, bounded
+from models.dal import AsyncDAL, bounded, cut
+from models.failures import unavailable
 
 CHANNEL = "workflow_engine"
 
@@ -92,7 +93,16 @@ class PostgresExecutionStore:
         """See `ExecutionStore.look`."""
         row = await self._dal.fetchrow(sql.LOOK, worker_id)
         assert row is not None
-        return Outlook(row["claimable"], tuple(map(str, row["cancel"])), row["next_wake"])
+        cancel = tuple(map(str, row["cancel"]))
+        return Outlook(row["claimable"], cancel, row["next_wake"], row["held"])
+
+    async def held(self, worker_id: str) -> set[str]:
+        """See `ExecutionStore.held`."""
+        return {str(row["execution_id"]) for row in await self._dal.fetch(sql.HELD, worker_id)}
+
+    async def let_go(self, worker_id: str, execution_ids: list[str]) -> int:
+        """See `ExecutionStore.let_go`."""
+        return await self._dal.execute(sql.LET_GO, worker_id, execution_ids)
 
     async def pending(self, most: int) -> int:
         """See `ExecutionStore.pending`."""
@@ -123,8 +133,15 @@ class PostgresExecutionStore:
         key = lock_key(worker_id)
         connection = await self._dal.connect()
         self._locks[worker_id] = connection
-        await bounded(connection, connection.execute(sql.LOCK_WORKER, key), self._timeout)
-        await self._dal.execute(sql.REGISTER, worker_id, name, lease_seconds, key)
+        try:
+            await bounded(connection, connection.execute(sql.LOCK_WORKER, key), self._timeout)
+            await self._dal.execute(sql.REGISTER, worker_id, name, lease_seconds, key)
+        except BaseException as error:
+            cut(self._locks.pop(worker_id))
+            failure = unavailable(error)
+            if failure is not None:
+                raise failure from error
+            raise
 
     async def heartbeat(self, worker_id: str, lease_seconds: float) -> bool:
         """See `ExecutionStore.heartbeat`."""
@@ -144,13 +161,16 @@ class PostgresExecutionStore:
         return poisoned + freed
 
     async def release(self, worker_id: str) -> int:
-        """See `ExecutionStore.release`."""
-        async with self._dal.transaction() as tx:
-            freed = await tx.execute(sql.RELEASE, worker_id)
-            await tx.execute(sql.RETIRE, worker_id)
-            if freed:
-                await tx.execute(sql.NOTIFY, CHANNEL, "pending")
-        await self._unlock(worker_id)
+        """See `ExecutionStore.release`. Retires the worker first: that waits for a flush that is
+        still on its way, so that what it moves is freed as well."""
+        try:
+            async with self._dal.transaction() as tx:
+                await tx.execute(sql.RETIRE, worker_id)
+                freed = await tx.execute(sql.RELEASE, worker_id)
+                if freed:
+                    await tx.execute(sql.NOTIFY, CHANNEL, "pending")
+        finally:
+            await self._unlock(worker_id)
         return freed
 
     async def close(self) -> None:
@@ -160,8 +180,12 @@ class PostgresExecutionStore:
 
     async def _unlock(self, worker_id: str) -> None:
         connection = self._locks.pop(worker_id, None)
-        if connection is not None:
+        if connection is None:
+            return
+        try:
             await connection.close(timeout=self._timeout)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            cut(connection)  # it was broken already, and with it the lock
 
     async def definition(self, workflow_id: str, version: int) -> JsonObject | None:
         """See `ExecutionStore.definition`."""

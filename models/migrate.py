@@ -44,7 +44,7 @@ _DURABILITY = {
 }
 
 
-class DatabaseRefused(Exception):
+class DatabaseRefused(RuntimeError):
     """The database cannot be used as it is; the message says what to change."""
 
 

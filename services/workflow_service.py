@@ -32,7 +32,7 @@ __all__ = [
     "WorkflowPage",
     "WorkflowRow",
     "WorkflowService",
-    "shape_problems",
+    "problems_of",
 ]
 
 
@@ -172,7 +172,7 @@ class WorkflowService:
     def _checked(self, raw: JsonObject, *, publish: bool) -> Report:
         report = self.validate(raw)
         if report.shape_errors:
-            raise NotValid(shape_problems(report))
+            raise NotValid(problems_of(report))
         wrong = [issue for issue in report.errors if publish or issue.code not in UNFINISHED]
         if wrong:
             raise DefinitionRefused(_why(wrong[0].message, len(wrong)), report.as_json())
@@ -191,10 +191,10 @@ class WorkflowService:
         return row
 
 
-def shape_problems(report: Report) -> list[Problem]:
-    """The shape errors of a report as a request's problems."""
+def problems_of(report: Report) -> list[Problem]:
+    """The errors of a report as a request's problems."""
     problems: list[Problem] = []
-    for issue in report.shape_errors:
+    for issue in report.errors:
         problem = Problem(path=issue.path, message=issue.message)
         if issue.hint:
             problem["hint"] = issue.hint

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,7 +41,10 @@ def start(**environ: str) -> subprocess.Popen[str]:
 def process(worker_database_url: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
     port = free_port()
     process = start(DATABASE_URL=worker_database_url, PORT=str(port), SHUTDOWN_GRACE_SECONDS="2")
+    watchdog = threading.Timer(30, process.kill)  # so that a silent service ends the test
+    watchdog.start()
     yield process, port
+    watchdog.cancel()
     process.kill()
     process.communicate()
 
@@ -50,7 +54,7 @@ def test_it_serves_until_it_is_told_to_stop(
 ) -> None:
     running, port = process
     assert running.stdout is not None
-    assert any("Running on http" in line for line in running.stdout)
+    assert any("action=serve" in line for line in running.stdout)
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz") as answer:
         assert answer.status == 200
         assert "server" not in {name.lower() for name in answer.headers}
