@@ -201,6 +201,7 @@ async def _engine(
             max_total_operations=config.max_total_operations,
             max_loop_depth=config.max_loop_depth,
             max_parallel_nodes=config.max_parallel_nodes,
+            max_execution_bytes=config.max_execution_bytes,
         ),
         settings=EngineSettings(
             name=f"{socket.gethostname()}:{config.port}",

@@ -55,6 +55,7 @@ class Config:
     max_parallel_nodes: int = 10
     max_workflow_nodes: int = 500
     max_output_bytes: int = MIB
+    max_execution_bytes: int = 64 * MIB
     max_concurrent_executions: int = 200
     max_pending_executions: int = 10_000
     max_body_bytes: int = MIB
@@ -134,6 +135,7 @@ def _engine(read: _Reader) -> dict[str, object]:
         "max_loop_depth": read.integer("MAX_LOOP_DEPTH", 10, 1, 100),
         "max_parallel_nodes": read.integer("MAX_PARALLEL_NODES", 10, 1, 1000),
         "max_workflow_nodes": read.integer("MAX_WORKFLOW_NODES", 500, 1, 100_000),
+        "max_execution_bytes": read.integer("MAX_EXECUTION_BYTES", 64 * MIB, MIB, 1024 * MIB),
         "max_output_bytes": read.integer("MAX_OUTPUT_BYTES", MIB, KIB, 256 * MIB),
         "max_concurrent_executions": read.integer(
             "MAX_CONCURRENT_EXECUTIONS", 200, 1, 1_000_000, "MAX_CONCURRENT_WORKFLOWS"

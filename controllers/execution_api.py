@@ -67,10 +67,14 @@ async def execute_workflow(workflow_id: str) -> Response:
     started = await executions.start(current_caller(), workflow_id, request)
     note(execution_id=started.execution_id)
     headers = {"Location": _location(started.execution_id)}
-    if wait and await executions.wait(started.execution_id, wait):
-        ended = await executions.state(started.execution_id)
-        return success(ended, "Execution ended", headers=headers)
-    return success(_started(started), "Execution started", status=202, headers=headers)
+    if not wait:
+        return success(_started(started), "Execution started", status=202, headers=headers)
+    has_ended = await executions.wait(started.execution_id, wait)
+    found = await executions.state(started.execution_id)
+    if has_ended:
+        return success(found, "Execution ended", headers=headers)
+    so_far = _started(started) if found is None else _so_far(found)
+    return success(so_far, "Execution goes on", status=202, headers=headers)
 
 
 @blueprint.post("/<workflow_id>/execute/batch")
@@ -249,6 +253,12 @@ def _started(started: Started) -> JsonObject:
         "start_time": started.start_time,
         "execution_path": started.execution_path,
     }
+
+
+def _so_far(found: JsonObject) -> JsonObject:
+    """What `_started` says, of an execution that was read again."""
+    names = ("execution_id", "workflow_id", "status", "start_time", "execution_path")
+    return {name: found[name] for name in names}
 
 
 def _location(execution_id: str) -> str:

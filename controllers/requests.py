@@ -75,6 +75,8 @@ def read_query(model: type[M]) -> M:
             problems.append(_unknown(name, known, "query parameter"))
         elif len(values) > 1:
             problems.append(Problem(path=f"/{name}", message="is given more than once"))
+        elif any("\x00" in value for value in values):
+            problems.append(Problem(path=f"/{name}", message="must not contain U+0000"))
         given[name] = values[-1]
     if problems:
         raise NotValid(problems)

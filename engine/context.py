@@ -145,3 +145,4 @@ class Limits:
     max_total_operations: int = 1000
     max_loop_depth: int = 10
     max_parallel_nodes: int = 10
+    max_execution_bytes: int = 67_108_864

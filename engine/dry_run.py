@@ -8,7 +8,6 @@ trace that is returned.
 
 from __future__ import annotations
 
-import asyncio
 import heapq
 import itertools
 from collections import deque
@@ -21,13 +20,13 @@ from engine.errors import StepFailure, WorkflowTimeoutException
 from engine.expressions import ExpressionError
 from engine.graph import Graph
 from engine.nodes.base import Park
+from engine.pace import Pace
 from engine.ports import Clock
 from engine.retry import delay_before
 from engine.scopes import Step, Transition
 from engine.state import ExecutionState
 
 _REAL_SECONDS = 20.0
-_SLICE_STEPS = 64
 
 
 class DryRun:
@@ -41,11 +40,13 @@ class DryRun:
         mocks: JsonObject,
         impure: Impure,
         clock: Clock,
+        pace: Pace,
     ) -> None:
         self._graph = graph
         self._context = context
-        self._mocks = mocks
+        self._mocks = _checked(mocks, graph)
         self._clock = clock
+        self._pace = pace
         self._began = impure.now()
         self._now = self._began
         self._impure = Impure(lambda: self._now, impure.random, impure.uuid)
@@ -70,18 +71,17 @@ class DryRun:
         """
         real_deadline = self._clock.monotonic() + _REAL_SECONDS
         self._ready.extend(self._state.start().ready)
-        for count in itertools.count(1):
+        while True:
             if self._state.ended is not None:
                 return self._report()
             if not self._ready:
                 self._jump()
                 continue
             self._run_step(self._ready.popleft())
-            if count % _SLICE_STEPS == 0:
-                await asyncio.sleep(0)
+            if self._pace.used_up():
+                await self._pace.turn()
                 if self._clock.monotonic() > real_deadline:
                     raise WorkflowTimeoutException("The dry run took too long.")
-        raise AssertionError("an endless count ended")
 
     def _run_step(self, step: Step) -> None:
         self._first_seen.setdefault(step.key, self._now)
@@ -125,7 +125,8 @@ class DryRun:
             call = self._calls.get(step.node.node_id, 0)
             self._calls[step.node.node_id] = call + 1
             mock = mock[min(call, len(mock) - 1)] if mock else {"output": None}
-        return mock if isinstance(mock, dict) else {"output": mock}
+        answer: JsonObject = mock
+        return answer
 
     def _wait(self, step: Step) -> None:
         try:
@@ -239,3 +240,22 @@ class DryRun:
                 "passed": ended.status == "completed",
             },
         }
+
+
+def _checked(mocks: JsonObject, graph: Graph) -> JsonObject:
+    """The mocks, if they can be what their sender means. Raises `ValueError`."""
+    for node_id, mock in mocks.items():
+        node = graph.by_id.get(node_id)
+        effects = [n.node_id for n in graph.nodes if n.family in ("effect", "subworkflow")]
+        if node is None or node.node_id not in effects:
+            raise ValueError(
+                f"mocks: {node_id!r} is not an action of this workflow; "
+                f"its actions are {', '.join(effects) or 'none'}"
+            )
+        for answer in mock if isinstance(mock, list) else [mock]:
+            if not isinstance(answer, dict) or set(answer) not in ({"output"}, {"error"}):
+                raise ValueError(
+                    f'mocks: what {node_id!r} answers must be {{"output": …}}, '
+                    '{"error": "…"}, or a list of those'
+                )
+    return mocks

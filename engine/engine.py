@@ -37,6 +37,7 @@ from engine.errors import (
 from engine.graph import Graph
 from engine.graph_cache import GraphCache
 from engine.messages import Request
+from engine.pace import Pace
 from engine.ports import Clock, EngineLog, ExecutionStore, HttpClient, Transport
 from engine.records import Progress, StoredExecution
 from engine.scopes import Step
@@ -82,6 +83,7 @@ class WorkflowEngine:
         self._clock = clock
         self._impure = impure
         self._log = log
+        self._pace = Pace(clock)
         self._session: Session | None = None
         self._supervisor: asyncio.Task[None] | None = None
         self._pending = 0
@@ -123,10 +125,13 @@ class WorkflowEngine:
         session = self._live_session()
         await self._admit(session, len(contexts))
         graphs = [await self.graphs.get(c.workflow_id, c.workflow_version) for c in contexts]
-        started = [
-            self._submit(session, context, graph)
-            for context, graph in zip(contexts, graphs, strict=True)
-        ]
+        try:
+            started = [
+                self._submit(session, context, graph)
+                for context, graph in zip(contexts, graphs, strict=True)
+            ]
+        except LeaseLost as lost:
+            raise StoreUnavailable from lost
         await self._durable(session, [context.execution_id for context in contexts])
         if any(each.status == ExecutionStatus.PENDING for each in started):
             session.nudge()
@@ -191,7 +196,9 @@ class WorkflowEngine:
     ) -> JsonObject:
         """Tries a graph without any effect leaving the process. Raises
         `WorkflowTimeoutException`."""
-        return await DryRun(graph, context, mocks or {}, self._impure, self._clock).run()
+        return await DryRun(
+            graph, context, mocks or {}, self._impure, self._clock, self._pace
+        ).run()
 
     # Accepting
 
@@ -263,6 +270,7 @@ class WorkflowEngine:
             self.graphs,
             self._clock,
             self._impure,
+            self._pace,
             self._log,
             self.settings,
             self._make_effects,

@@ -26,6 +26,8 @@ class Frontier:
         self.ended: Ended | None = None
 
     def make_ready(self, scope: Scope, node: Node, transition: Transition) -> None:
+        """Starts the node in this scope, its only time; a disabled one is skipped instead. Fails
+        the execution when that would be one step more than it may run."""
         scope.gone.add(node.index)
         if not node.enabled:
             self.skip(scope, node, transition)
@@ -51,6 +53,7 @@ class Frontier:
             step.phase = "enter"
 
     def skip(self, scope: Scope, node: Node, transition: Transition) -> None:
+        """Lets a node die without running, and with it whatever hangs on it alone."""
         self._mark_skipped(node)
         self.settle(scope, node, None, (), transition)
 
@@ -80,6 +83,8 @@ class Frontier:
         return any_live
 
     def spread_death(self, scope: Scope, dying: list[Node], transition: Transition) -> None:
+        """Dead-path elimination: skips these nodes and all that thereby loses its last hope. A
+        worklist, so that no chain is too long."""
         while dying:
             dead = dying.pop()
             self._mark_skipped(dead)
@@ -95,6 +100,7 @@ class Frontier:
         dying: list[Node],
         transition: Transition,
     ) -> None:
+        """Settles one edge. Its target becomes ready, is added to `dying`, or waits on."""
         target = self.graph.nodes[edge.target]
         settled = scope.settled.get(edge.target, 0) + 1
         scope.settled[edge.target] = settled
@@ -128,6 +134,7 @@ class Frontier:
         return False
 
     def retire(self, step: Step) -> None:
+        """Takes a step that is over out of the active ones."""
         del self.active[step.key]
         step.scope.active -= 1
 
@@ -139,10 +146,12 @@ class Frontier:
             transition.ready.remove(step)
 
     def cancel_everything(self, transition: Transition) -> None:
+        """Cancels every active step: the execution is over."""
         for step in list(self.active.values()):
             self._cancel(step, transition)
 
     def cancel_scope(self, scope: Scope, transition: Transition) -> None:
+        """Cancels what is active in this scope and in those inside it."""
         for step in list(self.active.values()):
             if step.scope.within(scope):
                 self._cancel(step, transition)
@@ -164,11 +173,13 @@ class Frontier:
             self.skip(scope, self.graph.nodes[number], transition)
 
     def cancel_loop(self, loop: LoopRun, transition: Transition) -> None:
+        """Cancels what is active in any iteration of this run of a loop."""
         for step in list(self.active.values()):
             if inside(step.scope, loop):
                 self._cancel(step, transition)
 
     def fail(self, error: StepError, transition: Transition) -> None:
+        """Ends the execution as failed, unless it has ended already."""
         if self.ended is None:
             self.ended = transition.ended = Ended("failed", error=error)
             self.cancel_everything(transition)

@@ -62,6 +62,8 @@ class MemoryStore:
             if held is not None and held.worker_id == worker_id:
                 held.progress = _stored(progress)
                 held.worker_id = worker_id if progress.held else None
+                if _parked(held):
+                    held.recoveries = 0
 
     async def load(self, execution_id: str) -> StoredExecution | None:
         """See `ExecutionStore.load`."""
@@ -171,8 +173,12 @@ class MemoryStore:
             if row.worker_id is not None and not self._alive(row.worker_id)
         ]
         for row in orphans:
-            self._free(row, poisoned=row.recoveries >= max_recoveries)
-            row.recoveries += 1
+            newest = max(self._steps.get(row.context.execution_id, {}), default=0)
+            advanced = newest > row.progress.last_seq
+            if advanced:
+                row.progress = replace(row.progress, last_seq=newest)
+            self._free(row, poisoned=not advanced and row.recoveries >= max_recoveries)
+            row.recoveries = 1 if advanced else row.recoveries + 1
         if orphans:
             self._notify("pending")
         return len(orphans)

@@ -6,9 +6,12 @@ next number and every position that must be durable is known in one place.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
+
+import orjson
 
 from engine.context import ExecutionContext, ExecutionStatus, Json, Kind, Outcome, StepError
 from engine.graph import Graph
@@ -16,6 +19,8 @@ from engine.journal import Journal
 from engine.records import Progress, StepRow, details_of
 from engine.scopes import Step
 from engine.state import ExecutionState
+
+_REMEMBERED = 8
 
 _OPEN = {
     Kind.ENTERED: "running",
@@ -46,6 +51,9 @@ class Recorder:
         self._progress = replace(progress, start_time=started, total_steps=graph.enabled_count)
         self._seq = max(progress.last_seq, recorded)
         self._engine_seconds = progress.engine_seconds
+        self._recent: deque[tuple[Json, bytes]] = deque(maxlen=_REMEMBERED)
+        self.size = 0
+        """Bytes of JSON recorded by this process: inputs, outputs, variables."""
         self.position = journal.position
 
     @property
@@ -78,15 +86,27 @@ class Recorder:
                 started_at=started,
                 completed_at=completed if final else None,
                 port=outcome.port,
-                input=given,
-                output=outcome.output,
-                variables=outcome.variables,
+                input=self._serialised(given),
+                output=self._serialised(outcome.output),
+                variables=self._serialised(outcome.variables),
                 details=details_of(outcome),
                 error=_error_json(outcome.error),
                 error_type=outcome.error.type if outcome.error else None,
                 wake_at=outcome.wake_at,
             )
         )
+
+    def _serialised(self, value: Json) -> bytes | None:
+        """A value as JSON. One that stands in several columns (a step's output is the next
+        one's input) is serialised once."""
+        if value is None:
+            return None
+        data = next((data for known, data in self._recent if known is value), None)
+        if data is None:
+            data = orjson.dumps(value)
+            self._recent.append((value, data))
+        self.size += len(data)
+        return data
 
     def parked(self, state: ExecutionState, wake_at: datetime | None) -> None:
         """Appends that the execution leaves memory until `wake_at` (None: until a signal)."""

@@ -31,18 +31,15 @@ from engine.graph import Graph
 from engine.journal import Journal
 from engine.messages import Exit, Message, Request, Wake
 from engine.nodes.base import Park
+from engine.pace import Pace
 from engine.ports import Clock
 from engine.recording import Recorder
 from engine.records import Progress, StepRow, outcome_of
-from engine.retry import delay_before
 from engine.scopes import Step, Transition
 from engine.state import ExecutionState
 
 PARK_SECONDS = 1.0
 """A wait of at least this long is recorded and may leave memory; a shorter one is a timer."""
-
-_SLICE_STEPS = 64
-"""Pure steps after which a runner lets others have the event loop."""
 
 
 class Runner:
@@ -57,6 +54,7 @@ class Runner:
         effects: Effects,
         clock: Clock,
         impure: Impure,
+        pace: Pace,
         replayed: list[StepRow],
     ) -> None:
         started = progress.start_time or clock.now()
@@ -68,6 +66,7 @@ class Runner:
         self._effects = effects
         self._clock = clock
         self._impure = impure
+        self._pace = pace
         self._execution = execution_object(context, started)
         self._reserved = {"execution": self._execution, "trigger": trigger_object(context)}
         self._deadline = started + timedelta(seconds=context.max_execution_seconds)
@@ -105,22 +104,34 @@ class Runner:
             await self._advance()
             if self._state.ended is not None:
                 return await self._end()
+            leaving = await self._obey()
+            if leaving is not None:
+                return leaving
             self._start_effects()
             if self._state.ended is not None or self._ready:
                 continue
-            if self._may_park():
+            if self._clock.now() >= self._deadline:
+                self._time_out()
+            elif self._may_park():
                 return await self._park()
-            for message in await self._messages():
-                if message is Request.CANCEL:
-                    return await self._cancelled()
-                if message is Request.TIME_OUT:
-                    self._time_out()
-                elif isinstance(message, Finished):
-                    self._effect_finished(message)
-                elif isinstance(message, Wake):
-                    self._woken(message.step)
-                else:
-                    return Exit.DROPPED
+            else:
+                await self._message()
+
+    async def _obey(self) -> Exit | None:
+        """Does what the inbox says. Why the execution leaves, if it does."""
+        while self._inbox:
+            message = self._inbox.popleft()
+            if message is Request.CANCEL:
+                return await self._cancelled()
+            if message is Request.DROP:
+                return Exit.DROPPED
+            if isinstance(message, Finished):
+                self._effect_finished(message)
+            elif isinstance(message, Wake):
+                self._woken(message.step)
+            else:
+                self._time_out()
+        return None
 
     def _begin(self) -> None:
         """Starts the fold, or rebuilds it from the recorded outcomes and picks up what is open."""
@@ -142,10 +153,16 @@ class Runner:
     # Pure steps
 
     async def _advance(self) -> None:
-        """Runs every pure step that is ready and those that thereby become so; queues effects."""
+        """Runs every pure step that is ready and those that thereby become so; queues effects.
+        Comes back early when there is something in the inbox."""
         began = self._clock.monotonic()
-        count = 0
         while self._ready and self._state.ended is None:
+            if self._pace.used_up():
+                self.recorder.worked(self._clock.monotonic() - began)
+                await self._pace.turn()
+                began = self._clock.monotonic()
+                if self._inbox:
+                    return
             step = self._ready.popleft()
             family = step.node.spec.family
             if family in ("effect", "subworkflow"):
@@ -154,11 +171,6 @@ class Runner:
                 self._start_waiting(step)
             else:
                 self._evaluate(step)
-            count += 1
-            if count % _SLICE_STEPS == 0:
-                self.recorder.worked(self._clock.monotonic() - began)
-                await asyncio.sleep(0)
-                began = self._clock.monotonic()
         self.recorder.worked(self._clock.monotonic() - began)
 
     def _evaluate(self, step: Step) -> None:
@@ -170,6 +182,8 @@ class Runner:
         """Records an outcome and folds it in."""
         self.recorder.outcome(step, outcome, given, started, self._clock.now())
         self._absorb(self._state.apply(outcome))
+        if self.recorder.size > self.graph.limits.max_execution_bytes:
+            self._end_with(steps.too_large(step, self.graph))
 
     def _absorb(self, transition: Transition) -> None:
         for step in transition.cancelled:
@@ -192,7 +206,9 @@ class Runner:
                 postponed.append(step)
             elif self._start_effect(step):
                 room -= 1
-        self._queue.extendleft(reversed(postponed))
+        # One that failed to render may have cancelled some of those put aside before it.
+        active = self._state.active
+        self._queue.extendleft(s for s in reversed(postponed) if active.get(s.key) is s)
 
     def _lane_is_full(self, step: Step) -> bool:
         return any(
@@ -231,29 +247,11 @@ class Runner:
         failure = finished.failure
         if failure is None:
             outcome = steps.concluded_effect(step, finished.given, finished.output, self._env(step))
-        elif self._tries_again(step, failure):
-            outcome = self._retrying(step, failure)
         else:
-            outcome = steps.failed(step, failure)
+            outcome = steps.attempted(step, failure, self._impure)
         self._settle(step, outcome, finished.given, finished.started)
         if outcome.kind is Kind.RETRYING:
             self._set_timer(step)
-
-    def _tries_again(self, step: Step, failure: StepFailure) -> bool:
-        policy = step.node.retry
-        return policy is not None and failure.retryable and step.attempt < policy.max_attempts
-
-    def _retrying(self, step: Step, failure: StepFailure) -> Outcome:
-        policy = step.node.retry
-        assert policy is not None
-        seconds = delay_before(policy, step.attempt + 1, self._impure.random(), failure.retry_after)
-        return Outcome(
-            step_key=step.key,
-            kind=Kind.RETRYING,
-            attempt=step.attempt,
-            error=steps.step_error(step, failure),
-            wake_at=self._clock.now() + timedelta(seconds=seconds),
-        )
 
     def _interrupted(self, step: Step) -> None:
         """An `at_most_once` effect whose attempt a crash cut off: nobody knows what it did."""
@@ -315,21 +313,18 @@ class Runner:
         """Whether nothing but waits of some length are left."""
         if self._running or self._queue or self._ready or self._inbox:
             return False
-        soonest = self._soonest_wake()
-        if soonest is None:
-            return bool(self._state.waiting_steps())
-        return (soonest - self._clock.now()).total_seconds() >= PARK_SECONDS
+        left = (self._next_wake() - self._clock.now()).total_seconds()
+        return left >= PARK_SECONDS and bool(self._state.waiting_steps())
 
-    def _soonest_wake(self) -> datetime | None:
+    def _next_wake(self) -> datetime:
+        """When there is something to do again: a wait is over, or the execution's time is up."""
         times = [s.wake_at for s in self._state.waiting_steps() if s.wake_at is not None]
-        return min(times, default=None)
+        return min([*times, self._deadline])
 
     # Ending
 
     async def _park(self) -> Exit:
-        soonest = self._soonest_wake()
-        wake_at = self._deadline if soonest is None else min(soonest, self._deadline)
-        self.recorder.parked(self._state, wake_at)
+        self.recorder.parked(self._state, self._next_wake())
         await self._journal.committed(self.recorder.position)
         return Exit.PARKED
 
@@ -363,6 +358,9 @@ class Runner:
             step_key=busy.key if busy else "",
             fatal=True,
         )
+        self._end_with(error)
+
+    def _end_with(self, error: StepError) -> None:
         transition = Transition()
         self._state.end_now(error, transition)
         self._absorb(transition)
@@ -377,14 +375,12 @@ class Runner:
         if self._awake is not None and not self._awake.done():
             self._awake.set_result(None)
 
-    async def _messages(self) -> list[Message]:
+    async def _message(self) -> None:
+        """Returns when there is something in the inbox."""
         if not self._inbox:
             self._awake = asyncio.get_running_loop().create_future()
             await self._awake
             self._awake = None
-        messages = list(self._inbox)
-        self._inbox.clear()
-        return messages
 
     def _forget(self, step: Step) -> None:
         task = self._running.pop(step, None)

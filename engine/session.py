@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 
 from engine.context import ExecutionContext, ExecutionStatus
 from engine.effects import Effects
 from engine.environment import Impure
-from engine.errors import LeaseLost, WorkflowEngineException
+from engine.errors import LeaseLost, OutcomeUnknown, StoreUnavailable, WorkflowEngineException
 from engine.graph import Graph
 from engine.graph_cache import GraphCache
 from engine.journal import Journal
 from engine.messages import Exit, Request
+from engine.pace import Pace
 from engine.ports import Clock, EngineLog, ExecutionStore
 from engine.records import Progress, StepRow, StoredExecution
 from engine.runner import Runner
@@ -25,6 +27,9 @@ from engine.settings import EngineSettings
 from engine.worker import Worker
 
 _CLAIM_AT_ONCE = 100
+_MOST_REFUSALS = 1_000
+_PATIENCE_SECONDS = 2.0
+"""How long what was told to stop may take: a commit that is on its way, but not a frozen store."""
 
 MakeEffects = Callable[[Callable[[], bool], Callable[[Step, Exception], None]], Effects]
 
@@ -38,6 +43,7 @@ class Session:
         graphs: GraphCache,
         clock: Clock,
         impure: Impure,
+        pace: Pace,
         log: EngineLog,
         settings: EngineSettings,
         make_effects: MakeEffects,
@@ -47,6 +53,7 @@ class Session:
         self._graphs = graphs
         self._clock = clock
         self._impure = impure
+        self._pace = pace
         self._log = log
         self._settings = settings
         self._worker = Worker(impure.uuid(), store, clock, log, settings, self._lose)
@@ -85,12 +92,10 @@ class Session:
         tasks = [task for _, task in self._runners.values()]
         if tasks:
             await asyncio.wait(tasks, timeout=grace_seconds)
-        for runner, _ in self._runners.values():
-            runner.ask(Request.DROP)
-        await asyncio.gather(*(task for _, task in self._runners.values()))
+        await self._drop_runners()
         self.journal.close()
         if self._writer is not None:
-            await asyncio.wait([self._writer], timeout=grace_seconds)
+            await _end([self._writer], _PATIENCE_SECONDS)
         await self._stop_loops(keep_lease=False)
         await self._release()
 
@@ -98,10 +103,13 @@ class Session:
         """Ends at once, recording nothing: the lease is lost. What nobody has taken over yet is
         released, so that it need not wait for the lease to run out in the table as well."""
         await self._stop_loops(keep_lease=False)
+        await self._drop_runners()
+        await self._release()
+
+    async def _drop_runners(self) -> None:
         for runner, _ in self._runners.values():
             runner.ask(Request.DROP)
-        await asyncio.gather(*(task for _, task in self._runners.values()))
-        await self._release()
+        await _end([task for _, task in self._runners.values()], _PATIENCE_SECONDS)
 
     async def _release(self) -> None:
         try:
@@ -145,6 +153,7 @@ class Session:
             self._effects,
             self._clock,
             self._impure,
+            self._pace,
             rows,
         )
         task = asyncio.create_task(self._supervised(runner))
@@ -186,6 +195,8 @@ class Session:
         """The store will not take this execution's records: end it with what it will take."""
         self._log.error("store_execution", "FAILURE", execution=execution_id, reason=str(reason))
         self._refusals[execution_id] = reason
+        while len(self._refusals) > _MOST_REFUSALS:  # Nobody asks for those of later records.
+            del self._refusals[next(iter(self._refusals))]
         held = self._runners.get(execution_id)
         if held is not None:
             held[0].ask(Request.DROP)
@@ -233,7 +244,9 @@ class Session:
         if self.crowded and self.room() > 0:
             return 0.0
         poll = self._settings.poll_seconds
-        return poll if outlook.next_wake is None else min(max(outlook.next_wake, 0.01), poll)
+        if outlook.next_wake is None or self.room() <= 0:
+            return poll  # Without room what is due must wait for a runner that leaves and nudges.
+        return min(max(outlook.next_wake, 0.01), poll)
 
     async def _let_strays_go(self) -> None:
         """Frees what this worker holds in the table but does not run: the answer to a claim was
@@ -250,12 +263,39 @@ class Session:
     async def _take_over(self, stored: StoredExecution) -> None:
         context = stored.context
         if context.execution_id in self._runners:
-            return
+            return  # It is just leaving; the next look finds it a stray and frees it.
         stored.progress.status = ExecutionStatus.RUNNING
-        graph = await self._graphs.get(context.workflow_id, context.workflow_version)
+        try:
+            graph = await self._graphs.get(context.workflow_id, context.workflow_version)
+        except (StoreUnavailable, OutcomeUnknown):
+            raise  # What was claimed and is not run is found a stray when the store is back.
+        except Exception as bug:  # the edge of an execution: its version cannot be run at all
+            self._reject(stored, bug)
+            return
         self.launch(context, graph, stored.progress, stored.steps)
         if stored.cancel_requested:
             self.ask(context.execution_id, Request.CANCEL)
+
+    def _reject(self, stored: StoredExecution, bug: Exception) -> None:
+        """Fails a claimed execution whose version cannot be compiled: trying again cannot help,
+        and must not take the claims of others along."""
+        execution_id = stored.context.execution_id
+        self._log.error("claim_execution", "FAILURE", execution=execution_id, reason=repr(bug))
+        recorded = stored.steps[-1].seq if stored.steps else 0
+        now = self._clock.now()
+        self.journal.progress(
+            replace(
+                stored.progress,
+                status=ExecutionStatus.FAILED,
+                held=False,
+                wake_at=None,
+                start_time=stored.progress.start_time or now,
+                end_time=max(now, stored.progress.start_time or now),
+                last_seq=max(stored.progress.last_seq, recorded) + 1,
+                error_message=f"The workflow's version cannot be run: {type(bug).__name__}.",
+                error_code="INTERNAL_ERROR",
+            )
+        )
 
     def _may_act(self) -> bool:
         """Whether an effect may start. A lease that was late once is lost: what this refuses is
@@ -287,3 +327,13 @@ class Session:
         for task in stopping:
             task.cancel()
         await asyncio.gather(*stopping, return_exceptions=True)
+
+
+async def _end(tasks: list[asyncio.Task[None]], seconds: float) -> None:
+    """Waits for tasks that were told to end; cancels those that do not within `seconds`."""
+    if not tasks:
+        return
+    _, stuck = await asyncio.wait(tasks, timeout=seconds)
+    for task in stuck:
+        task.cancel()
+    await asyncio.gather(*stuck, return_exceptions=True)

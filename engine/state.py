@@ -129,22 +129,18 @@ class ExecutionState(Frontier):
         self._record(step, outcome)
         if error is not None and step.loop is not None:
             self.cancel_loop(step.loop, transition)
-        if error is None:
-            port: str | None = outcome.port
-            output = outcome.output
-        elif error.fatal or not (node.catches or node.continue_on_error):
+        if error is not None and (error.fatal or not handles(node)):
             self._escalate(scope, error, transition)
             return
-        elif node.catches:
-            port, output = ERROR_PORT, error.as_json()
-        else:
-            port, output = node.fallback_port, {"error": error.as_json()}
+        port, output = outcome.port, outcome.output
+        if error is not None:
+            port, output = handled(node, error)
         scope.results[node.node_id] = {
             "output": output,
             "port": port,
             "error": error.as_json() if error else None,
         }
-        if node.node_type == "flow_end":
+        if node.node_type == "flow_end" and port != ERROR_PORT:
             self.ends[node.node_id] = output
             if node.terminates and error is None:
                 self._end(transition)
@@ -301,3 +297,17 @@ class ExecutionState(Frontier):
         if len(self.ends) == 1:
             return next(iter(self.ends.values()))
         return dict(self.ends) if self.ends else dict(self.root.tails)
+
+
+def handles(node: Node) -> bool:
+    """Whether a node takes its own errors, by an edge from port `error` or by going on."""
+    return node.catches or node.continue_on_error
+
+
+def handled(node: Node, error: StepError) -> tuple[str | None, Json]:
+    """The port and output with which a node takes its own error; nothing if it does not."""
+    if error.fatal or not handles(node):
+        return None, None
+    if node.catches:
+        return ERROR_PORT, error.as_json()
+    return node.fallback_port, {"error": error.as_json()}

@@ -7,14 +7,17 @@ rendered and concluded here, but performed by whoever called.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import timedelta
 
 from engine.context import Json, JsonObject, Kind, Outcome, StepError
-from engine.environment import StepEnv
+from engine.environment import Impure, StepEnv
 from engine.errors import StepFailure
 from engine.expressions import Budget, ExpressionError
-from engine.graph import ERROR_PORT, EVERY_PORT, Graph, OutEdge
+from engine.graph import EVERY_PORT, Graph, OutEdge
 from engine.nodes.base import Park, Result
+from engine.retry import delay_before
 from engine.scopes import BREAK_PORT, Step
+from engine.state import handled
 
 
 def evaluate(step: Step, env: StepEnv, graph: Graph) -> Outcome:
@@ -50,12 +53,38 @@ def conclude(step: Step, result: Result, env: StepEnv, budget: Budget) -> Outcom
 
 
 def failed(step: Step, failure: StepFailure | ExpressionError) -> Outcome:
-    """The outcome of a step that failed for good."""
+    """The outcome of a step that failed for good: on port `error` if an edge leaves from it, on
+    its normal port if the node continues on errors, else on none."""
+    error = step_error(step, failure)
+    port, output = handled(step.node, error)
+    return Outcome(step_key=step.key, port=port, output=output, attempt=step.attempt, error=error)
+
+
+def attempted(step: Step, failure: StepFailure, impure: Impure) -> Outcome:
+    """The outcome of a failed attempt: another one after a delay if the node's policy and the
+    failure's kind allow it, else that the step failed."""
+    policy = step.node.retry
+    if policy is None or not failure.retryable or step.attempt >= policy.max_attempts:
+        return failed(step, failure)
+    seconds = delay_before(policy, step.attempt + 1, impure.random(), failure.retry_after)
     return Outcome(
         step_key=step.key,
-        port=ERROR_PORT,
+        kind=Kind.RETRYING,
         attempt=step.attempt,
         error=step_error(step, failure),
+        wake_at=impure.now() + timedelta(seconds=seconds),
+    )
+
+
+def too_large(step: Step, graph: Graph) -> StepError:
+    """Why an execution ends that has recorded more than it may."""
+    return StepError(
+        message=f"The execution's steps recorded more than {graph.limits.max_execution_bytes} "
+        "bytes of JSON in all (MAX_EXECUTION_BYTES).",
+        type="EXECUTION_TOO_LARGE",
+        node_id=step.node.node_id,
+        step_key=step.key,
+        fatal=True,
     )
 
 

@@ -13,6 +13,7 @@ from engine.context import ExecutionStatus, Json, JsonObject, Kind
 from engine.environment import rfc3339
 from engine.graph import Graph, Node
 from engine.records import StepRow, StoredExecution, outcome_of
+from engine.scopes import Step
 from engine.state import ExecutionState
 
 
@@ -25,6 +26,7 @@ class _Folded:
     state: ExecutionState
     started: dict[str, datetime]
     """When each step first appeared in the journal."""
+    ended: dict[str, datetime]
 
 
 def describe(stored: StoredExecution, graph: Graph, *, include_logs: bool = True) -> JsonObject:
@@ -35,6 +37,7 @@ def describe(stored: StoredExecution, graph: Graph, *, include_logs: bool = True
         _step_view(folded, rows, include_logs=include_logs)
         for rows in _rows_by_step(stored.steps).values()
     ]
+    steps += [_begun(folded, step) for step in _unrecorded_steps(folded)]
     done = progress.status.terminal
     return {
         "execution_id": context.execution_id,
@@ -115,10 +118,13 @@ def _fold(stored: StoredExecution, graph: Graph) -> _Folded:
     state = ExecutionState(graph, context.variables, context.trigger_node_id)
     state.start()
     started: dict[str, datetime] = {}
+    ended: dict[str, datetime] = {}
     for row in stored.steps:
         started.setdefault(row.step_key, row.started_at)
+        if row.completed_at is not None:
+            ended[row.step_key] = row.completed_at
         state.apply(outcome_of(row))
-    return _Folded(stored, graph, state, started)
+    return _Folded(stored, graph, state, started, ended)
 
 
 def _rows_by_step(rows: list[StepRow]) -> dict[str, list[StepRow]]:
@@ -175,7 +181,7 @@ def _logs(rows: list[StepRow]) -> list[JsonObject]:
                 _line(
                     row.started_at,
                     "warning",
-                    f"Attempt {row.attempt} failed: {row.error['message']} "
+                    f"Attempt {row.attempt} failed: {_sentence(row.error['message'])} "
                     f"Next attempt at {rfc3339(row.wake_at)}.",
                 )
             )
@@ -185,6 +191,10 @@ def _logs(rows: list[StepRow]) -> list[JsonObject]:
         elif row.error:
             logs.append(_line(row.completed_at or row.started_at, "error", row.error["message"]))
     return logs
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def _line(at: datetime, level: str, message: str) -> JsonObject:
@@ -217,19 +227,45 @@ def _skipped(folded: _Folded) -> set[int]:
     return {node.index for node in folded.graph.nodes} - reached - active
 
 
+def _unrecorded_steps(folded: _Folded) -> list[Step]:
+    """The steps that have begun and recorded nothing yet: effects that run now, or that the end
+    of the execution cut off."""
+    if folded.stored.progress.status is ExecutionStatus.PENDING:
+        return []
+    return [s for s in folded.state.active.values() if s.key not in folded.started]
+
+
+def _begun(folded: _Folded, step: Step) -> JsonObject:
+    over = folded.stored.progress.status.terminal
+    return {
+        **_blank(step.node, "cancelled" if over else "running"),
+        "step_key": step.key,
+        "seq": None,
+        "attempt": step.attempt,
+        "started_at": _time(_could_start(folded, step)),
+    }
+
+
+def _could_start(folded: _Folded, step: Step) -> datetime | None:
+    """When the last of a step's predecessors finished; the start of the execution if it has
+    none. An effect starts once that is durable."""
+    ends = [
+        folded.ended[step.scope.prefix + name]
+        for name in folded.state.arms_of(step)
+        if step.scope.prefix + name in folded.ended
+    ]
+    return max(ends, default=folded.stored.progress.start_time)
+
+
 def _unrecorded(folded: _Folded, node: Node, skipped: set[int]) -> JsonObject:
-    state = folded.state
-    status = "pending"
-    active = any(step.node is node for step in state.active.values())
     if node.index in skipped:
-        status = "skipped"
-    elif node.index in state.cancelled_nodes:
-        status = "cancelled"
-    elif active:
-        over = folded.stored.progress.status
-        status = "cancelled" if over.terminal else "running"
-        if over is ExecutionStatus.PENDING:
-            status = "pending"
+        return _blank(node, "skipped")
+    if node.index in folded.state.cancelled_nodes:
+        return _blank(node, "cancelled")
+    return _blank(node, "pending")
+
+
+def _blank(node: Node, status: str) -> JsonObject:
     return {
         "node_id": node.node_id,
         "node_type": node.node_type,

@@ -136,8 +136,10 @@ def _insert_steps(first: int) -> str:
 def _move_executions(first: int) -> str:
     columns: Columns = (("execution_id", "uuid"), *_PROGRESS_COLUMNS)
     changes = ", ".join(f"{_stored_name(name)} = {_value(name)}" for name, _ in _PROGRESS_COLUMNS)
+    recoveries = "CASE WHEN u.status = 'waiting' THEN 0 ELSE e.recoveries END"
     return (
-        f"UPDATE workflow_executions e SET {changes} FROM fence, {_unnest(columns, first)}"
+        f"UPDATE workflow_executions e SET {changes}, recoveries = {recoveries}"
+        f" FROM fence, {_unnest(columns, first)}"
         " WHERE e.execution_id = u.execution_id AND e.worker_id = fence.worker_id"
     )
 
@@ -163,7 +165,7 @@ UPDATE workflow_executions e
    SET status = 'running', worker_id = fence.worker_id, wake_at = NULL,
        start_time = coalesce(e.start_time, clock_timestamp())
   FROM fence, picked
- WHERE e.execution_id = picked.execution_id
+ WHERE e.execution_id = picked.execution_id AND e.status IN ('pending', 'waiting')
 RETURNING e.*, picked.begun
 """
 
@@ -226,10 +228,11 @@ UPDATE workflow_executions SET status = 'pending', worker_id = NULL
  WHERE worker_id = $1 AND execution_id = ANY($2::uuid[])
 """
 
-_NEXT_SEQ = """
-1 + greatest(last_seq,
-             (SELECT max(seq) FROM workflow_steps s WHERE s.execution_id = e.execution_id))
+_NEWEST_SEQ = """
+greatest(last_seq, (SELECT max(seq) FROM workflow_steps s WHERE s.execution_id = e.execution_id))
 """
+
+_NEXT_SEQ = f"1 + {_NEWEST_SEQ}"
 
 CANCEL_UNHELD = f"""
 UPDATE workflow_executions e
@@ -295,11 +298,13 @@ UPDATE workflow_executions e
                        || ' times in a row; it is not tried again.',
        error_node_id = (SELECT s.node_id FROM workflow_steps s
                          WHERE s.execution_id = e.execution_id ORDER BY seq DESC LIMIT 1)
- WHERE worker_id = ANY($1::uuid[]) AND recoveries >= $2
+ WHERE worker_id = ANY($1::uuid[]) AND recoveries >= $2 AND {_NEWEST_SEQ} = last_seq
 """
 
-FREE_ORPHANS = """
-UPDATE workflow_executions SET status = 'pending', worker_id = NULL, recoveries = recoveries + 1
+FREE_ORPHANS = f"""
+UPDATE workflow_executions e
+   SET status = 'pending', worker_id = NULL, last_seq = {_NEWEST_SEQ},
+       recoveries = CASE WHEN {_NEWEST_SEQ} > last_seq THEN 1 ELSE recoveries + 1 END
  WHERE worker_id = ANY($1::uuid[])
 """
 

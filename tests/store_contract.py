@@ -317,6 +317,48 @@ class StoreContract:
         assert stored.progress.status is ExecutionStatus.FAILED
         assert stored.progress.error_code == "WORKER_LOST"
 
+    async def test_only_losses_without_progress_in_between_are_counted(
+        self, store: ExecutionStore
+    ) -> None:
+        context = await self.running(store)
+        worker = FIRST
+        for number, recorded in enumerate((True, True, False, True, False), start=2):
+            if recorded:
+                await store.flush(worker, Batch(steps=[a_step(context, number)]))
+            await store.heartbeat(worker, -1)
+            assert await store.reap(SECOND, max_recoveries=2) == 1
+            worker = f"0190c000-0000-7000-8000-00000000001{number}"
+            await store.register(worker, "the next", 60)
+            (taken,) = await store.claim(worker, 10)
+        assert taken.recoveries == 2
+
+        parked = progress_of(context, ExecutionStatus.WAITING, wake_at=NOW, last_seq=9)
+        await store.flush(worker, Batch(updates={context.execution_id: parked}))
+
+        (taken,) = await store.claim(worker, 10)
+        assert taken.recoveries == 0
+
+    async def test_what_a_worker_holds_can_be_let_go_without_counting(
+        self, store: ExecutionStore
+    ) -> None:
+        stray, kept = await self.running(store), await self.running(store)
+        parked = await self.running(store)
+        waiting = progress_of(parked, ExecutionStatus.WAITING, wake_at=NOW + timedelta(hours=1))
+        await store.flush(FIRST, Batch(updates={parked.execution_id: waiting}))
+
+        assert await store.held(FIRST) == {stray.execution_id, kept.execution_id}
+        assert (await store.look(FIRST)).held == 2
+        assert (await store.look(SECOND)).held == 0
+
+        freed = await store.let_go(FIRST, [stray.execution_id, parked.execution_id])
+
+        assert freed == 1
+        assert await store.held(FIRST) == {kept.execution_id}
+        assert await store.status(parked.execution_id) is ExecutionStatus.WAITING
+        (taken,) = await store.claim(SECOND, 10)
+        assert taken.context == stray
+        assert taken.recoveries == 0
+
     async def test_release_frees_without_counting(self, store: ExecutionStore) -> None:
         context = await self.running(store)
 

@@ -18,6 +18,7 @@ from engine.dry_run import DryRun
 from engine.environment import Impure
 from engine.graph import choose_trigger, compile_graph
 from engine.json_door import parse_json
+from engine.pace import Pace
 from engine.validation import validate
 
 FOLDER = Path(__file__).parent.parent / "examples"
@@ -64,7 +65,7 @@ async def try_out(example: dict[str, Any], mocks: JsonObject) -> JsonObject:
         platform=metadata.get("platform"),
     )
     impure = Impure(lambda: NOON, lambda: 0.5, lambda: "01980000-0000-7000-8000-000000000003")
-    return await DryRun(graph, context, mocks, impure, Noon()).run()
+    return await DryRun(graph, context, mocks, impure, Noon(), Pace(Noon())).run()
 
 
 def messages(report: JsonObject) -> list[str]:

@@ -131,9 +131,7 @@ TRIGGERS = (
         family="trigger",
         summary="Starts on a chat command; gives the trigger's payload.",
         fields=(
-            Field(
-                "command", ("string",), required=True, aliases=("command_pattern", "command_name")
-            ),
+            Field("command", ("string",), aliases=("command_pattern", "command_name")),
             Field("aliases", ("array",), default=[]),
             PLATFORMS,
             Field("cooldown_seconds", ("number",), default=0, minimum=0),
@@ -148,7 +146,7 @@ TRIGGERS = (
         family="trigger",
         summary="Starts on a platform's event; gives the trigger's payload.",
         fields=(
-            Field("event_type", ("string",), required=True),
+            Field("event_type", ("string",)),
             PLATFORMS,
             Field("event_filters", ("object",), default={}, aliases=("filters",)),
         ),

@@ -17,7 +17,7 @@ from engine.errors import (
     StoreUnavailable,
     WorkflowTimeoutException,
 )
-from engine.records import Batch
+from engine.records import Batch, StoredExecution
 from tests.engine.test_running import message, setting
 from tests.engine.world import World, after, document
 from tests.virtual_time import simulate
@@ -165,6 +165,80 @@ def test_a_zombie_writes_nothing_and_comes_back_as_somebody_new() -> None:
         assert len(world.store.workers()) > 1
         assert world.engine.ready
         assert await world.store.status(context.execution_id) is ExecutionStatus.COMPLETED
+
+    in_world(main)
+
+
+def test_a_lease_that_was_late_once_costs_no_execution() -> None:
+    async def main(world: World) -> None:
+        renew = world.store.heartbeat
+
+        async def renewed(worker_id: str, lease_seconds: float) -> bool:
+            if asyncio.get_running_loop().time() < 12:
+                raise StoreUnavailable
+            return await renew(worker_id, lease_seconds)
+
+        world.store.heartbeat = renewed  # type: ignore[method-assign]  # away for a while
+        world.outside.answers["first"] = after(11)
+        raw = document(
+            {"first": message("first"), "second": message("second")},
+            "start -> first",
+            "first -> second",
+        )
+        context = await world.context(raw)
+        await world.engine.execute_workflow(context)
+        assert await world.engine.wait(context.execution_id, 60)
+        assert world.outside.messages() == ["first", "second"]
+
+    in_world(main, lease_seconds=10)
+
+
+def test_a_claim_whose_answer_was_lost_costs_no_execution() -> None:
+    async def main(world: World) -> None:
+        claim = world.store.claim
+        lost: list[StoredExecution] = []
+
+        async def claimed(worker_id: str, limit: int) -> list[StoredExecution]:
+            answer = await claim(worker_id, limit)
+            if not lost:
+                lost.extend(answer)
+                raise OutcomeUnknown
+            return answer
+
+        world.store.claim = claimed  # type: ignore[method-assign]  # the first answer is cut off
+        wait = {"node_type": "action_delay", "config": {"delay_seconds": 5}}
+        raw = document({"wait": wait, "m": message("m")}, "start -> wait", "wait -> m")
+        context = await world.context(raw)
+        await world.engine.execute_workflow(context)
+        assert await world.engine.wait(context.execution_id, 60)
+        assert [stored.context for stored in lost] == [context]
+        assert world.outside.messages() == ["m"]
+
+    in_world(main)
+
+
+@pytest.mark.parametrize("broken", ["look", "reap", "heartbeat", "flush", "register"])
+def test_a_bug_in_a_background_loop_ends_a_session_but_not_the_engine(broken: str) -> None:
+    async def main(world: World) -> None:
+        method = getattr(world.store, broken)
+        context = await world.context(document({"m": message("m")}, "start -> m"))
+        world.outside.answers["m"] = after(5)
+        await world.engine.execute_workflow(context)
+        await asyncio.sleep(1)
+
+        async def breaks(*_: object) -> None:
+            setattr(world.store, broken, method)
+            raise RuntimeError("unforeseen")
+
+        setattr(world.store, broken, breaks)
+        if broken == "register":
+            world.store.kill(world.store.workers()[0])
+        assert await world.engine.wait(context.execution_id, 120)
+        assert world.engine.ready
+        failures = [
+            fields["reason"] for _, result, fields in world.log.lines if result != "SUCCESS"
+        ]
+        assert any("unforeseen" in reason for reason in failures)
 
     in_world(main)
 
@@ -407,3 +481,18 @@ def test_mocks_answer_call_by_call_and_errors_are_retried() -> None:
         assert report["trace"][1]["attempt"] == 2
 
     in_world(main)
+
+
+def test_shutting_down_does_not_wait_for_a_store_that_is_frozen() -> None:
+    async def main(world: World) -> None:
+        context = await world.context(document({"a": setting(x=1)}, "start -> a"))
+        await world.engine.execute_workflow(context)
+
+        async def frozen(worker_id: str, batch: Batch) -> None:
+            await asyncio.sleep(10_000)
+
+        world.store.flush = frozen  # type: ignore[method-assign]  # the database froze
+        await world.engine.shutdown()
+        assert asyncio.get_running_loop().time() < 60
+
+    in_world(main, shutdown_grace_seconds=20)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -518,3 +519,52 @@ def test_after_a_loop_its_body_nodes_show_the_last_iteration() -> None:
         "each -> b",
     )
     assert run(raw, variables={"names": ["p", "q"]})["final_variables"]["seen"] == "q"
+
+
+def test_an_execution_that_is_parked_ends_when_its_time_is_up() -> None:
+    raw = document(
+        {"wait": {"node_type": "action_delay", "config": {"delay_seconds": 3600}}},
+        "start -> wait",
+        max_execution_time_seconds=10,
+    )
+    state = run(raw)
+    assert state["error_code"] == "EXECUTION_TIMEOUT"
+    assert 10 <= state["execution_time_seconds"] <= 11.1
+
+
+def test_a_node_that_continues_on_error_is_recorded_on_its_normal_port() -> None:
+    raw = document({"a": {**setting(x="{{ nope }}"), "continue_on_error": True}}, "start -> a")
+    node = run(raw)["node_states"]["a"]
+    assert node["port"] == "output"
+    assert node["output_data"]["error"]["type"] == "EXPRESSION_ERROR"
+
+
+def test_an_execution_that_records_too_much_fails() -> None:
+    raw = document(
+        {"each": each(), "a": setting(x="{{ 'x' * 9000 }}")}, "start -> each", "each.loop -> a"
+    )
+    state = run(raw, World(Limits(max_execution_bytes=50_000)), variables={"names": [1] * 20})
+    assert state["status"] == "failed"
+    assert state["error_code"] == "EXECUTION_TOO_LARGE"
+    assert len(state["steps"]) < 12
+
+
+def test_a_running_effect_is_among_the_steps() -> None:
+    async def main() -> None:
+        world = World()
+        await world.engine.start()
+        world.outside.answers["slow"] = after(100)
+        context = await world.context(
+            document({"m": message("slow", timeout_seconds=200)}, "start -> m")
+        )
+        await world.engine.execute_workflow(context)
+        await asyncio.sleep(1)
+        state = await world.engine.get_execution_status(context.execution_id)
+        assert state is not None
+        step = state["steps"][-1]
+        assert (step["step_key"], step["status"]) == ("m", "running")
+        assert step["started_at"] == state["steps"][0]["completed_at"]
+        assert state["node_states"]["m"]["started_at"] == step["started_at"]
+        await world.engine.shutdown()
+
+    simulate(main())

@@ -7,10 +7,14 @@ from collections.abc import AsyncIterator
 import pytest
 
 from engine.context import ExecutionStatus
+from engine.errors import StoreUnavailable
 from engine.records import Batch
+from models import execution_sql as sql
 from models.dal import AsyncDAL
-from models.execution_store import PostgresExecutionStore
+from models.execution_store import PostgresExecutionStore, lock_key
 from tests.store_contract import FIRST, SECOND, Kill, StoreContract, a_context, created, progress_of
+
+CUT_OFF = "SELECT pg_terminate_backend(pg_backend_pid()), $1::bigint"
 
 
 class TestPostgresStore(StoreContract):
@@ -42,6 +46,31 @@ class TestPostgresStore(StoreContract):
         await other.close()
 
         assert await store.reap(SECOND, 5) == 1
+        assert await store.status(context.execution_id) is ExecutionStatus.PENDING
+
+    async def test_a_worker_that_cannot_be_entered_is_unavailable_and_keeps_no_lock(
+        self, store: PostgresExecutionStore, dal: AsyncDAL, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        third = "0190c000-0000-7000-8000-000000000003"
+        monkeypatch.setattr(sql, "LOCK_WORKER", CUT_OFF)
+
+        with pytest.raises(StoreUnavailable):
+            await store.register(third, "third", 3600)
+
+        assert await dal.fetchval("SELECT pg_try_advisory_lock($1)", lock_key(third))
+
+    async def test_a_worker_whose_lock_was_cut_off_can_be_released(
+        self, store: PostgresExecutionStore, dal: AsyncDAL
+    ) -> None:
+        context = await self.running(store)
+        await dal.fetch(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_locks"
+            " WHERE locktype = 'advisory' AND classid::bigint << 32 | objid::bigint = $1",
+            lock_key(FIRST),
+        )
+
+        assert await store.release(FIRST) == 1
+
         assert await store.status(context.execution_id) is ExecutionStatus.PENDING
 
     async def test_a_value_that_cannot_be_stored_is_a_value_error(
