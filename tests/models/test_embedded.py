@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -108,6 +109,21 @@ async def test_a_pid_file_of_another_process_does_not_keep_it_from_starting(
     assert await connection.fetchval("SELECT 1") == 1
     await connection.close()
     server.stop()
+
+
+def test_a_server_that_is_still_starting_is_waited_for(server: EmbeddedPostgres) -> None:
+    pid_file = server.server.pgdata / "postmaster.pid"
+    ready = pid_file.read_text()
+    pid_file.write_text(ready.replace("ready   ", "starting"))
+    late = threading.Timer(0.5, pid_file.write_text, [ready])
+    late.start()
+    server.server._postmaster_info = None
+
+    joined = start_embedded(pid_file.parent.parent)
+
+    late.join()
+    assert joined.dsn == server.dsn
+    assert os.getpid() in users(pid_file.parent.parent)
 
 
 def test_stopping_twice_is_harmless(home: Path) -> None:

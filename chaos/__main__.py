@@ -1,0 +1,37 @@
+"""`python -m chaos --minutes M [--seed N]`: breaks the service for M minutes, prints a report."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import secrets
+import sys
+
+from chaos.faults import plan
+from chaos.run import Plan, run
+
+SHOWN_PROBLEMS = 40
+LONGEST_PROBLEM = 1_000
+
+
+def main() -> int:
+    """The command: 1 if anything was lost or wrong."""
+    parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=2.0, help="how long faults and load last")
+    parser.add_argument("--seed", type=int, help="makes the same faults again (random)")
+    parser.add_argument("--processes", type=int, default=3, help="of the service (3)")
+    chosen = parser.parse_args()
+    seed = secrets.randbelow(1_000_000) if chosen.seed is None else chosen.seed
+    seconds = chosen.minutes * 60
+    faults = plan(random.Random(seed), seconds)
+    report = asyncio.run(run(Plan(seed, seconds, faults, chosen.processes)))
+    for problem in report.verdict.problems[-SHOWN_PROBLEMS:]:
+        print(problem[:LONGEST_PROBLEM], file=sys.stderr)
+    print(json.dumps(report.as_json(), indent=1))
+    return 0 if report.passed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,135 @@
+"""The faults: a plan made from the seed, and its execution.
+
+Its one rule: the plan is complete before anything is broken, so the same seed breaks the same
+things in the same order. At least one process is left alone at any time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from chaos.cluster import LEASE_SECONDS, Member
+from chaos.database import Database
+
+KINDS = {"kill": 5, "freeze": 4, "backends": 4, "database": 1, "stall": 1}
+"""Each kind of fault, and how often it comes compared with the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What happens `after` so many seconds of quiet, with a random state of its own."""
+
+    kind: str
+    after: float
+    seed: int
+
+
+def plan(rng: random.Random, seconds: float) -> list[Fault]:
+    """Faults for so many seconds: one to four seconds apart, every kind at least once if there is
+    room for that."""
+    kinds = rng.sample(list(KINDS), len(KINDS))
+    faults: list[Fault] = []
+    left = seconds
+    while True:
+        after = rng.uniform(1.0, 4.0)
+        left -= after
+        if left < 0:
+            return faults
+        kind = kinds.pop() if kinds else rng.choices(list(KINDS), list(KINDS.values()))[0]
+        faults.append(Fault(kind, after, rng.getrandbits(32)))
+
+
+@dataclass(slots=True)
+class Breaker:
+    """Carries a plan out. `kills` holds when a process was killed and what it held."""
+
+    members: list[Member]
+    database: Database
+    done: Counter[str] = field(default_factory=Counter)
+    kills: list[tuple[datetime, list[str]]] = field(default_factory=list)
+    _mending: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def run(self, faults: list[Fault]) -> None:
+        """Breaks one thing after the other; what is broken mends in the background."""
+        kinds: dict[str, Callable[[random.Random], Awaitable[bool]]] = {
+            "kill": self._kill,
+            "freeze": self._freeze,
+            "backends": self._end_backends,
+            "database": self._restart_database,
+            "stall": self._stall_database,
+        }
+        for fault in faults:
+            await asyncio.sleep(fault.after)
+            self.revive()
+            if await kinds[fault.kind](random.Random(fault.seed)):
+                self.done[fault.kind] += 1
+
+    async def mend(self) -> None:
+        """Returns once every process serves again."""
+        self.revive()
+        await asyncio.gather(*self._mending)
+
+    async def close(self) -> None:
+        """Stops mending."""
+        for task in self._mending:
+            task.cancel()
+        await asyncio.gather(*self._mending, return_exceptions=True)
+
+    def revive(self) -> None:
+        """Starts what has ended by itself."""
+        for member in self.members:
+            if member.note_exit():
+                self._mend(member.start())
+
+    def _victim(self, rng: random.Random) -> Member | None:
+        standing = [member for member in self.members if member.up]
+        return rng.choice(standing) if len(standing) > 1 else None
+
+    def _mend(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._mending.add(task)
+        task.add_done_callback(self._mending.discard)
+
+    async def _kill(self, rng: random.Random) -> bool:
+        member = self._victim(rng)
+        if member is None:
+            return False
+        at = datetime.now(UTC)
+        await member.kill()
+        held = await self.database.held_by(member.port)
+        self.kills.append((at, held))
+        self._mend(member.start())
+        return True
+
+    async def _freeze(self, rng: random.Random) -> bool:
+        member = self._victim(rng)
+        if member is None:
+            return False
+        member.up = False
+        member.signal(signal.SIGSTOP)
+        self._mend(_thaw(member, LEASE_SECONDS + rng.uniform(0.5, 2.0)))
+        return True
+
+    async def _end_backends(self, rng: random.Random) -> bool:
+        await self.database.terminate_backends(rng)
+        return True
+
+    async def _restart_database(self, rng: random.Random) -> bool:
+        await self.database.restart()
+        return True
+
+    async def _stall_database(self, rng: random.Random) -> bool:
+        await self.database.stall(rng.uniform(1.0, 2 * LEASE_SECONDS))
+        return True
+
+
+async def _thaw(member: Member, seconds: float) -> None:
+    await asyncio.sleep(seconds)
+    member.signal(signal.SIGCONT)
+    member.up = True
