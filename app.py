@@ -41,6 +41,7 @@ from models.dal import AsyncDAL
 from models.embedded import start_embedded
 from models.execution_store import PostgresExecutionStore
 from models.executions import Executions
+from models.idempotency import IdempotencyKeys
 from models.migrate import DatabaseRefused, migrate
 from models.permissions import Permissions
 from models.workflows import Workflows
@@ -160,7 +161,13 @@ async def _compose(
     permissions = PermissionService(Permissions(dal), definitions)
     workflows = WorkflowService(definitions, permissions, engine.limits, new_id=new_id)
     executions = ExecutionService(
-        engine, Executions(dal), permissions, workflows, now=CLOCK.now, new_id=new_id
+        engine,
+        Executions(dal),
+        IdempotencyKeys(dal),
+        permissions,
+        workflows,
+        now=CLOCK.now,
+        new_id=new_id,
     )
     keys = ApiKeyService(ApiKeys(dal), now=CLOCK.now, new_id=new_id)
     health = HealthService(dal, engine, name=config.module_name, version=config.module_version)

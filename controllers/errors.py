@@ -53,6 +53,7 @@ ERRORS: tuple[tuple[type[Exception], int, str | None, Mapping[str, str]], ...] =
     (refusals.WorkflowNotActive, 409, None, {}),
     (refusals.VersionConflict, 409, None, {}),
     (refusals.DefinitionRefused, 422, None, {}),
+    (refusals.IdempotencyKeyReused, 422, None, {}),
     (refusals.Refusal, 400, None, {}),
     (engine_errors.ExecutionNotFound, 404, None, {}),
     (engine_errors.ExecutionNotRunning, 409, None, {}),

@@ -16,6 +16,7 @@ from controllers.errors import failure_of
 from controllers.operation import note, operation
 from controllers.requests import (
     execution_id_of,
+    idempotency_key,
     read_body,
     read_query,
     shape,
@@ -34,7 +35,7 @@ from controllers.schemas import (
 from controllers.state import state
 from engine.context import Json, JsonObject
 from engine.engine import Started
-from services.errors import InvalidCursor, Refusal
+from services.errors import InvalidCursor, NotValid, Problem, Refusal
 from services.execution_service import ExecutionPage, ListRequest, StartRequest
 
 blueprint = Blueprint("execution_api", __name__, url_prefix="/api/v1/workflows")
@@ -57,16 +58,24 @@ _STARTING = (404, 409, 422)
 async def execute_workflow(workflow_id: str) -> Response:
     """Starts an execution of the workflow's published version.
 
-    202 means it is durable. With `wait`, 200 and the whole execution if it ends in time.
+    202 means it is durable. With `wait`, 200 and the whole execution if it ends in time. A request
+    repeated with the same `Idempotency-Key` and body within a day starts nothing more.
     """
     workflow_id = workflow_id_of(workflow_id)
     wait = read_query(ExecuteQuery).wait
     request = _start_request(await read_body(ExecuteBody))
     note(community_id=request.community_id)
     executions = state().executions
-    started = await executions.start(current_caller(), workflow_id, request)
+    key = idempotency_key()
+    again = False
+    if key is None:
+        started = await executions.start(current_caller(), workflow_id, request)
+    else:
+        started, again = await executions.start_once(current_caller(), workflow_id, request, key)
     note(execution_id=started.execution_id)
     headers = {"Location": _location(started.execution_id)}
+    if again:
+        headers["Idempotent-Replayed"] = "true"
     if not wait:
         return success(_started(started), "Execution started", status=202, headers=headers)
     has_ended = await executions.wait(started.execution_id, wait)
@@ -91,6 +100,9 @@ async def execute_workflow_batch(workflow_id: str) -> Response:
     Each item is a body of `execute`, and gets an id or an error of its own.
     """
     workflow_id = workflow_id_of(workflow_id)
+    if idempotency_key() is not None:
+        message = "execute/batch takes no Idempotency-Key; send such items to execute, one by one"
+        raise NotValid([Problem(path="", message=message)])
     body = await read_body(BatchBody)
     requests = [_item_request(item) for item in body.items]
     outcomes = await state().executions.start_many(current_caller(), workflow_id, requests)

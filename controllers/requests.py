@@ -21,6 +21,7 @@ from services.errors import ExecutionUnknown, NotValid, Problem, WorkflowNotFoun
 M = TypeVar("M", bound=BaseModel)
 
 _UUID_LENGTH = 36
+MAX_KEY_LENGTH = 255
 
 _MESSAGES = {
     "missing": "is required",
@@ -84,6 +85,18 @@ def read_query(model: type[M]) -> M:
         return model.model_validate(given)
     except ValidationError as error:
         raise NotValid(problems_of(error, model)) from None
+
+
+def idempotency_key() -> str | None:
+    """The `Idempotency-Key` of the request; None without one. Raises `NotValid`."""
+    given = request.headers.getlist("Idempotency-Key")
+    if not given:
+        return None
+    key = given[0]
+    if len(given) > 1 or not 0 < len(key) <= MAX_KEY_LENGTH or not key.isprintable():
+        message = f"the header Idempotency-Key must be given once, 1 to {MAX_KEY_LENGTH} characters"
+        raise NotValid([Problem(path="", message=message)])
+    return key
 
 
 def workflow_id_of(text: str) -> str:

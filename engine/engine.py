@@ -112,22 +112,26 @@ class WorkflowEngine:
         if session is not None:
             await session.drain(self.settings.shutdown_grace_seconds)
 
-    async def execute_workflow(self, context: ExecutionContext) -> Started:
-        """Accepts one execution; returns once it is durable.
+    async def execute_workflow(self, context: ExecutionContext, *, here: bool = True) -> Started:
+        """Accepts one execution; returns once it is durable. With `here` it starts in this
+        process at once if there is room. Without, it waits to be claimed: then several processes
+        may accept the very same execution, and still only one runs it.
 
         Raises `Overloaded` beyond `MAX_PENDING_EXECUTIONS`, `StoreUnavailable` if nothing was
         accepted, `OutcomeUnknown` if that cannot be known.
         """
-        return (await self.execute_many([context]))[0]
+        return (await self.execute_many([context], here=here))[0]
 
-    async def execute_many(self, contexts: list[ExecutionContext]) -> list[Started]:
+    async def execute_many(
+        self, contexts: list[ExecutionContext], *, here: bool = True
+    ) -> list[Started]:
         """Accepts several executions in one transaction. Raises as `execute_workflow`."""
         session = self._live_session()
         await self._admit(session, len(contexts))
         graphs = [await self.graphs.get(c.workflow_id, c.workflow_version) for c in contexts]
         try:
             started = [
-                self._submit(session, context, graph)
+                self._submit(session, context, graph, here=here)
                 for context, graph in zip(contexts, graphs, strict=True)
             ]
         except LeaseLost as lost:
@@ -222,9 +226,11 @@ class WorkflowEngine:
             raise Overloaded(pending=self._pending, most=most)
         self._pending += count
 
-    def _submit(self, session: Session, context: ExecutionContext, graph: Graph) -> Started:
+    def _submit(
+        self, session: Session, context: ExecutionContext, graph: Graph, *, here: bool
+    ) -> Started:
         now = self._clock.now()
-        local = session.room() > 0 and context.max_parallel_executions is None
+        local = here and session.room() > 0 and context.max_parallel_executions is None
         progress = Progress(
             execution_id=context.execution_id,
             status=ExecutionStatus.RUNNING if local else ExecutionStatus.PENDING,

@@ -202,6 +202,17 @@ CREATE TABLE api_keys (
     rotated_to   uuid
 );
 
+CREATE TABLE idempotency_keys (
+    user_id      bigint NOT NULL,
+    workflow_id  uuid NOT NULL,
+    key          text NOT NULL,
+    request_hash bytea NOT NULL,
+    execution_id uuid NOT NULL,
+    created_at   timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (user_id, workflow_id, key)
+);
+CREATE INDEX idempotency_keys_age ON idempotency_keys (created_at);
+
 CREATE TABLE audit_log (
     audit_id     bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     at           timestamptz NOT NULL DEFAULT now(),

@@ -139,6 +139,15 @@ def _operations(define: Any) -> None:
         primarykey=["key_id"],
     )
     define(
+        "idempotency_keys",
+        *_bigint("user_id"),
+        *_uuid("workflow_id", "execution_id"),
+        *_text("key"),
+        Field("request_hash", BYTES),
+        *_instant("created_at"),
+        primarykey=["user_id", "workflow_id", "key"],
+    )
+    define(
         "audit_log",
         *_bigint("audit_id", "community_id", "user_id"),
         *_instant("at"),

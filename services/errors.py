@@ -98,6 +98,12 @@ class InvalidCursor(Refusal):
     code = "INVALID_CURSOR"
 
 
+class IdempotencyKeyReused(Refusal):
+    """This Idempotency-Key was used for another request; take a new one for this."""
+
+    code = "IDEMPOTENCY_KEY_REUSED"
+
+
 class KeyUnknown(Refusal):
     """There is no such API key."""
 

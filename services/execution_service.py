@@ -7,19 +7,24 @@ what is started uses the version that was live at that moment.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from hashlib import sha256
 from typing import Any
+
+import orjson
 
 from engine.context import RESERVED_NAMES, ExecutionContext, ExecutionStatus, JsonObject
 from engine.engine import Started, WorkflowEngine
 from engine.errors import WorkflowEngineException
 from engine.graph import Graph, choose_trigger
 from models.executions import COUNT_CAP, ExecutionFilter, ExecutionOwner, Executions, SortBy
+from models.idempotency import IdempotencyKeys, KnownKey
 from models.permissions import AccessFacts
 from services.caller import Caller
 from services.errors import (
     ExecutionUnknown,
+    IdempotencyKeyReused,
     NotValid,
     Problem,
     Refusal,
@@ -73,6 +78,7 @@ class ExecutionService:
         self,
         engine: WorkflowEngine,
         executions: Executions,
+        keys: IdempotencyKeys,
         permissions: PermissionService,
         workflows: WorkflowService,
         *,
@@ -81,6 +87,7 @@ class ExecutionService:
     ) -> None:
         self._engine = engine
         self._executions = executions
+        self._keys = keys
         self._permissions = permissions
         self._workflows = workflows
         self._now = now
@@ -92,6 +99,34 @@ class ExecutionService:
         facts, graph = await self._startable(caller, workflow_id, request.community_id)
         context = self._context(caller, facts, graph, request)
         return await self._engine.execute_workflow(context)
+
+    async def start_once(
+        self, caller: Caller, workflow_id: str, request: StartRequest, key: str
+    ) -> tuple[Started, bool]:
+        """Starts the execution that the caller's `key` stands for, or finds it started; whether
+        it was the latter. The answer is the same both times.
+
+        Raises `IdempotencyKeyReused` for another request, and what `start` raises.
+        """
+        digest = sha256(orjson.dumps(request, option=orjson.OPT_SORT_KEYS)).digest()
+        await self._permissions.authorise(
+            caller, workflow_id, "execute", community_id=request.community_id
+        )
+        known = await self._keys.find(caller.user_id, workflow_id, key)
+        if known is not None:
+            _refuse_reuse(known, digest)
+            if await self._executions.owner(known.execution_id) is not None:
+                return _pending(known.execution_id, workflow_id), True
+        facts, graph = await self._startable(caller, workflow_id, request.community_id)
+        context = self._context(caller, facts, graph, request)
+        wanted = KnownKey(digest, context.execution_id)
+        known = await self._keys.claim(caller.user_id, workflow_id, key, wanted)
+        if known is not None:
+            _refuse_reuse(known, digest)
+            context = replace(context, execution_id=known.execution_id)
+        await self._engine.execute_workflow(context, here=False)
+        again = context.execution_id != wanted.execution_id
+        return _pending(context.execution_id, workflow_id), again
 
     async def start_many(
         self, caller: Caller, workflow_id: str, requests: Sequence[StartRequest | Refusal]
@@ -272,6 +307,16 @@ def summary(row: dict[str, Any]) -> JsonObject:
         "user_id": row["user_id"],
         "community_id": row["community_id"],
     }
+
+
+def _pending(execution_id: str, workflow_id: str) -> Started:
+    """What a request with a key is answered, the first time and every other."""
+    return Started(execution_id, workflow_id, str(ExecutionStatus.PENDING), None, [])
+
+
+def _refuse_reuse(known: KnownKey, digest: bytes) -> None:
+    if known.request_hash != digest:
+        raise IdempotencyKeyReused
 
 
 def _refuse_reserved(variables: JsonObject) -> None:
