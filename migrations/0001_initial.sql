@@ -182,6 +182,7 @@ CREATE TABLE engine_workers (
     heartbeat_at timestamptz NOT NULL DEFAULT now(),
     lease_until  timestamptz NOT NULL,
     lock_key     bigint NOT NULL,
+    locked_at    timestamptz NOT NULL DEFAULT now(),
     state        text NOT NULL DEFAULT 'alive' CHECK (state IN ('alive', 'dead'))
 ) WITH (fillfactor = 50);
 

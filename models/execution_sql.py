@@ -271,6 +271,14 @@ UPDATE engine_workers
 RETURNING true
 """
 
+HEARTBEAT_RELOCKED = """
+UPDATE engine_workers
+   SET heartbeat_at = clock_timestamp(), locked_at = clock_timestamp(),
+       lease_until = clock_timestamp() + make_interval(secs => $2)
+ WHERE worker_id = $1 AND state = 'alive'
+RETURNING true
+"""
+
 ANY_OTHER_WORKER = """
 SELECT EXISTS (SELECT 1 FROM engine_workers WHERE state = 'alive' AND worker_id <> $1)
 """
@@ -281,7 +289,7 @@ UPDATE engine_workers SET state = 'dead'
      SELECT worker_id FROM engine_workers
       WHERE state = 'alive' AND worker_id <> $1
         AND CASE WHEN lease_until < clock_timestamp() THEN true
-                 WHEN started_at <= pg_postmaster_start_time() THEN false
+                 WHEN locked_at <= pg_postmaster_start_time() THEN false
                  ELSE pg_try_advisory_xact_lock(lock_key) END)
    AND state = 'alive'
 RETURNING worker_id

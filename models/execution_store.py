@@ -16,7 +16,7 @@ simply repeated.
 *Death.* A worker holds a session advisory lock on a connection of its own: when its process dies
 the socket closes, the lock is free, and anybody may take over at once. A worker that lives but
 does not answer loses its lease by the database's clock. A lock proves nothing about a worker that
-is older than the server's start, because a restart drops every lock.
+took it before the server's start, because a restart drops every lock.
 """
 
 from __future__ import annotations
@@ -130,22 +130,37 @@ class PostgresExecutionStore:
     async def register(self, worker_id: str, name: str, lease_seconds: float) -> None:
         """See `ExecutionStore.register`. Takes the worker's advisory lock first: its row must
         never be seen without it."""
-        key = lock_key(worker_id)
-        connection = await self._dal.connect()
-        self._locks[worker_id] = connection
+        await self._lock(worker_id)
         try:
-            await bounded(connection, connection.execute(sql.LOCK_WORKER, key), self._timeout)
-            await self._dal.execute(sql.REGISTER, worker_id, name, lease_seconds, key)
-        except BaseException as error:
+            await self._dal.execute(
+                sql.REGISTER, worker_id, name, lease_seconds, lock_key(worker_id)
+            )
+        except BaseException:
             cut(self._locks.pop(worker_id))
+            raise
+
+    async def heartbeat(self, worker_id: str, lease_seconds: float) -> bool:
+        """See `ExecutionStore.heartbeat`. A worker whose lock went with its connection (a server
+        that restarted drops all of them) takes it again, so that its death is seen at once."""
+        held = self._locks.get(worker_id)
+        if held is not None and not held.is_closed():
+            return bool(await self._dal.fetchval(sql.HEARTBEAT, worker_id, lease_seconds))
+        await self._lock(worker_id)
+        return bool(await self._dal.fetchval(sql.HEARTBEAT_RELOCKED, worker_id, lease_seconds))
+
+    async def _lock(self, worker_id: str) -> None:
+        connection = await self._dal.connect()
+        try:
+            await bounded(
+                connection, connection.execute(sql.LOCK_WORKER, lock_key(worker_id)), self._timeout
+            )
+        except BaseException as error:
+            cut(connection)
             failure = unavailable(error)
             if failure is not None:
                 raise failure from error
             raise
-
-    async def heartbeat(self, worker_id: str, lease_seconds: float) -> bool:
-        """See `ExecutionStore.heartbeat`."""
-        return bool(await self._dal.fetchval(sql.HEARTBEAT, worker_id, lease_seconds))
+        self._locks[worker_id] = connection
 
     async def reap(self, worker_id: str, max_recoveries: int) -> int:
         """See `ExecutionStore.reap`."""

@@ -121,7 +121,7 @@ def _executions(define: Any) -> None:
         "engine_workers",
         *_uuid("worker_id"),
         *_text("name", "state"),
-        *_instant("started_at", "heartbeat_at", "lease_until"),
+        *_instant("started_at", "heartbeat_at", "lease_until", "locked_at"),
         *_bigint("lock_key"),
         primarykey=["worker_id"],
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -93,3 +94,27 @@ class TestPostgresStore(StoreContract):
                 "UPDATE workflow_executions SET status = 'failed' WHERE execution_id = $1",
                 context.execution_id,
             )
+
+    async def test_a_worker_that_lost_its_lock_takes_it_again_with_its_next_heartbeat(
+        self, store: PostgresExecutionStore, dal: AsyncDAL
+    ) -> None:
+        third = "0190c000-0000-7000-8000-000000000004"
+        other = PostgresExecutionStore(dal)
+        await other.register(third, "third", 3600)
+        context = a_context()
+        await other.flush(third, created((context, progress_of(context))))
+        gone = asyncio.Event()
+        other._locks[third].add_termination_listener(lambda _: gone.set())
+        await dal.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks"
+            " WHERE locktype = 'advisory' AND ((classid::bigint << 32) | objid::bigint) = $1",
+            lock_key(third),
+        )
+        await asyncio.wait_for(gone.wait(), 10)
+
+        assert await other.heartbeat(third, 3600)
+
+        assert await store.reap(SECOND, 5) == 0
+        assert await store.status(context.execution_id) is ExecutionStatus.RUNNING
+        await other.close()
+        assert await store.reap(SECOND, 5) == 1
