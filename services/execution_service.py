@@ -214,6 +214,9 @@ class ExecutionService:
         )
         if definition is None:
             definition = (await self._workflows.latest(workflow_id)).document
+        if definition.get("community_id", facts.community_id) != facts.community_id:
+            message = f"must be the workflow's community, {facts.community_id}"
+            raise NotValid([Problem(path="/definition/community_id", message=message)])
         document = self._workflows.runnable({"community_id": facts.community_id, **definition})
         graph = self._engine.graphs.compile(document)
         context = self._context(caller, facts, graph, request)

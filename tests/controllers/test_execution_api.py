@@ -140,6 +140,14 @@ async def test_a_rehearsal_takes_mocks_and_a_definition_of_its_own(api: Api) -> 
     assert (greet["would_send"]["message"], greet["output"]) == ("Bye", {"seen": 1})
 
 
+async def test_a_rehearsal_of_another_communitys_definition_is_refused(api: Api) -> None:
+    workflow_id = await api.stored()
+    body = {**HELLO, "definition": greeting(community_id=COMMUNITY + 1)}
+    answer = await api.call("POST", f"/workflows/{workflow_id}/test", body)
+    assert answer.status == 400
+    assert answer.body["details"][0]["path"] == "/definition/community_id"
+
+
 async def test_a_rehearsal_of_a_wrong_definition_is_refused(api: Api) -> None:
     workflow_id = await api.stored(publish=False)
     body = {**HELLO, "definition": greeting(nodes={}, connections=[])}
