@@ -28,6 +28,7 @@ from controllers.auth import Authenticator
 from controllers.commands import add_commands
 from controllers.gate import add_gate, limited_request
 from controllers.openapi import add_openapi
+from controllers.sockets import without_websockets
 from controllers.state import EXTENSION, AppState
 from engine.context import Limits
 from engine.engine import WorkflowEngine
@@ -86,6 +87,7 @@ def create_app(config: Config | None = None, *, service: Running | None = None) 
     app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes
     app.request_class = limited_request(config.max_batch_body_bytes)
     add_gate(app)
+    app.asgi_app = without_websockets(app.asgi_app)  # type: ignore[method-assign]  # Quart's way
     add_openapi(app, config.module_version)
     for blueprint in (execution_api.blueprint, workflow_api.blueprint, operations.blueprint):
         app.register_blueprint(blueprint)

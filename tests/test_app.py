@@ -37,6 +37,21 @@ def start(**environ: str) -> subprocess.Popen[str]:
     )
 
 
+def handshake(port: int) -> str:
+    """What a WebSocket handshake is answered."""
+    lines = (
+        "GET /api/v1/workflows HTTP/1.1",
+        "Host: localhost",
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    )
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall("\r\n".join((*lines, "", "")).encode())
+        return connection.recv(4096).decode()
+
+
 @pytest.fixture
 def process(worker_database_url: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
     port = free_port()
@@ -58,6 +73,7 @@ def test_it_serves_until_it_is_told_to_stop(
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz") as answer:
         assert answer.status == 200
         assert "server" not in {name.lower() for name in answer.headers}
+    assert handshake(port).startswith("HTTP/1.1 404")
     running.send_signal(signal.SIGTERM)
     output, _ = running.communicate(timeout=20)
     assert running.returncode == 0, output
