@@ -271,7 +271,7 @@ def _text(parts: Sequence[str | Expression]) -> Render:
     def render(env: Env, budget: Budget) -> Json:
         made = []
         for piece in pieces:
-            value = piece if type(piece) is str else piece(env, budget)  # type: ignore[operator]
+            value = piece if type(piece) is str else piece(env, budget)  # type: ignore[operator]  # not text
             made.append(value if type(value) is str else to_text(value, budget))
         text = "".join(made)
         budget.allocate(len(text))

@@ -78,10 +78,10 @@ async def test_an_example_that_was_archived_does_not_come_back(workflows: Workfl
 def test_the_welcome_can_be_pasted_into_a_shell() -> None:
     request = {"community_id": 1, "variables": {"name": "O'Neill $HOME `x`"}}
     example = Example("0198", "Greet", 1, request)
-    text = welcome("0.0.0.0", 8070, Path("/tmp/a b/api-key"), [example], "wa-1")
+    text = welcome("0.0.0.0", 8070, Path("/data/a b/api-key"), [example], "wa-1")
     lines = [line.strip() for line in _joined(text.split("Try:")[1])]
     words = [shlex.split(line) for line in lines]
-    assert words[0] == ["KEY=$(cat", "/tmp/a b/api-key)"]
+    assert words[0] == ["KEY=$(cat", "/data/a b/api-key)"]
     body = words[2][words[2].index("-d") + 1]
     assert orjson.loads(body) == request
     assert "http://127.0.0.1:8070/api/v1/workflows/0198/execute?wait=10" in text
