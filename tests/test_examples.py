@@ -16,10 +16,14 @@ import pytest
 from engine.context import ExecutionContext, JsonObject, Limits
 from engine.dry_run import DryRun
 from engine.environment import Impure
+from engine.errors import StepFailure
 from engine.graph import choose_trigger, compile_graph
 from engine.json_door import parse_json
 from engine.pace import Pace
+from engine.ports import HttpResponse
 from engine.validation import validate
+from tests.engine.world import Outside, World
+from tests.virtual_time import simulate
 
 FOLDER = Path(__file__).parent.parent / "examples"
 FILES = sorted(FOLDER.glob("*.json"))
@@ -68,6 +72,42 @@ async def try_out(example: dict[str, Any], mocks: JsonObject) -> JsonObject:
     return await DryRun(graph, context, mocks, impure, Noon(), Pace(Noon())).run()
 
 
+class Mocked(Outside):
+    """The world answers what an example's mocks say, node by node and call by call."""
+
+    def __init__(self, mocks: JsonObject) -> None:
+        super().__init__()
+        self._mocks = {
+            node_id: list(mock) if isinstance(mock, list) else [mock]
+            for node_id, mock in mocks.items()
+        }
+
+    async def _arrive(self, kind: str, name: str, request: JsonObject, key: str) -> Any:
+        await super()._arrive(kind, name, request, key)
+        node_id = key.partition(":")[2].rpartition(".")[2]
+        answers = self._mocks.get(node_id, [{"output": None}])
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if "error" in answer:
+            raise StepFailure("MOCKED_ERROR", answer["error"], retryable=True)
+        output = answer["output"]
+        if kind == "http" and output is not None:
+            return HttpResponse(output["status"], output.get("headers", {}), output["body"])
+        return output
+
+
+def run_for_real(example: dict[str, Any]) -> tuple[JsonObject, Mocked]:
+    """The example's request, run by the engine to its end; and the world it ran in."""
+    outside = Mocked(example["mocks"])
+
+    async def main() -> JsonObject:
+        world = World(outside=outside)
+        state = await world.run(example["workflow"], **example["request"])
+        await world.engine.shutdown()
+        return state
+
+    return simulate(main()), outside
+
+
 def messages(report: JsonObject) -> list[str]:
     """What chat would have read."""
     return [
@@ -110,6 +150,18 @@ async def test_an_example_does_what_it_promises(file: Path) -> None:
     assert messages(report) == expected["messages"]
     assert report["final_output"] == expected["final_output"]
     assert report["final_variables"].items() >= expected.get("variables", {}).items()
+
+
+def test_an_example_does_the_same_when_it_is_run(file: Path) -> None:
+    example = read(file)
+    expected = example["expected"]
+
+    state, outside = run_for_real(example)
+
+    assert (state["status"], state["error_message"]) == (expected["status"], None)
+    assert outside.messages() == expected["messages"]
+    assert state["final_output"] == expected["final_output"]
+    assert state["final_variables"].items() >= expected.get("variables", {}).items()
 
 
 async def test_an_example_completes_with_whatever_the_console_answers(file: Path) -> None:

@@ -152,10 +152,12 @@ class Log:
 class World:
     """One store, one outside, any number of engines. Use within a virtual-time loop."""
 
-    def __init__(self, limits: Limits | None = None, **settings: Any) -> None:
+    def __init__(
+        self, limits: Limits | None = None, outside: Outside | None = None, **settings: Any
+    ) -> None:
         self.clock = VirtualClock()
         self.store = MemoryStore(self.clock)
-        self.outside = Outside()
+        self.outside = outside or Outside()
         self.limits = limits or Limits()
         self.settings = EngineSettings(**settings)
         self.log = Log()
