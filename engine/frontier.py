@@ -7,7 +7,8 @@ races, and cancelling what is active. It knows nothing of outcomes or of how loo
 from __future__ import annotations
 
 from engine.context import StepError
-from engine.graph import ERROR_PORT, EVERY_PORT, Graph, Node, OutEdge
+from engine.graph import ERROR_PORT, Graph, Node, OutEdge
+from engine.nodes.base import ALL_PORTS
 from engine.scopes import Ended, LoopRun, Scope, Step, Transition, inside
 
 
@@ -186,7 +187,7 @@ class Frontier:
 
 
 def _chosen(edge: OutEdge, port: str) -> bool:
-    return edge.port == port or (port == EVERY_PORT and edge.port != ERROR_PORT)
+    return edge.port == port or (port == ALL_PORTS and edge.port != ERROR_PORT)
 
 
 def _too_many_operations(step: Step, graph: Graph) -> StepError:

@@ -16,13 +16,10 @@ from engine.errors import AmbiguousTrigger, InvalidDefinition
 from engine.expressions import Expression, compile_expression
 from engine.nodes import REGISTRY
 from engine.nodes.base import NodeSpec
-from engine.regions import Edge, analyse
+from engine.regions import LOOP_PORT, Edge, analyse
 from engine.retry import RetryPolicy, parse_retry
 
-LOOP_PORT = "loop"
 ERROR_PORT = "error"
-EVERY_PORT = "*"
-"""The port a `flow_parallel` chooses: all of its connected ports but `error`."""
 
 
 @dataclass(frozen=True, slots=True)

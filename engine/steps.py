@@ -13,8 +13,8 @@ from engine.context import Json, JsonObject, Kind, Outcome, StepError
 from engine.environment import Impure, StepEnv
 from engine.errors import StepFailure
 from engine.expressions import Budget, ExpressionError
-from engine.graph import EVERY_PORT, Graph, OutEdge
-from engine.nodes.base import Park, Result
+from engine.graph import Graph, OutEdge
+from engine.nodes.base import ALL_PORTS, Park, Result
 from engine.retry import delay_before
 from engine.scopes import BREAK_PORT, Step
 from engine.state import handled
@@ -198,7 +198,7 @@ def _dead_edges(
     step: Step, port: str, result: Result, env: StepEnv, budget: Budget
 ) -> tuple[str, ...]:
     after = {**(result.local or {}), **(result.variables or {}), "input": result.output}
-    leaving = [e for e in step.node.all_out if e.port == port or port == EVERY_PORT]
+    leaving = [e for e in step.node.all_out if e.port == port or port == ALL_PORTS]
     env.own = {"output": result.output, "port": port, "error": None}
     return _dead(leaving, after, env, budget)
 
