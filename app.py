@@ -50,7 +50,7 @@ from services.aaa_log import AaaLog, LogFormat, route_library_logs
 from services.api_keys import ApiKeyService
 from services.audit import AuditTrail
 from services.bootstrap import KEY_FILE, Example, load_examples, make_first_key
-from services.clock import EngineLines, SystemClock, new_id
+from services.clock import SystemClock, new_id
 from services.egress import Egress
 from services.execution_service import ExecutionService
 from services.health import HealthService
@@ -202,7 +202,7 @@ async def _engine(
         http=http,
         clock=CLOCK,
         impure=Impure(now=CLOCK.now, random=random.random, uuid=new_id),
-        log=EngineLines(lines),
+        log=lines,
         limits=Limits(
             workflow_timeout_seconds=config.workflow_timeout_seconds,
             max_workflow_nodes=config.max_workflow_nodes,

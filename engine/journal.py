@@ -48,13 +48,11 @@ class Journal:
         worker_id: str,
         refused: Callable[[str, Exception], None],
         lost: Callable[[LeaseLost], None],
-        observe: Callable[[int, float], None] | None = None,
     ) -> None:
         self._store = store
         self._worker_id = worker_id
         self._refused = refused
         self._on_lost = lost
-        self._observe = observe
         self._batch = Batch()
         self._appended = 0
         self._taken = 0
@@ -159,8 +157,6 @@ class Journal:
         return batch
 
     async def _flush(self, batch: Batch, upto: int) -> None:
-        loop = asyncio.get_running_loop()
-        started = loop.time()
         backoff = _FIRST_BACKOFF_SECONDS
         while self._lost is None:
             try:
@@ -173,8 +169,6 @@ class Journal:
                 backoff = min(backoff * 2, _LONGEST_BACKOFF_SECONDS)
             else:
                 self._settle(upto)
-                if self._observe is not None:
-                    self._observe(len(batch.steps) + len(batch.created), loop.time() - started)
                 return
 
     async def _write(self, batch: Batch) -> None:

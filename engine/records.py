@@ -7,7 +7,6 @@ serialised once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -156,11 +155,3 @@ def _error_of(row: StepRow) -> StepError | None:
         fatal=bool(row.error.get("fatal")),
         details=row.error.get("details"),
     )
-
-
-def latest_by_step(rows: Iterable[StepRow]) -> dict[str, StepRow]:
-    """The newest record of each step, in order of the steps' first records."""
-    latest: dict[str, StepRow] = {}
-    for row in rows:
-        latest[row.step_key] = row
-    return latest
