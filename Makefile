@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 MINUTES ?= 2
+SEEDS ?= 2000
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 VENV_READY := .venv/.created
@@ -9,7 +10,7 @@ RUN_READY := .venv/.requirements.lock
 DEV_READY := .venv/.requirements-dev.lock
 
 .DEFAULT_GOAL := run
-.PHONY: run test lint format bench chaos migrate docs lock clean
+.PHONY: run test lint format bench chaos simulate migrate docs lock clean
 
 run: $(RUN_READY)  ## start the service (HOST, PORT, DATA_DIR, DATABASE_URL: see .env.example)
 	$(BIN)/python -m app
@@ -31,6 +32,9 @@ bench: $(RUN_READY)  ## measure, and print beside the floors
 
 chaos: $(RUN_READY)  ## break real processes for MINUTES (2) at random, and look for what was lost
 	$(BIN)/python -m chaos --minutes $(MINUTES)
+
+simulate: $(RUN_READY)  ## break the engine in virtual time, SEEDS (2000) times
+	$(BIN)/python -m simulation --seeds $(SEEDS)
 
 migrate: $(RUN_READY)  ## bring the database to this code's schema
 	$(BIN)/quart --app app db migrate

@@ -34,7 +34,7 @@ from engine.context import Limits
 from engine.engine import WorkflowEngine
 from engine.environment import Impure
 from engine.errors import StoreUnavailable
-from engine.ports import Transport
+from engine.ports import Directory, Transport
 from engine.settings import EngineSettings
 from models.api_keys import ApiKeys
 from models.audit import AuditLog
@@ -51,10 +51,13 @@ from services.api_keys import ApiKeyService
 from services.audit import AuditTrail
 from services.bootstrap import KEY_FILE, Example, load_examples, make_first_key
 from services.clock import SystemClock, new_id
+from services.directory import WorkflowDirectory
 from services.egress import Egress
+from services.execution_control import ExecutionControl
 from services.execution_service import ExecutionService
 from services.health import HealthService
 from services.http_client import AiohttpClient, HttpLimits
+from services.once import Once
 from services.permission_service import PermissionService
 from services.transports import ConsoleTransport, RouterTransport
 from services.welcome import welcome
@@ -158,25 +161,25 @@ async def _compose(
     audit = AuditTrail(lines, AuditLog(dal), now=CLOCK.now)
     await audit.start()
     stack.push_async_callback(audit.stop)
-    engine = await _engine(config, lines, dal, await _transport(config, stream, stack), stack)
     definitions = Workflows(dal)
     permissions = PermissionService(Permissions(dal), definitions)
+    transport = await _transport(config, stream, stack)
+    directory = WorkflowDirectory(permissions, definitions)
+    engine = await _engine(config, lines, dal, transport, directory, stack)
     workflows = WorkflowService(definitions, permissions, engine.limits, new_id=new_id)
+    reads = Executions(dal)
+    once = Once(IdempotencyKeys(dal), reads)
     executions = ExecutionService(
-        engine,
-        Executions(dal),
-        IdempotencyKeys(dal),
-        permissions,
-        workflows,
-        now=CLOCK.now,
-        new_id=new_id,
+        engine, reads, once, permissions, workflows, now=CLOCK.now, new_id=new_id
     )
+    control = ExecutionControl(engine, reads, once, permissions, new_id=new_id)
     keys = ApiKeyService(ApiKeys(dal), now=CLOCK.now, new_id=new_id)
     health = HealthService(dal, engine, name=config.module_name, version=config.module_version)
     state = AppState(
         authenticator=Authenticator(keys, config.secret_key),
         workflows=workflows,
         executions=executions,
+        control=control,
         health=health,
         audit=audit,
         new_id=new_id,
@@ -188,7 +191,12 @@ async def _compose(
 
 
 async def _engine(
-    config: Config, lines: AaaLog, dal: AsyncDAL, transport: Transport, stack: AsyncExitStack
+    config: Config,
+    lines: AaaLog,
+    dal: AsyncDAL,
+    transport: Transport,
+    directory: Directory,
+    stack: AsyncExitStack,
 ) -> WorkflowEngine:
     http = await stack.enter_async_context(
         AiohttpClient(
@@ -200,6 +208,7 @@ async def _engine(
         store=PostgresExecutionStore(dal, config.database_command_timeout_seconds),
         transport=transport,
         http=http,
+        directory=directory,
         clock=CLOCK,
         impure=Impure(now=CLOCK.now, random=random.random, uuid=new_id),
         log=lines,
@@ -210,6 +219,7 @@ async def _engine(
             max_total_operations=config.max_total_operations,
             max_loop_depth=config.max_loop_depth,
             max_parallel_nodes=config.max_parallel_nodes,
+            max_subworkflow_depth=config.max_subworkflow_depth,
             max_execution_bytes=config.max_execution_bytes,
         ),
         settings=EngineSettings(

@@ -112,6 +112,7 @@ async def world() -> AsyncIterator[World]:
                     PostgresExecutionStore(dal),
                     quiet,
                     quiet,  # type: ignore[arg-type]  # it answers nothing, and need not
+                    quiet,  # type: ignore[arg-type]  # nor does it know a workflow to start
                     clock,
                     Impure(clock.now, random.random, lambda: str(uuid_utils.uuid7())),
                     quiet,

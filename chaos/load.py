@@ -71,13 +71,13 @@ def request(n: int) -> JsonObject:
     return {"community_id": COMMUNITY_ID, "variables": {"n": n}}
 
 
-async def publish(http: aiohttp.ClientSession, member: Member, workload: Workload) -> str:
+async def publish(http: aiohttp.ClientSession, member: Member, document: JsonObject) -> str:
     """Stores and publishes a workflow; returns its id."""
     url = f"{member.url}/workflows?publish=true"
-    async with http.post(url, json=workload.document) as response:
+    async with http.post(url, json=document) as response:
         answer = await response.json()
         if response.status != 201:
-            raise RuntimeError(f"{workload.name} is refused: {answer}")
+            raise RuntimeError(f"{document['name']} is refused: {answer}")
         return str(answer["data"]["workflow_id"])
 
 

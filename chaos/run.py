@@ -23,7 +23,7 @@ from chaos.database import Database
 from chaos.faults import Breaker, Fault
 from chaos.load import Load, publish, run_once
 from chaos.sink import Sink, sink
-from chaos.workflows import NUMBERS, Workload, workloads
+from chaos.workflows import NUMBERS, Workload, with_ids, workloads
 from engine.context import JsonObject
 
 KEY_FILE = "api-key"
@@ -157,7 +157,9 @@ async def _without_faults(key: str, world: Sink, database: Database, member: Mem
     known: dict[str, Workload] = {}
     async with aiohttp.ClientSession(headers={"X-API-Key": key}) as http:
         for workload in workloads(world.url):
-            known[await publish(http, member, workload)] = workload
+            ids = {each.name: workflow_id for workflow_id, each in known.items()}
+            document = with_ids(workload.document, ids)
+            known[await publish(http, member, document)] = workload
         started = (run_once(http, member, name, n) for name in known for n in NUMBERS)
         await asyncio.gather(*started)
     expected: dict[tuple[str, int], Result] = {}

@@ -7,6 +7,7 @@ can be compared with one without. An effect tells the sink who it believes to be
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -15,6 +16,9 @@ from engine.context import JsonObject
 COMMUNITY_ID = 1
 NUMBERS = (1, 2, 3)
 """The values of `n` under load."""
+
+CHILD = "id of "
+"""Before the name of a workload: what stands in a document until that workload has an id."""
 
 Nodes = Mapping[str, JsonObject]
 
@@ -40,6 +44,7 @@ def workloads(sink: str) -> list[Workload]:
         Workload("loop", _loop(sink)),
         Workload("branches", _branches(sink)),
         Workload("limited", _limited(sink), weight=1),
+        Workload("family", _family(sink)),
         Workload("once", _once(sink), 1, frozenset({"OUTCOME_UNKNOWN"}), at_most_once=True),
     ]
 
@@ -107,6 +112,19 @@ def _branches(sink: str) -> JsonObject:
     return _document("branches", nodes, "start -> fork", *edges, "join -> sum -> last -> end")
 
 
+def _family(sink: str) -> JsonObject:
+    """Children of another workload: one alone, then two side by side."""
+    nodes = {
+        "alone": _child("effects", "n"),
+        "between": _call(sink, "between"),
+        "each": {"node_type": "loop_foreach", "config": {"items": "[1, 2]", "concurrency": 2}},
+        "one": _child("delays", "item"),
+        "end": _end("{{ [nodes.alone.output, nodes.each.output] }}"),
+    }
+    edges = ("start -> alone -> between -> each", "each:loop -> one", "each -> end")
+    return _document("family", nodes, *edges)
+
+
 def _limited(sink: str) -> JsonObject:
     """At most four at a time over all processes; the others are pending."""
     nodes = {"send": _call(sink, "send"), "end": _end("{{ nodes.send.output.body.value }}")}
@@ -129,6 +147,20 @@ _BRIEFLY = {"backoff": "fixed", "initial_seconds": 0.2}
 def _call(url: str, step: str, **settings: JsonObject) -> JsonObject:
     body = {"execution": "{{ execution.id }}", "step": step, "n": "{{ n }}"}
     return {"node_type": "action_webhook", "config": {"url": url, "body": body}, **settings}
+
+
+def _child(workload: str, n: str) -> JsonObject:
+    config = {"workflow_id": f"{CHILD}{workload}", "variables": {"n": f"{{{{ {n} }}}}"}}
+    return {"node_type": "flow_subworkflow", "config": config}
+
+
+def with_ids(document: JsonObject, ids: Mapping[str, str]) -> JsonObject:
+    """The document with the ids of the workloads whose names it holds."""
+    text = json.dumps(document)
+    for name, workflow_id in ids.items():
+        text = text.replace(f'"{CHILD}{name}"', f'"{workflow_id}"')
+    resolved: JsonObject = json.loads(text)
+    return resolved
 
 
 def _compute(**transformations: str) -> JsonObject:

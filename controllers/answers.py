@@ -66,6 +66,19 @@ class Started(BaseModel):
     execution_path: list[str]
 
 
+class Retried(Started):
+    """An execution that runs another one again; `execution_path` are the reused results."""
+
+    retry_of: str
+
+
+class Signalled(BaseModel):
+    """A signal that is on its way."""
+
+    execution_id: str
+    signal: str
+
+
 class BatchItem(BaseModel):
     """What one item of a batch became."""
 

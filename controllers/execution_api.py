@@ -1,4 +1,4 @@
-"""Blueprint `execution_api`: workflows are executed, seen, listed, cancelled, rehearsed.
+"""Blueprint `execution_api`: workflows are executed, seen, listed, cancelled, signalled, rehearsed.
 
 Its one rule: a handler reads the request, asks one service and answers.
 """
@@ -17,7 +17,9 @@ from controllers.operation import note, operation
 from controllers.requests import (
     execution_id_of,
     idempotency_key,
+    payload_of,
     read_body,
+    read_json_or_nothing,
     read_query,
     shape,
     workflow_id_of,
@@ -29,6 +31,8 @@ from controllers.schemas import (
     ExecuteBody,
     ExecuteQuery,
     ExecutionsQuery,
+    RetryBody,
+    SignalBody,
     StepsQuery,
     TestBody,
 )
@@ -167,7 +171,7 @@ async def get_execution_steps(execution_id: str) -> Response:
 async def cancel_execution(execution_id: str) -> Response:
     """Cancels an execution, whichever process runs it, and answers once it is cancelled."""
     execution_id = execution_id_of(execution_id)
-    owner, cancelled_at = await state().executions.cancel(current_caller(), execution_id)
+    owner, cancelled_at = await state().control.cancel(current_caller(), execution_id)
     note(community_id=owner.community_id, workflow_id=owner.workflow_id)
     data = {
         "execution_id": execution_id,
@@ -175,6 +179,58 @@ async def cancel_execution(execution_id: str) -> Response:
         "cancelled_at": cancelled_at,
     }
     return success(data, "Execution cancelled")
+
+
+@blueprint.post("/executions/<execution_id>/retry")
+@async_endpoint(
+    "retry_execution",
+    body=RetryBody,
+    answers={202: answers.Answer[answers.Retried]},
+    errors=(404, 409, 422),
+)
+@auth_required("executions:execute")
+async def retry_execution(execution_id: str) -> Response:
+    """Runs an ended execution again, on the same version of its workflow.
+
+    The new execution begins with the recorded results of everything before `from`; its steps show
+    them as `reused`. A request repeated with the same `Idempotency-Key` starts nothing more.
+    """
+    execution_id = execution_id_of(execution_id)
+    body = await read_body(RetryBody)
+    owner, started, again = await state().control.retry(
+        current_caller(), execution_id, body.origin, body.variables, idempotency_key()
+    )
+    note(community_id=owner.community_id, workflow_id=owner.workflow_id, again=started.execution_id)
+    headers = {"Location": _location(started.execution_id)}
+    if again:
+        headers["Idempotent-Replayed"] = "true"
+    data = {**_started(started), "retry_of": execution_id}
+    return success(data, "Execution started again", status=202, headers=headers)
+
+
+@blueprint.post("/executions/<execution_id>/signals/<name>")
+@async_endpoint(
+    "signal_execution",
+    body=SignalBody,
+    answers={202: answers.Answer[answers.Signalled]},
+    errors=(404, 409, 422),
+)
+@auth_required("executions:execute")
+async def signal_execution(execution_id: str, name: str) -> Response:
+    """Sends a signal to the node that waits for it, or that will.
+
+    The body is the payload, any JSON or nothing; an object with the one field `payload` gives
+    that. 202 means it is durable. Sent again with the same `Idempotency-Key` it counts once.
+    """
+    execution_id = execution_id_of(execution_id)
+    payload = payload_of(await read_json_or_nothing())
+    owner, again = await state().control.signal(
+        current_caller(), execution_id, name, payload, idempotency_key()
+    )
+    note(community_id=owner.community_id, workflow_id=owner.workflow_id, signal=name)
+    headers = {"Idempotent-Replayed": "true"} if again else {}
+    data = {"execution_id": execution_id, "signal": name}
+    return success(data, "Signal sent", status=202, headers=headers)
 
 
 @blueprint.get("/<workflow_id>/executions")
@@ -221,8 +277,8 @@ async def test_workflow(workflow_id: str) -> Response:
         current_caller(),
         workflow_id,
         _start_request(body),
-        mocks=body.mocks,
         definition=body.definition,
+        trial=body.trial(),
     )
     return success(rehearsal, "Workflow tested")
 

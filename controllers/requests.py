@@ -45,6 +45,20 @@ async def read_json() -> Json:
     return parse_json(await request.get_data(cache=False, as_text=False, parse_form_data=False))
 
 
+async def read_json_or_nothing() -> Json:
+    """The body as JSON; None for an empty one, whatever it says it is. Raises as `read_json`."""
+    if not await request.get_data(cache=True, as_text=False, parse_form_data=False):
+        return None
+    return await read_json()
+
+
+def payload_of(body: Json) -> Json:
+    """A payload that is sent bare, or as the one field `payload` of an object."""
+    if isinstance(body, dict) and body.keys() == {"payload"}:
+        return body["payload"]
+    return body
+
+
 async def read_object() -> JsonObject:
     """The body as a JSON object. Raises `NotValid` too."""
     body = await read_json()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, RootModel, field_validator
 
 from engine.context import ExecutionStatus
 
@@ -73,11 +73,71 @@ class TestBody(ExecuteBody):
 
     mocks: dict[str, Any] | None = Field(
         default=None,
-        description="By node id: `{output}`, `{error}`, or a list of them, one per call.",
+        description="By node id: `{output}`, `{error}`, or a list of them, one per call; with "
+        "`duration_seconds` if it takes time.",
+        json_schema_extra={
+            "examples": [
+                {
+                    "greet": {"output": {"message_id": "m-1"}, "duration_seconds": 2},
+                    "look_up": [
+                        {"error": {"message": "busy", "type": "HTTP_STATUS", "retryable": True}},
+                        {"output": {"status": 200, "headers": {}, "body": {"score": 3}}},
+                    ],
+                }
+            ]
+        },
+    )
+    signals: Any = Field(
+        default=None,
+        description="The signals that come: `{name, payload, after_seconds}` each, or an object "
+        "of names and payloads that come at the start.",
+        json_schema_extra={
+            "anyOf": [{"type": "array"}, {"type": "object"}, {"type": "null"}],
+            "examples": [[{"name": "approved", "payload": {"by": "ada"}, "after_seconds": 60}]],
+        },
+    )
+    assertions: list[Any] | None = Field(
+        default=None,
+        description="What must be true in the end, 1 to 100: `{expression, message}` each. They "
+        "decide `summary.passed`.",
+        json_schema_extra={
+            "examples": [[{"expression": "final_output.total == 3", "message": "All counted"}]]
+        },
+    )
+    expected_status: Literal["completed", "failed"] = Field(
+        default="completed", description="How the rehearsal should end."
     )
     definition: dict[str, Any] | None = Field(
         default=None, description="Rehearse this document instead of the workflow's latest edit."
     )
+
+    def trial(self) -> dict[str, Any]:
+        """What the rehearsal is asked; the engine judges it against the workflow."""
+        return self.model_dump(include={"mocks", "signals", "assertions", "expected_status"})
+
+
+class RetryBody(Request):
+    """From where, and with what, an ended execution runs again."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"from": "failed"}, {"from": "greet", "variables": {}}]}
+    )
+
+    origin: Name = Field(
+        default="failed",
+        alias="from",
+        description="`failed`: what failed or was cut off runs again; `start`: everything does; "
+        "a node's id: that node and all that follows it.",
+    )
+    variables: dict[str, Any] = Field(
+        default_factory=dict, description="Overlays the variables of the old execution."
+    )
+
+
+class SignalBody(RootModel[Any]):
+    """A signal's payload: any JSON, or nothing."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"approved": True}]})
 
 
 class BatchBody(Request):

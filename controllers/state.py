@@ -12,6 +12,7 @@ from quart import current_app
 
 from controllers.auth import Authenticator
 from services.audit import AuditTrail
+from services.execution_control import ExecutionControl
 from services.execution_service import ExecutionService
 from services.health import HealthService
 from services.workflow_service import WorkflowService
@@ -26,6 +27,7 @@ class AppState:
     authenticator: Authenticator
     workflows: WorkflowService
     executions: ExecutionService
+    control: ExecutionControl
     health: HealthService
     audit: AuditTrail
     new_id: Callable[[], str]

@@ -19,9 +19,9 @@ from engine.expression_values import Budget, ExpressionError, kind, to_text
 
 Test = Callable[[Json, Json, Budget], bool]
 
-_NUMERAL = re.compile(r"[+-]?(?:[0-9]{1,400}(?:\.[0-9]{1,400})?|\.[0-9]{1,400})")
+_NUMERAL = re.compile(r"[+-]?(?:[0-9]{1,300}(?:\.[0-9]{1,300})?|\.[0-9]{1,300})")
 _TRUTHS = {"true": True, "false": False}
-_LONGEST_NUMERAL = 801
+_LONGEST_NUMERAL = 602
 
 
 def number(value: Json) -> int | float | None:

@@ -46,6 +46,10 @@ class ExecutionContext:
 
     `variables` are the request's (checked against `RESERVED_NAMES`), `metadata` the request's,
     `max_execution_seconds` counts from start to end, `created_at` is aware UTC.
+
+    A child that its parent waits for has `parent_step_key`; one that nobody waits for, or that
+    answers a failure, has only `parent_execution_id`. `depth` counts the executions above it.
+    `error_workflow_id` is the workflow to start should it fail.
     """
 
     execution_id: str
@@ -69,6 +73,8 @@ class ExecutionContext:
     parent_execution_id: str | None = None
     parent_step_key: str | None = None
     retry_of: str | None = None
+    depth: int = 0
+    error_workflow_id: str | None = None
 
 
 class Kind(StrEnum):
@@ -118,7 +124,7 @@ class Outcome:
 
     `port` is the output port chosen; `variables` overlays the execution's variables, `local` those
     of the iteration; `dead_edges` names connections whose `conditional` was false; `wake_at`,
-    `signal` belong to `WAITING` and `RETRYING`.
+    `signal` belong to `WAITING` and `RETRYING`; `letter` is the id of the letter that ended a wait.
     """
 
     step_key: str
@@ -132,6 +138,7 @@ class Outcome:
     attempt: int = 1
     wake_at: datetime | None = None
     signal: str | None = None
+    letter: str | None = None
     usage: JsonObject | None = None
 
 
@@ -145,4 +152,5 @@ class Limits:
     max_total_operations: int = 1000
     max_loop_depth: int = 10
     max_parallel_nodes: int = 10
+    max_subworkflow_depth: int = 10
     max_execution_bytes: int = 67_108_864

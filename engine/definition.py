@@ -18,8 +18,9 @@ from engine.context import Json, JsonObject, Limits
 from engine.definition_edges import ConnectionSource, place_nodes, read_connections
 from engine.definition_fields import Rule, read_value
 from engine.definition_nodes import NodeSource, read_nodes
-from engine.issues import Findings, Issue, pointer, shown
+from engine.issues import Findings, Issue, pointer, sentence, shown
 from engine.nodes.checks import check_written
+from engine.nodes.subworkflow import canonical_id
 
 SERVER_FIELDS = frozenset(
     {
@@ -38,7 +39,7 @@ SERVER_FIELDS = frozenset(
 
 LONGEST_EXECUTION_SECONDS = 30 * 24 * 3600
 
-_RULES = (
+DOCUMENT_RULES = (
     Rule("name", "string", required=True, maximum=255, minimum=1),
     Rule("description", "string"),
     Rule("community_id", "integer", required=True),
@@ -52,14 +53,17 @@ _RULES = (
     Rule("retry_failed_nodes", "boolean"),
     Rule("max_retries", "integer", minimum=0, maximum=100),
 )
-_DEFAULTS: JsonObject = {
+DOCUMENT_DEFAULTS: JsonObject = {
     "global_variables": {},
     "tags": [],
     "max_parallel_executions": None,
     "retry_failed_nodes": False,
     "max_retries": 0,
 }
-_KNOWN = frozenset({rule.name for rule in _RULES} | {"nodes", "connections"})
+_ERROR_WORKFLOW = Rule("error_workflow_id", "string")
+DOCUMENT_FIELDS = frozenset(
+    {rule.name for rule in DOCUMENT_RULES} | {_ERROR_WORKFLOW.name, "nodes", "connections"}
+)
 _OLD_FIELDS = frozenset({"license_key", "metadata", "author_id"})
 _OLD_METADATA = frozenset(
     {"max_execution_time_seconds", "max_retries", "retry_failed_nodes", "tags"}
@@ -101,12 +105,15 @@ def read_document(raw: Json, limits: Limits) -> Reading:
     _refuse_unknown(raw, findings)
     old = _read_old_metadata(raw, findings)
     document: JsonObject = {}
-    for rule in _RULES:
+    for rule in DOCUMENT_RULES:
         base = "" if raw.get(rule.name) is not None or rule.name not in old else "/metadata"
         value = read_value(rule, old if base else raw, base, findings)
-        value = _DEFAULTS.get(rule.name) if value is None else value
-        if value is not None or rule.name in _DEFAULTS:
+        value = DOCUMENT_DEFAULTS.get(rule.name) if value is None else value
+        if value is not None or rule.name in DOCUMENT_DEFAULTS:
             document[rule.name] = value
+    error_workflow = _read_error_workflow(raw, findings)
+    if error_workflow is not None:
+        document[_ERROR_WORKFLOW.name] = error_workflow
     _check_names(document["global_variables"], findings)
     nodes, sources = _read_nodes(raw, limits, findings)
     connections, places = read_connections(raw.get("connections"), nodes, findings)
@@ -117,7 +124,7 @@ def read_document(raw: Json, limits: Limits) -> Reading:
 
 def _refuse_unknown(raw: JsonObject, findings: Findings) -> None:
     for key in raw:
-        if key in _KNOWN or key in SERVER_FIELDS:
+        if key in DOCUMENT_FIELDS or key in SERVER_FIELDS:
             continue
         if key in _OLD_FIELDS:
             findings.warn(
@@ -127,7 +134,11 @@ def _refuse_unknown(raw: JsonObject, findings: Findings) -> None:
             )
             continue
         meant = _MEANT.get(key)
-        hint = f"Did you mean '{meant}'?" if meant else findings.nearest.hint(key, sorted(_KNOWN))
+        hint = (
+            f"Did you mean '{meant}'?"
+            if meant
+            else findings.nearest.hint(key, sorted(DOCUMENT_FIELDS))
+        )
         findings.error(
             "UNKNOWN_FIELD", f"A workflow has no field '{key}'.", pointer("", key), hint=hint
         )
@@ -143,11 +154,25 @@ def _read_old_metadata(raw: JsonObject, findings: Findings) -> JsonObject:
     return {key: value for key, value in metadata.items() if key in _OLD_METADATA}
 
 
+def _read_error_workflow(raw: JsonObject, findings: Findings) -> str | None:
+    """The id of the workflow to start on a failure, as the service itself writes ids."""
+    given = read_value(_ERROR_WORKFLOW, raw, "", findings)
+    workflow_id = canonical_id(given)
+    if given is not None and workflow_id is None:
+        findings.shape(
+            f"`error_workflow_id` must be the id of a workflow, a UUID, not {shown(given)}.",
+            "/error_workflow_id",
+            hint="Write the `workflow_id` that GET /workflows shows, or leave it out.",
+        )
+    return workflow_id
+
+
 def _check_names(variables: JsonObject, findings: Findings) -> None:
     for found in check_written((pointer("", name), name) for name in variables):
         report = findings.warn if found.warning else findings.error
         code = "BAD_VARIABLE_NAME" if found.warning else "RESERVED_NAME"
-        report(code, f"{found.message}.", f"/global_variables{found.path}", hint=found.hint)
+        hint = None if found.hint is None else sentence(found.hint)
+        report(code, sentence(found.message), f"/global_variables{found.path}", hint=hint)
 
 
 def _read_nodes(
@@ -171,7 +196,7 @@ def _read_nodes(
             "TOO_MANY_NODES",
             f"The workflow has {len(given)} nodes; {limits.max_workflow_nodes} are allowed.",
             "/nodes",
-            hint="Move parts into workflows of their own; one can start another through a webhook.",
+            hint="Move parts into workflows of their own; flow_subworkflow runs one from another.",
         )
     if len(given) > 10 * limits.max_workflow_nodes:
         # Judging a document this far off would only keep the service busy.

@@ -17,7 +17,7 @@ from engine.nodes.base import PORT_ALIASES
 
 ERROR_PORT = "error"
 
-_ALIASES = {
+CONNECTION_NAMES = {
     "connection_id": ("id",),
     "from_node_id": ("from_node", "source", "from"),
     "to_node_id": ("to_node", "target", "to"),
@@ -26,13 +26,13 @@ _ALIASES = {
     "conditional": ("condition",),
     "enabled": (),
 }
-_CANONICAL = {alias: name for name, aliases in _ALIASES.items() for alias in aliases}
+_CANONICAL = {alias: name for name, aliases in CONNECTION_NAMES.items() for alias in aliases}
 _DROPPED_KEYS = frozenset({"label", "description", "metadata", "created_at", "updated_at"})
 _NODE_PORT_ALIASES = {"loop_break": {"continue": "output"}}
 """Port names of other dialects that mean `output` on one node type only."""
 
 _MAX_NAME = 255
-_OWN_NAMES = {name: name for name in _ALIASES}
+_OWN_NAMES = {name: name for name in CONNECTION_NAMES}
 _ID = Rule("connection_id", "string", minimum=1, maximum=_MAX_NAME)
 _SOURCE = Rule("from_node_id", "string", required=True)
 _TARGET = Rule("to_node_id", "string", required=True)
@@ -81,7 +81,8 @@ class _ConnectionReader:
             each.get("connection_id", each.get("id")) for each in sent if _has_text_id(each)
         }
         self.used: set[str] = set()
-        self.ports: dict[str, tuple[str, ...]] = {}
+        self.ports: dict[str, dict[str, None]] = {}
+        """The ports of each node, `error` last."""
 
     def read(
         self, sent: Json, path: str, position: int
@@ -121,7 +122,7 @@ class _ConnectionReader:
         keys = dict(_OWN_NAMES)
         for key in sent:
             name = _CANONICAL.get(key, key)
-            if name not in _ALIASES:
+            if name not in CONNECTION_NAMES:
                 self._unknown(key, path)
             elif sent.get(name) is None:
                 keys[name] = key
@@ -133,7 +134,7 @@ class _ConnectionReader:
                 "UNKNOWN_FIELD",
                 f"A connection has no field '{key}'; it is not kept.",
                 pointer(path, key),
-                hint=self.findings.nearest.hint(key, _ALIASES),
+                hint=self.findings.nearest.hint(key, CONNECTION_NAMES),
             )
 
     def _value(self, sent: JsonObject, path: str, keys: Mapping[str, str], rule: Rule) -> Json:
@@ -179,9 +180,9 @@ class _ConnectionReader:
         if node is None or spec is None:
             return name
         if node_id not in self.ports:
-            self.ports[node_id] = spec.ports(node["config"])
+            self.ports[node_id] = dict.fromkeys((*spec.ports(node["config"]), ERROR_PORT))
         ports = self.ports[node_id]
-        if name in ports or name == ERROR_PORT:
+        if name in ports:
             return name
         alias = _NODE_PORT_ALIASES.get(spec.type, PORT_ALIASES).get(name) or PORT_ALIASES.get(name)
         if alias in ports:
@@ -189,8 +190,7 @@ class _ConnectionReader:
         if not spec.any_port:
             self.findings.error(
                 "UNKNOWN_PORT",
-                f"'{node_id}' ({spec.type}) has no output port '{name}'; "
-                f"it has {listed((*ports, ERROR_PORT))}.",
+                f"'{node_id}' ({spec.type}) has no output port '{name}'; it has {listed(ports)}.",
                 pointer(path, key),
                 node=node_id,
                 hint=self.findings.nearest.hint(name, ports),

@@ -19,34 +19,20 @@ from engine.nodes.base import Field, NodeSpec
 
 LONGEST_TIMEOUT_SECONDS = 30 * 24 * 3600
 
-_NODE_KEYS = frozenset(
-    {
-        "node_id",
-        "id",
-        "node_type",
-        "type",
-        "label",
-        "name",
-        "position",
-        "enabled",
-        "config",
-        "retry",
-        "timeout_seconds",
-        "continue_on_error",
-        "effect",
-        "description",
-    }
-)
+_NODE_KEYS = frozenset({
+    "node_id", "id", "node_type", "type", "label", "name", "position", "enabled", "config",
+    "retry", "timeout_seconds", "continue_on_error", "effect", "description",
+})  # fmt: skip
 _DROPPED_KEYS = frozenset({"input_ports", "output_ports", "metadata", "created_at", "updated_at"})
 """What other dialects store on a node and this one derives or does not need."""
 
-_COMMON = (
+NODE_RULES = (
     Rule("timeout_seconds", "number", minimum=0.001, maximum=LONGEST_TIMEOUT_SECONDS),
     Rule("continue_on_error", "boolean"),
     Rule("effect", "string", choices=("at_least_once", "at_most_once")),
     Rule("description", "string"),
 )
-_RETRY = (
+RETRY_RULES = (
     Rule("max_attempts", "integer", minimum=1, maximum=100),
     Rule("backoff", "string", choices=("exponential", "linear", "fixed", "constant")),
     Rule("initial_seconds", "number", minimum=0, maximum=LONGEST_TIMEOUT_SECONDS),
@@ -143,7 +129,8 @@ def _listed(raw: list[Json], findings: Findings) -> Iterator[tuple[str, JsonObje
         if node_id is None:
             node_id = _next_id(sent, counts, taken)
         elif not isinstance(node_id, str):
-            findings.shape(f"`node_id` must be a string, not {shown(node_id)}.", path)
+            key = "id" if sent.get("node_id") is None else "node_id"
+            findings.shape(f"`{key}` must be a string, not {shown(node_id)}.", pointer(path, key))
             continue
         yield node_id, sent, path
 
@@ -230,7 +217,7 @@ class _NodeReader:
             retry = self._retry_count(config, source.of("retry_count"))
         if retry is not None:
             common["retry"] = retry
-        for rule in _COMMON:
+        for rule in NODE_RULES:
             if rule.name == "timeout_seconds" and takes_timeout(spec):
                 continue
             value = self._value(rule, False if rule.name == "continue_on_error" else None)
@@ -244,7 +231,8 @@ class _NodeReader:
             return None
         path = pointer(self.path, "retry")
         values = {
-            rule.name: read_value(rule, sent, path, self.findings, self.node_id) for rule in _RETRY
+            rule.name: read_value(rule, sent, path, self.findings, self.node_id)
+            for rule in RETRY_RULES
         }
         for key in sent.keys() - values.keys():
             self.findings.error(
@@ -334,7 +322,8 @@ class _ConfigReader:
 
     def _fold(self, config: JsonObject, where: Mapping[str, str], source: NodeSource) -> JsonObject:
         if self.spec is not None:
-            config = self.spec.normalise(dict(config))
+            sent, config = config, self.spec.normalise(dict(config))
+            where = {**where, **self._rewritten(sent, config, where, source)}
         folded: JsonObject = {}
         for key, value in config.items():
             known = self.fields.get(key)
@@ -348,6 +337,23 @@ class _ConfigReader:
             if known is None:
                 self._unknown(key, source)
         return folded
+
+    def _rewritten(
+        self, sent: JsonObject, made: JsonObject, where: Mapping[str, str], source: NodeSource
+    ) -> dict[str, str]:
+        """Where the keys come from that the type's own reading made of others."""
+        found: dict[str, str] = {}
+        for key in made.keys() - sent.keys():
+            aliases = self.fields[key].aliases if key in self.fields else ()
+            spelt = [alias for alias in aliases if alias in sent]
+            if spelt:
+                same = [alias for alias in spelt if str(sent[alias]) == str(made[key])]
+                found[key] = where[(same or spelt)[0]]
+        if "variable_name" in sent and "variable_name" not in made:
+            entry = pointer(source.of("variables"), str(sent["variable_name"]))
+            name = "value" if "value" in sent else "variable_name"
+            self.node.findings.moved[entry] = where[name]
+        return found
 
     def _unknown(self, key: str, source: NodeSource) -> None:
         old_retry = key == "retry_count" and self.spec is not None and self.spec.family == "effect"

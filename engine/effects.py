@@ -62,7 +62,10 @@ class Effects:
                 output = await step.node.handler.perform(given, io)
         except TimeoutError:
             failure = StepFailure(
-                "TIMEOUT", f"{step.node.node_id} took longer than {seconds:g} s.", retryable=True
+                "TIMEOUT",
+                f"{step.node.node_id} took longer than {seconds:g} s.",
+                retryable=True,
+                uncertain=True,
             )
         except StepFailure as refused:
             failure = refused

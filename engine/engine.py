@@ -17,11 +17,13 @@ often costs a query; a lost wake-up costs an interval, never an execution.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
-from engine.context import ExecutionContext, ExecutionStatus, JsonObject, Limits
+from engine.admission import Admission
+from engine.children import Callees
+from engine.context import ExecutionContext, ExecutionStatus, Json, JsonObject, Kind, Limits
 from engine.dry_run import DryRun
 from engine.effects import Effects
 from engine.environment import Impure
@@ -30,19 +32,30 @@ from engine.errors import (
     ExecutionNotRunning,
     LeaseLost,
     OutcomeUnknown,
-    Overloaded,
     StoreUnavailable,
+    TooManySignals,
     WorkflowEngineException,
 )
 from engine.graph import Graph
 from engine.graph_cache import GraphCache
 from engine.messages import Request
 from engine.pace import Pace
-from engine.ports import Clock, EngineLog, ExecutionStore, HttpClient, Transport
-from engine.records import Progress, StoredExecution
+from engine.ports import (
+    MOST_LETTERS,
+    Clock,
+    Directory,
+    EngineLog,
+    ExecutionStore,
+    HttpClient,
+    Transport,
+)
+from engine.records import Letter, StepRow, StoredExecution
+from engine.rerun import born_again, recorded_before
 from engine.scopes import Step
 from engine.session import Session
 from engine.settings import EngineSettings
+from engine.signals import check_signal, refuse_reuse
+from engine.trial import read_trial
 from engine.view import describe, metrics
 
 _WAIT_POLL_SECONDS = 0.2
@@ -68,6 +81,7 @@ class WorkflowEngine:
         store: ExecutionStore,
         transport: Transport,
         http: HttpClient,
+        directory: Directory,
         clock: Clock,
         impure: Impure,
         log: EngineLog,
@@ -77,6 +91,7 @@ class WorkflowEngine:
         self.limits = limits
         self.settings = settings
         self.graphs = GraphCache(store.definition, limits)
+        self._callees = Callees(directory, self.graphs, clock.now, impure.uuid, limits)
         self._store = store
         self._transport = transport
         self._http = http
@@ -86,8 +101,7 @@ class WorkflowEngine:
         self._pace = Pace(clock)
         self._session: Session | None = None
         self._supervisor: asyncio.Task[None] | None = None
-        self._pending = 0
-        self._pending_seen = float("-inf")
+        self._admission = Admission(store, settings, clock)
         self.draining = False
 
     @property
@@ -127,15 +141,12 @@ class WorkflowEngine:
     ) -> list[Started]:
         """Accepts several executions in one transaction. Raises as `execute_workflow`."""
         session = self._live_session()
-        await self._admit(session, len(contexts))
+        await self._admission.admit(session, len(contexts))
         graphs = [await self.graphs.get(c.workflow_id, c.workflow_version) for c in contexts]
-        try:
-            started = [
-                self._submit(session, context, graph, here=here)
-                for context, graph in zip(contexts, graphs, strict=True)
-            ]
-        except LeaseLost as lost:
-            raise StoreUnavailable from lost
+        started = [
+            self._submit(session, context, graph, here=here)
+            for context, graph in zip(contexts, graphs, strict=True)
+        ]
         await self._durable(session, [context.execution_id for context in contexts])
         if any(each.status == ExecutionStatus.PENDING for each in started):
             session.nudge()
@@ -183,6 +194,78 @@ class WorkflowEngine:
                 raise StoreUnavailable("the worker that runs the execution does not answer")
             await asyncio.sleep(_WAIT_POLL_SECONDS)
 
+    async def signal_execution(
+        self, execution_id: str, name: str, payload: Json, *, sent_by: int, letter_id: str
+    ) -> bool:
+        """Sends a signal; it is durable on return, and waits for a node that has not got there
+        yet. False if it had been sent before: one `letter_id` (a UUID) is one signal.
+
+        Raises `ExecutionNotFound`, `ExecutionNotRunning`, `SignalUnknown`, `SignalUnfit`,
+        `SignalReused` if the id stands for another signal, `TooManySignals`.
+        """
+        stored = await self._store.peek(execution_id)
+        if stored is None:
+            raise ExecutionNotFound
+        context = stored.context
+        if not stored.progress.status.terminal:
+            graph = await self.graphs.get(context.workflow_id, context.workflow_version)
+            check_signal(graph, name, payload)
+        letter = Letter(letter_id, "signal", name, payload, self._clock.now(), sent_by)
+        became = await self._store.post(execution_id, letter)
+        if became == "full":
+            raise TooManySignals(most=MOST_LETTERS)
+        if became == "known":
+            refuse_reuse(await self._store.letters(execution_id), letter)
+        elif became != "kept":
+            raise ExecutionNotRunning(status=str(await self._store.status(execution_id)))
+        return became == "kept"
+
+    async def retry_execution(
+        self,
+        execution_id: str,
+        origin: str,
+        *,
+        again_id: str,
+        user_id: int,
+        variables: JsonObject,
+        here: bool = True,
+    ) -> Started:
+        """Runs an ended execution again as `again_id`, beginning with the recorded results of
+        everything before `origin`: `failed`, `start`, or a node's id. `variables` overlay the old
+        ones; `here` as in `execute_workflow`.
+
+        Raises `ExecutionNotFound`, `ExecutionNotEnded`, `NothingFailed`, `ValueError` for another
+        `origin`, and what `execute_workflow` raises.
+        """
+        again, graph, rows = await self._retry_of(
+            execution_id, origin, again_id, user_id, variables
+        )
+        session = self._live_session()
+        await self._admission.admit(session, 1)
+        started = self._submit(session, again, graph, here=here, rows=rows)
+        await self._durable(session, [again.execution_id])
+        if started.status == ExecutionStatus.PENDING:
+            session.nudge()
+        return started
+
+    async def check_retry(self, execution_id: str, origin: str) -> None:
+        """Passes if `retry_execution` would find what to run again. Raises as that does."""
+        await self._retry_of(execution_id, origin, execution_id, 0, {})
+
+    async def _retry_of(
+        self, execution_id: str, origin: str, again_id: str, user_id: int, variables: JsonObject
+    ) -> tuple[ExecutionContext, Graph, list[StepRow]]:
+        stored, graph = await self._found(execution_id)
+        again = born_again(
+            stored.context,
+            graph,
+            execution_id=again_id,
+            now=self._clock.now(),
+            user_id=user_id,
+            variables=variables,
+        )
+        return again, graph, recorded_before(stored, graph, origin, again)
+
     async def get_execution_status(
         self, execution_id: str, *, include_logs: bool = True
     ) -> JsonObject | None:
@@ -196,13 +279,13 @@ class WorkflowEngine:
         return None if found is None else metrics(*found)
 
     async def dry_run(
-        self, graph: Graph, context: ExecutionContext, mocks: JsonObject | None = None
+        self, graph: Graph, context: ExecutionContext, mocks: Json = None, **asked: Json
     ) -> JsonObject:
-        """Tries a graph without any effect leaving the process. Raises
-        `WorkflowTimeoutException`."""
-        return await DryRun(
-            graph, context, mocks or {}, self._impure, self._clock, self._pace
-        ).run()
+        """Tries a graph without any effect leaving the process. `asked` are the other parts of
+        the trial (`read_trial`). Raises `TrialRefused`, `WorkflowTimeoutException`."""
+        trial = read_trial(graph, mocks=mocks, **asked)
+        call, tools = self._callees.call, (self._impure, self._clock, self._pace)
+        return await DryRun(graph, context, trial, *tools, call).run()
 
     # Accepting
 
@@ -212,37 +295,26 @@ class WorkflowEngine:
             raise StoreUnavailable("The engine is not running; try again shortly.")
         return session
 
-    async def _admit(self, session: Session, count: int) -> None:
-        most = self.settings.max_pending_executions
-        if session.journal.backlog > most:
-            raise Overloaded
-        if session.room() >= count and not session.crowded:
-            return
-        now = self._clock.monotonic()
-        if now - self._pending_seen > self.settings.poll_seconds:
-            self._pending = await self._store.pending(most + 1)
-            self._pending_seen = now
-        if self._pending + count > most:
-            raise Overloaded(pending=self._pending, most=most)
-        self._pending += count
-
     def _submit(
-        self, session: Session, context: ExecutionContext, graph: Graph, *, here: bool
+        self,
+        session: Session,
+        context: ExecutionContext,
+        graph: Graph,
+        *,
+        here: bool,
+        rows: Sequence[StepRow] = (),
     ) -> Started:
-        now = self._clock.now()
-        local = here and session.room() > 0 and context.max_parallel_executions is None
-        progress = Progress(
-            execution_id=context.execution_id,
-            status=ExecutionStatus.RUNNING if local else ExecutionStatus.PENDING,
-            start_time=now if local else None,
-            held=local,
-            total_steps=graph.enabled_count,
-        )
-        session.journal.create(context, progress)
-        if local:
-            session.launch(context, graph, replace(progress), [])
+        try:
+            progress = session.submit(context, graph, here, rows)
+        except LeaseLost as lost:
+            raise StoreUnavailable from lost
+        path = [row.node_id for row in rows if row.kind is Kind.FINISHED]
         return Started(
-            context.execution_id, context.workflow_id, str(progress.status), progress.start_time, []
+            context.execution_id,
+            context.workflow_id,
+            str(progress.status),
+            progress.start_time,
+            path,
         )
 
     async def _durable(self, session: Session, execution_ids: list[str]) -> None:
@@ -267,13 +339,16 @@ class WorkflowEngine:
         kind, _, execution_id = topic.partition(":")
         if kind == "cancel":
             session.ask(execution_id, Request.CANCEL)
+        elif kind == "letter":
+            session.letter_arrived(execution_id)
         else:
             session.nudge()
 
     async def _open_session(self) -> Session:
         session = Session(
             self._store,
-            self.graphs,
+            self._callees,
+            self._admission,
             self._clock,
             self._impure,
             self._pace,
@@ -294,13 +369,22 @@ class WorkflowEngine:
         while True:
             try:
                 if self._session is not None:
+                    opened = self._clock.monotonic()
                     await self._session.over.wait()
                     await self._session.abandon()
                     self._session = None
+                    if self._clock.monotonic() - opened < self.settings.poll_seconds:
+                        await asyncio.sleep(self.settings.poll_seconds)
                 self._session = await self._open_session()
             except Exception as failure:  # the edge of a background loop: it must not end
                 self._log.error("open_session", "FAILURE", reason=str(failure) or repr(failure))
                 await asyncio.sleep(self.settings.poll_seconds)
+
+    async def _found(self, execution_id: str) -> tuple[StoredExecution, Graph]:
+        found = await self._find(execution_id)
+        if found is None:
+            raise ExecutionNotFound
+        return found
 
     async def _find(self, execution_id: str) -> tuple[StoredExecution, Graph] | None:
         stored = await self._store.load(execution_id)

@@ -56,10 +56,11 @@ def trigger_object(context: ExecutionContext) -> JsonObject:
 
 class StepEnv:
     """An `Env` for one step. `after` overlays what the step itself gave, and `own` its entry in
-    `nodes`, for the `conditional` of its outgoing edges."""
+    `nodes`, for the `conditional` of its outgoing edges; `body` is what the nodes of a loop's body
+    gave last, for the conditions of the loop itself."""
 
     __slots__ = (
-        "_impure", "_reserved", "_state", "_step", "after", "now", "own", "random", "uuid",
+        "_impure", "_reserved", "_state", "_step", "after", "body", "now", "own", "random", "uuid",
     )  # fmt: skip
 
     def __init__(
@@ -71,6 +72,7 @@ class StepEnv:
         self._impure = impure
         self.after: JsonObject | None = None
         self.own: JsonObject | None = None
+        self.body: dict[str, JsonObject] | None = None
         self.now = impure.now
         self.random = impure.random
         self.uuid = impure.uuid
@@ -104,6 +106,8 @@ class StepEnv:
         `KeyError`."""
         if self.own is not None and node_id == self._step.node.node_id:
             return self.own
+        if self.body is not None and node_id in self.body:
+            return self.body[node_id]
         for scope in self._scopes():
             if node_id in scope.results:
                 return scope.results[node_id]
@@ -114,6 +118,7 @@ class StepEnv:
         seen: dict[str, None] = {}
         if self.own is not None:
             seen[self._step.node.node_id] = None
+        seen.update(dict.fromkeys(self.body or ()))
         for scope in self._scopes():
             seen.update(dict.fromkeys(scope.results))
         return seen

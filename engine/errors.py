@@ -39,6 +39,36 @@ class ExecutionNotRunning(WorkflowEngineException):
     code = "EXECUTION_NOT_RUNNING"
 
 
+class ExecutionNotEnded(WorkflowEngineException):
+    """The execution has not ended yet; cancel it, or wait until it has."""
+
+    code = "EXECUTION_NOT_ENDED"
+
+
+class NothingFailed(WorkflowEngineException):
+    """Nothing in this execution failed or was cut off; retry it from start or from a node."""
+
+    code = "NOTHING_FAILED"
+
+
+class SignalUnknown(WorkflowEngineException):
+    """No node of this workflow waits for a signal of this name."""
+
+    code = "SIGNAL_NOT_FOUND"
+
+
+class SignalReused(WorkflowEngineException):
+    """This Idempotency-Key was used for another signal; take a new one for this."""
+
+    code = "IDEMPOTENCY_KEY_REUSED"
+
+
+class TooManySignals(WorkflowEngineException):
+    """The execution has been sent as many signals as it may get."""
+
+    code = "TOO_MANY_SIGNALS"
+
+
 class ExecutionNotFound(WorkflowEngineException):
     """There is no such execution."""
 
@@ -88,6 +118,8 @@ class StepFailure(Exception):
     `error_type` is a stable upper-case name (`EXPRESSION_ERROR`, `HTTP_STATUS`, `TIMEOUT`, …),
     `retryable` says whether another attempt could help, `retry_after` is the peer's own wish in
     seconds, `fatal` failures (limits) end the execution whatever the node's error handling says.
+    After an `uncertain` one nobody knows whether the effect took place (a time-out, a connection
+    that broke off): an `at_most_once` effect is then not tried again.
     """
 
     error_type: str
@@ -95,6 +127,7 @@ class StepFailure(Exception):
     retryable: bool = False
     retry_after: float | None = None
     fatal: bool = False
+    uncertain: bool = False
     details: dict[str, Any] | None = None
 
     def __str__(self) -> str:

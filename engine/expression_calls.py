@@ -20,7 +20,7 @@ from engine.expression_paths import Frame, Run
 from engine.expression_patterns import Pattern, subject
 from engine.expression_values import Budget, Env, MissingValue, nearest
 
-_ELSEWHERE = {
+_ELSEWHERE = {  # asked before the closest name is: `map` is not meant to be `max`
     "list": "functions here give lists already",
     "tuple": "functions here give lists already",
     "dict": "write {'key': value}",
@@ -32,7 +32,6 @@ _ELSEWHERE = {
     "map": "write [f(x) for x in items]",
     "filter": "write [x for x in items if …]",
     "pow": "write a ** b",
-    "lambda": "there are no functions to define here",
     "datetime": "write now() or date_format(now(), '%H:%M')",
     "length": "write len(x)",
     "size": "write len(x)",
@@ -105,10 +104,12 @@ def _compile_function(compiler: NodeCompiler, node: ast.Call, name: str) -> Run:
 def _function_hint(name: str) -> str:
     if name in METHOD_NAMES:
         return f"write value.{name}(…)"
+    if name.lower() in _ELSEWHERE:
+        return _ELSEWHERE[name.lower()]
     close = nearest(name, sorted(FUNCTION_NAMES))
     if close:
         return f"did you mean {close}()?"
-    return _ELSEWHERE.get(name.lower(), f"there are: {', '.join(sorted(FUNCTION_NAMES))}")
+    return f"there are: {', '.join(sorted(FUNCTION_NAMES))}"
 
 
 def _call(compiler: NodeCompiler, node: ast.Call, function: Function) -> Run:
@@ -212,7 +213,7 @@ def _compile_method(compiler: NodeCompiler, node: ast.Call, value: ast.expr, nam
         method = tables.get(type(receiver))
         if method is None:
             raise no_such_method(receiver, name)
-        if not arguments:
+        if not arguments and not named:
             return method(budget, receiver)
         values = [one(env, budget, frame) for one in arguments]
         return method(

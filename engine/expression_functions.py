@@ -11,6 +11,7 @@ import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+from urllib.parse import quote_from_bytes
 
 from engine.context import Json
 from engine.expression_json import parse_json
@@ -26,6 +27,7 @@ from engine.expression_values import (
     kind,
     to_json,
     to_text,
+    unlike_whole,
     weigh,
 )
 
@@ -38,9 +40,6 @@ _PAIR_BYTES = 6 * ITEM_BYTES
 
 class _Absent:
     """The type of the one value that stands for an argument not given."""
-
-    def __repr__(self) -> str:
-        return "nothing"
 
 
 _ABSENT = _Absent()
@@ -67,7 +66,7 @@ def _number(value: Json, function: str) -> Json:
 
 def _whole(value: Json, function: str) -> int:
     if type(value) is not int and type(value) is not bool:
-        raise ExpressionError(f"{function}() takes whole numbers, not {kind(value)}")
+        raise ExpressionError(f"{function}() takes whole numbers, not {unlike_whole(value)}")
     return int(value)
 
 
@@ -81,15 +80,16 @@ def _str(budget: Budget, value: Json = "", /) -> str:
     return to_text(value, budget)
 
 
-def _int(budget: Budget, value: Json = 0, base: Json = 10, /) -> int:
-    if type(value) in NUMBERS:
+def _int(budget: Budget, value: Json = 0, base: Json = _ABSENT, /) -> int:
+    if type(value) in NUMBERS and base is _ABSENT:
         return int(checked(int(value)))
     if type(value) is not str:
-        raise ExpressionError(f"int() takes a number or text, not {kind(value)}")
+        wanted = "a number or text" if base is _ABSENT else "text before a base"
+        raise ExpressionError(f"int() takes {wanted}, not {kind(value)}")
     if len(value) > _LONGEST_NUMBER:
         raise ExpressionError("int() cannot read a text that long as a number")
     try:
-        return int(checked(int(value, _whole(base, "int"))))
+        return int(checked(int(value, 10 if base is _ABSENT else _whole(base, "int"))))
     except ValueError:
         raise ExpressionError(f"int() cannot read {value[:40]!r} as a whole number") from None
 
@@ -192,6 +192,8 @@ def _extreme(name: str, choose: Callable[..., Json]) -> Function:
         budget: Budget, value: Json, /, *values: Json, key: Json = None, default: Json = _ABSENT
     ) -> Json:
         items = (value, *values) if values else listed(value, budget)
+        if values and default is not _ABSENT:
+            raise ExpressionError(f"{name}() takes default=… only for a list")
         if not items:
             if default is _ABSENT:
                 raise ExpressionError(f"{name}() of nothing; give default=… for an empty list")
@@ -237,7 +239,7 @@ def _enumerate(budget: Budget, values: Json, start: Json = 0) -> list[list[Json]
     budget.spend(len(items) >> 3)
     budget.allocate(len(items) * _PAIR_BYTES)
     first = _whole(start, "enumerate")
-    checked(first + len(items))
+    checked(first + max(0, len(items) - 1))
     return [[position, one] for position, one in enumerate(items, first)]
 
 
@@ -278,6 +280,19 @@ def _hash_sha256(budget: Budget, text: Json, /) -> str:
         raise ExpressionError(f"hash_sha256() takes text, not {kind(text)}")
     budget.spend(1 + (len(text) >> 6))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _quote(budget: Budget, text: Json, /) -> str:
+    """Percent-encoding (RFC 3986): all but the unreserved characters, so `/` and `&` too."""
+    if type(text) is not str:
+        if type(text) not in NUMBERS:
+            raise ExpressionError(f"quote() takes text or a number, not {kind(text)}")
+        text = str(text)
+    plain = text.encode()
+    budget.spend(1 + (len(plain) >> 4))
+    quoted = quote_from_bytes(plain, safe="")
+    budget.allocate(len(quoted))
+    return quoted
 
 
 def _now(env: Env, budget: Budget, /) -> str:
@@ -336,6 +351,7 @@ FUNCTIONS: Mapping[str, Function] = MappingProxyType(
         "matches": _matches,
         "replace": _replace,
         "hash_sha256": _hash_sha256,
+        "quote": _quote,
     }
 )
 """Name -> function, called with the budget first."""

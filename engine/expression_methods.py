@@ -15,13 +15,11 @@ from engine.expression_operators import (
     pay_for_scan,
     pay_for_search,
 )
-from engine.expression_values import ITEM_BYTES, Budget, ExpressionError, kind
+from engine.expression_values import ITEM_BYTES, Budget, ExpressionError, kind, unlike_whole
 
 Method = Callable[..., Json]
 
 _PIECE_BYTES = 48
-_MOST_GROWTH = 3
-"""`upper` and its kin make at most three characters of one (ΐ)."""
 
 
 def _require_text(value: Json, what: str) -> str:
@@ -32,15 +30,17 @@ def _require_text(value: Json, what: str) -> str:
 
 def _require_whole(value: Json, what: str) -> int:
     if type(value) is not int and type(value) is not bool:
-        raise ExpressionError(f"{what} is a whole number, not {kind(value)}")
+        raise ExpressionError(f"{what} is a whole number, not {unlike_whole(value)}")
     return int(value)
 
 
 def _simple(change: Callable[[str], str]) -> Method:
     def method(budget: Budget, text: str, /) -> str:
         budget.spend(len(text) >> 6)
+        # No case mapping gives fewer characters than it takes, but Python needs 12 bytes for each.
+        budget.allocate(len(text))
         changed = change(text)
-        budget.allocate(len(changed))
+        budget.allocate(len(changed) - len(text))
         return changed
 
     return method
@@ -56,9 +56,10 @@ def _trait(test: Callable[[str], bool]) -> Method:
 
 def _strip(change: Callable[[str, str | None], str]) -> Method:
     def method(budget: Budget, text: str, chars: Json = None, /) -> str:
+        budget.spend(len(text) >> 8)
         if chars is not None:
             _require_text(chars, "what to strip")
-            budget.spend(len(chars) >> 6)
+            budget.spend((len(chars) >> 6) + (len(text) >> 8))
             budget.spend(len(text) * min(len(chars), len(text)) >> 11)
         stripped = change(text, chars)
         pay_for_copy(len(stripped), 1, budget)

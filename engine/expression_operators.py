@@ -20,7 +20,8 @@ from engine.expression_values import (
     ExpressionError,
     MissingValue,
     kind,
-    nearest,
+    shown,
+    unlike_whole,
     weigh,
 )
 
@@ -200,7 +201,8 @@ def item(value: Json, key: Json) -> Json:
     if shape is not list and shape is not str:
         raise MissingValue(f"cannot look up [{shown(key)}] in {kind(value)}")
     if type(key) not in (int, bool):
-        raise ExpressionError(f"the index of {kind(value)} is a whole number, not {kind(key)}")
+        wrong = unlike_whole(key)
+        raise ExpressionError(f"the index of {kind(value)} is a whole number, not {wrong}")
     if -len(value) <= key < len(value):
         return value[key]
     raise MissingValue(f"there is no index {key} in {kind(value)} of length {len(value)}")
@@ -212,7 +214,8 @@ def cut(value: Json, low: Json, high: Json, step: Json, budget: Budget) -> Json:
         raise ExpressionError(f"cannot take a slice of {kind(value)}")
     for bound in (low, high, step):
         if bound is not None and type(bound) not in (int, bool):
-            raise ExpressionError(f"the bounds of a slice are whole numbers, not {kind(bound)}")
+            wrong = unlike_whole(bound)
+            raise ExpressionError(f"the bounds of a slice are whole numbers, not {wrong}")
     if step == 0 and step is not None:
         raise ExpressionError("the step of a slice cannot be zero")
     taken = slice(low, high, step)
@@ -223,16 +226,8 @@ def cut(value: Json, low: Json, high: Json, step: Json, budget: Budget) -> Json:
 
 def no_such_key(value: dict[str, Json], key: Json) -> MissingValue:
     """The error for a key an object does not have, naming the closest one."""
-    close = nearest(key, value) if type(key) is str else None
-    hint = f"; did you mean {shown(close)}?" if close else ""
-    return MissingValue(f"there is no key {shown(key)}{hint}")
-
-
-def shown(value: Json) -> str:
-    """A key or an argument as an error shows it."""
-    if type(value) is str:
-        return repr(value if len(value) <= 40 else value[:39] + "…")
-    return kind(value) if type(value) in _CONTAINERS else str(value)
+    wanted = key if type(key) is str else ""
+    return MissingValue(f"there is no key {shown(key)}", wanted, value.keys)
 
 
 def pay_for_search(length: int, needle: int, budget: Budget, *, backwards: bool = False) -> None:

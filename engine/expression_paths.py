@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from engine.context import Json
-from engine.expression_operators import item, no_such_key, shown
-from engine.expression_values import Budget, Env, MissingValue, kind, nearest
+from engine.expression_operators import item
+from engine.expression_values import Budget, Env, MissingValue, kind, shown
 
 Frame = list[Json]
 """The variables of comprehensions, by number."""
@@ -86,8 +86,6 @@ def explain(env: Env, path: Path) -> NoReturn:
         value = env.lookup(path[0])
     except KeyError:
         raise no_such_variable(env, path[0]) from None
-    if path[0] == "nodes" and len(path) > 1:
-        explain_node(env, path[1], path[2:])
     explain_keys(value, path[0], path[1:])
 
 
@@ -96,9 +94,8 @@ def explain_node(env: Env, node_id: str, keys: Path = ()) -> NoReturn:
     try:
         value = env.node(node_id)
     except _MISSING:
-        close = nearest(node_id, env.node_ids())
-        hint = f"; did you mean {shown(close)}?" if close else ""
-        raise MissingValue(f"node {shown(node_id)} has not run{hint}") from None
+        message = f"node {shown(node_id)} has not run"
+        raise MissingValue(message, node_id, env.node_ids) from None
     explain_keys(value, f"nodes.{node_id}", keys)
 
 
@@ -108,17 +105,14 @@ def explain_keys(value: Json, name: str, keys: Path) -> NoReturn:
         if type(value) is not dict:
             raise MissingValue(f"cannot read {shown(key)} of {name}, which is {kind(value)}")
         if key not in value:
-            missing = no_such_key(value, key)
-            raise MissingValue(missing.message.replace("there is no key", f"{name} has no key", 1))
+            raise MissingValue(f"{name} has no key {shown(key)}", key, value.keys)
         value, name = value[key], f"{name}.{key}"
     raise MissingValue(f"{name} does not exist")
 
 
 def no_such_variable(env: Env, name: str) -> MissingValue:
     """The error for a name that nothing has, naming the closest one."""
-    close = nearest(name, env.names())
-    hint = f"; did you mean {shown(close)}?" if close else ""
-    return MissingValue(f"there is no variable {shown(name)}{hint}")
+    return MissingValue(f"there is no variable {shown(name)}", name, env.names)
 
 
 def _read_name(name: str) -> Run:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import re
+import unicodedata  # noqa: F401  # or the parser imports it at the first "\N{BULLET}" it meets
 import warnings
 from collections.abc import Iterator
 
@@ -16,6 +17,8 @@ from engine.expression_values import MAX_DEPTH, ExpressionSyntaxError
 
 MAX_SOURCE_BYTES = 4096
 MAX_NODES = 500
+_HINTED = 1024
+"""As much of a source is searched for common mistakes; some of the patterns take its square."""
 
 _MARK = re.compile(r"""['"()\[\]{}#]""")
 _STRING_ENDS = {
@@ -178,7 +181,7 @@ def _explained(source: str, error: SyntaxError) -> ExpressionSyntaxError:
     column = (error.offset or 1) - (1 if line == 1 else 0)
     if (error.lineno or 1) > len(lines):
         column = len(lines[-1]) + 1
-    code = _without_literals(source)
+    code = _without_literals(source)[:_HINTED]
     hint = next((hint for pattern, hint in _HINTS if pattern.search(code)), None)
     if hint is None and "==" in error.msg:
         hint = _EQUALS_HINT

@@ -8,7 +8,7 @@ microseconds of work; the prices below were measured on the slowest input of eac
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -47,9 +47,14 @@ class ExpressionError(Exception):
         code: Literal["EXPRESSION_ERROR", "BUDGET_EXCEEDED"] = "EXPRESSION_ERROR",
     ) -> None:
         super().__init__(message)
-        self.message = message
+        self._message = message
         self.source = source
         self.code = code
+
+    @property
+    def message(self) -> str:
+        """What is wrong, as an author reads it."""
+        return self._message
 
     def __str__(self) -> str:
         return f"{self.message} (in {{{{ {self.source} }}}})" if self.source else self.message
@@ -58,8 +63,26 @@ class ExpressionError(Exception):
 class MissingValue(ExpressionError):
     """A variable, key, index or node that an expression names does not exist.
 
-    `default()` and `has()` answer to this one and to no other error.
+    `default()` and `has()` answer to this one and to no other error. The closest of the `known`
+    names is looked for only when the message is read: it takes longer than everything else, and
+    those two read none.
     """
+
+    def __init__(
+        self, message: str, wanted: str = "", known: Callable[[], Iterable[str]] = tuple
+    ) -> None:
+        super().__init__(message)
+        self._wanted = wanted
+        self._known = known
+        self._hint: str | None = None
+
+    @property
+    def message(self) -> str:
+        """What is missing, and what was probably meant."""
+        if self._hint is None:
+            close = nearest(self._wanted, self._known())
+            self._hint = f"; did you mean {shown(close)}?" if close else ""
+        return self._message + self._hint
 
 
 class ExpressionSyntaxError(ValueError):
@@ -234,6 +257,18 @@ _KINDS = {
 def kind(value: Json) -> str:
     """What a value is, in an author's words."""
     return _KINDS.get(type(value), "not a JSON value")
+
+
+def unlike_whole(value: Json) -> str:
+    """What a value is, where a whole number is wanted: `2.5`, since "a number" would not tell."""
+    return str(value) if type(value) is float else kind(value)
+
+
+def shown(value: Json) -> str:
+    """A key or an argument as an error shows it."""
+    if type(value) is str:
+        return repr(value if len(value) <= 40 else value[:39] + "…")
+    return kind(value) if type(value) in (list, dict) else str(value)
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str | None:

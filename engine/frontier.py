@@ -23,6 +23,8 @@ class Frontier:
         """How often each node has run to its end."""
         self.skipped: set[int] = set()
         self.cancelled_nodes: set[int] = set()
+        self.lost: dict[str, Step] = {}
+        """Every step that was cancelled, by its key."""
         self.operations = 0
         self.ended: Ended | None = None
 
@@ -77,7 +79,7 @@ class Frontier:
         any_live = False
         dying: list[Node] = []
         for edge in node.all_out:
-            live = port is not None and _chosen(edge, port) and edge.connection_id not in dead_edges
+            live = port is not None and chosen(edge, port) and edge.connection_id not in dead_edges
             any_live = any_live or live
             self.arrive(scope, node, edge, live, dying, transition)
         self.spread_death(scope, dying, transition)
@@ -125,14 +127,15 @@ class Frontier:
                 dying.append(target)
 
     def _decide_race(self, scope: Scope, source: Node, join: Node, transition: Transition) -> bool:
-        for race in join.races:
-            beaten = race.beaten_by(source.index)
-            if beaten is None:
-                continue
-            self.make_ready(scope, join, transition)
-            self._cancel_nodes(scope, beaten, transition)
-            return True
-        return False
+        """Lets the join run if this source decides a race, or several; whether it does."""
+        beaten = [race.beaten_by(source.index) for race in join.races]
+        lost = [numbers for numbers in beaten if numbers is not None]
+        if not lost:
+            return False
+        self.make_ready(scope, join, transition)
+        for numbers in lost:
+            self._cancel_nodes(scope, numbers, transition)
+        return True
 
     def retire(self, step: Step) -> None:
         """Takes a step that is over out of the active ones."""
@@ -142,6 +145,7 @@ class Frontier:
     def _cancel(self, step: Step, transition: Transition) -> None:
         self.retire(step)
         self.cancelled_nodes.add(step.node.index)
+        self.lost[step.key] = step
         transition.cancelled.append(step)
         if step in transition.ready:
             transition.ready.remove(step)
@@ -186,7 +190,8 @@ class Frontier:
             self.cancel_everything(transition)
 
 
-def _chosen(edge: OutEdge, port: str) -> bool:
+def chosen(edge: OutEdge, port: str) -> bool:
+    """Whether a node that leaves by this port leaves by this edge."""
     return edge.port == port or (port == ALL_PORTS and edge.port != ERROR_PORT)
 
 

@@ -44,11 +44,13 @@ class Race:
     join: int
     members: tuple[frozenset[int], ...]
     losers: tuple[tuple[int, ...], ...]
+    all_losers: tuple[int, ...]
+    """Those that lose when the parallel itself leads straight to the join."""
 
     def beaten_by(self, source: int) -> tuple[int, ...] | None:
         """The nodes that lose when `source` reaches the join; None if it is not in the race."""
         if source == self.parallel:
-            return tuple(sorted(set().union(*self.members)))
+            return self.all_losers
         for branch, members in enumerate(self.members):
             if source in members:
                 return self.losers[branch]
@@ -165,6 +167,9 @@ def compile_graph(
         if e.connection_id not in regions.back_edges and e.target not in trigger_ids
     ]
     _link(nodes, kept, index)
+    for edge in edges:  # An error that goes straight back to its loop is taken as well.
+        if edge.connection_id in regions.back_edges and edge.port == ERROR_PORT:
+            nodes[index[edge.source]].catches = True
     order = _topological(nodes)
     _find_races(nodes, order)
     _find_lanes(nodes)
@@ -225,18 +230,18 @@ def _compile_node(
 
 
 def _retry_policy(raw: JsonObject, document: JsonObject, spec: NodeSpec) -> RetryPolicy | None:
-    if spec.family != "effect":
+    if spec.family not in ("effect", "subworkflow"):
         return None
     if raw.get("retry") is not None:
         return parse_retry(raw["retry"])
-    retries = int(document.get("max_retries") or 0)
+    retries = int(document.get("max_retries") or 0) if spec.family == "effect" else 0
     if document.get("retry_failed_nodes") and retries > 0:
         return parse_retry({"max_attempts": retries + 1})
     return None
 
 
 def _timeout(raw: JsonObject, config: JsonObject, spec: NodeSpec) -> float | None:
-    if spec.family != "effect":
+    if spec.family not in ("effect", "subworkflow"):
         return None
     for value in (raw.get("timeout_seconds"), config.get("timeout_seconds")):
         if isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -316,14 +321,29 @@ def _branches(node: Node) -> list[OutEdge]:
 
 def _find_races(nodes: Sequence[Node], order: Sequence[int]) -> None:
     rank = {number: position for position, number in enumerate(order)}
+    racing = [
+        node
+        for node in nodes
+        if node.node_type == "flow_parallel" and node.config.get("execution_type") == "any_first"
+    ]
+    if not racing:
+        return
+    sources: list[set[int]] = [set() for _ in nodes]
     for node in nodes:
-        if node.node_type == "flow_parallel" and node.config.get("execution_type") == "any_first":
-            race = _race_of(nodes, node, rank)
-            if race is not None:
-                nodes[race.join].races += (race,)
+        for edge in (*node.all_out, *node.body_out):
+            sources[edge.target].add(node.index)
+    for node in racing:
+        race = _race_of(nodes, node, rank, sources)
+        if race is not None:
+            nodes[race.join].races += (race,)
 
 
-def _race_of(nodes: Sequence[Node], parallel: Node, rank: Mapping[int, int]) -> Race | None:
+def _race_of(
+    nodes: Sequence[Node],
+    parallel: Node,
+    rank: Mapping[int, int],
+    sources: Sequence[set[int]],
+) -> Race | None:
     reached = [_reach(nodes, e.target, _never) for e in _branches(parallel)]
     counts: dict[int, int] = {}
     for reach in reached:
@@ -337,11 +357,22 @@ def _race_of(nodes: Sequence[Node], parallel: Node, rank: Mapping[int, int]) -> 
     members = [
         frozenset(_reach(nodes, e.target, lambda n: n == join) - after) for e in _branches(parallel)
     ]
-    losers = []
-    for branch in range(len(members)):
-        beaten = set().union(*(m for i, m in enumerate(members) if i != branch))
-        losers.append(tuple(sorted(beaten - members[branch], key=lambda n: rank.get(n, 0))))
-    return Race(parallel.index, join, tuple(members), tuple(losers))
+    racing = sorted(set().union(*members), key=lambda n: rank.get(n, 0))
+    losers = tuple(
+        _only_from(parallel.index, [n for n in racing if n not in own], sources) for own in members
+    )
+    everyone = _only_from(parallel.index, racing, sources)
+    return Race(parallel.index, join, tuple(members), losers, everyone)
+
+
+def _only_from(start: int, ranked: Sequence[int], sources: Sequence[set[int]]) -> tuple[int, ...]:
+    """Those of these nodes, in topological order, that every way leads to through `start` and
+    others of them."""
+    inside = {start}
+    for number in ranked:
+        if sources[number] <= inside:
+            inside.add(number)
+    return tuple(number for number in ranked if number in inside)
 
 
 def _find_lanes(nodes: Sequence[Node]) -> None:

@@ -45,8 +45,13 @@ class GraphCache:
         if pending is None:
             pending = asyncio.ensure_future(self._load(key))
             self._loading[key] = pending
-            pending.add_done_callback(lambda _: self._loading.pop(key, None))
+            pending.add_done_callback(lambda done: self._loaded(key, done))
         return await asyncio.shield(pending)
+
+    def _loaded(self, key: tuple[str, int], done: asyncio.Future[Graph]) -> None:
+        self._loading.pop(key, None)
+        if not done.cancelled():
+            done.exception()  # seen, also where everybody who waited has gone
 
     async def _load(self, key: tuple[str, int]) -> Graph:
         document = await self._definition(*key)

@@ -6,15 +6,19 @@ amount of work, however many names there are to compare.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
+from itertools import islice
 
 from engine.context import JsonObject
 
 SHAPE = "VALIDATION_ERROR"
 """The code of findings about the document's shape: a wrong JSON type, a missing field."""
 
+_WORD = re.compile(r"[a-z]+[ ,]")
+_CLOSED = ("}", "]", ".", "?", "!", "…")
 _CUTOFF = 0.6
 _LISTED = 12
 
@@ -78,6 +82,9 @@ class Findings:
 
     issues: list[Issue] = field(default_factory=list)
     nearest: Nearest = field(default_factory=Nearest)
+    moved: dict[str, str] = field(default_factory=dict)
+    """Where a part of the canonical document lay in the sent one, if a part of its own made it:
+    pointer -> pointer."""
 
     def error(
         self,
@@ -89,7 +96,7 @@ class Findings:
         hint: str | None = None,
     ) -> None:
         """Reports something that makes the document invalid."""
-        self.issues.append(Issue(code, message, path, node, hint))
+        self.issues.append(Issue(code, message, self._as_sent(path), node, hint))
 
     def warn(
         self,
@@ -101,13 +108,22 @@ class Findings:
         hint: str | None = None,
     ) -> None:
         """Reports something that is probably not meant."""
-        self.issues.append(Issue(code, message, path, node, hint, warning=True))
+        self.issues.append(Issue(code, message, self._as_sent(path), node, hint, warning=True))
 
     def shape(
         self, message: str, path: str, *, node: str | None = None, hint: str | None = None
     ) -> None:
         """Reports a value of the wrong JSON type or a field that is missing."""
         self.error(SHAPE, message, path, node=node, hint=hint)
+
+    def _as_sent(self, path: str) -> str:
+        head, rest = path, ""
+        while self.moved and head:
+            if head in self.moved:
+                return self.moved[head] + rest
+            head, slash, last = head.rpartition("/")
+            rest = slash + last + rest
+        return path
 
 
 def pointer(base: str, *parts: str | int) -> str:
@@ -120,12 +136,19 @@ def pointer(base: str, *parts: str | int) -> str:
     return base
 
 
-def listed(names: Iterable[str]) -> str:
+def listed(names: Collection[str]) -> str:
     """`'a', 'b' and 30 more`; `none` for nothing."""
-    everything = list(names)
-    shown = ", ".join(f"'{name}'" for name in everything[:_LISTED])
-    more = len(everything) - _LISTED
+    shown = ", ".join(f"'{name}'" for name in islice(names, _LISTED))
+    more = len(names) - _LISTED
     return f"{shown} and {more} more" if more > 0 else shown or "none"
+
+
+def sentence(text: str) -> str:
+    """What a node's or an expression's own check says, as a sentence: with a capital letter,
+    unless it begins with a name, and a full stop, unless it ends with an example in JSON."""
+    if _WORD.match(text):
+        text = text[0].upper() + text[1:]
+    return text if text.endswith(_CLOSED) else f"{text}."
 
 
 def shown(value: object) -> str:

@@ -181,12 +181,13 @@ class Journal:
             await self._write_apart(batch)
 
     async def _write_apart(self, batch: Batch) -> None:
-        for execution_id in sorted(batch.executions()):
+        for family in batch.families():
             try:
-                await self._store.flush(self._worker_id, batch.only(execution_id))
+                await self._store.flush(self._worker_id, batch.only(family))
                 self.flushes += 1
             except ValueError as reason:
-                self._refused(execution_id, reason)
+                for execution_id in sorted(family):
+                    self._refused(execution_id, reason)
 
     def _settle(self, upto: int) -> None:
         self._durable = upto

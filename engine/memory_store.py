@@ -15,8 +15,8 @@ import orjson
 
 from engine.context import ExecutionContext, ExecutionStatus, Json, JsonObject
 from engine.errors import LeaseLost
-from engine.ports import Cancellation, Clock, Outlook
-from engine.records import Batch, Progress, StepRow, StoredExecution
+from engine.ports import MOST_LETTERS, Cancellation, Clock, Outlook, Posted
+from engine.records import Batch, Letter, Progress, StepRow, StoredExecution
 
 T = TypeVar("T", Progress, StepRow)
 
@@ -34,6 +34,7 @@ class _Row:
     worker_id: str | None
     recoveries: int = 0
     cancel_requested: bool = False
+    error_answered: bool = False
 
 
 class MemoryStore:
@@ -43,6 +44,7 @@ class MemoryStore:
         self._clock = clock
         self._rows: dict[str, _Row] = {}
         self._steps: dict[str, dict[int, StepRow]] = {}
+        self._letters: dict[str, dict[str, Letter]] = {}
         self._workers: dict[str, _Worker] = {}
         self._listeners: list[Callable[[str], None]] = []
         self.definitions: dict[tuple[str, int], JsonObject] = {}
@@ -54,16 +56,21 @@ class MemoryStore:
         for context, progress in batch.created.values():
             if context.execution_id not in self._rows:
                 holder = worker_id if progress.held else None
-                self._rows[context.execution_id] = _Row(context, _stored(progress), holder)
-        for row in batch.steps:
-            self._steps.setdefault(row.execution_id, {}).setdefault(row.seq, _stored(row))
+                row = self._rows[context.execution_id] = _Row(context, progress, holder)
+                self._move(row, _stored(progress))
+        for step in batch.steps:
+            self._steps.setdefault(step.execution_id, {}).setdefault(step.seq, _stored(step))
         for progress in batch.updates.values():
             held = self._rows.get(progress.execution_id)
-            if held is not None and held.worker_id == worker_id:
-                held.progress = _stored(progress)
+            mine = held is not None and held.worker_id == worker_id
+            if held is not None and mine and held.progress.claims == progress.claims:
                 held.worker_id = worker_id if progress.held else None
+                self._move(held, _stored(progress))
                 if _parked(held):
                     held.recoveries = 0
+                    self._wake_if_unread(held)
+        for context, _ in batch.created.values():
+            self._cancel_if_orphaned(self._rows[context.execution_id])
 
     async def load(self, execution_id: str) -> StoredExecution | None:
         """See `ExecutionStore.load`."""
@@ -83,6 +90,7 @@ class MemoryStore:
                     status=ExecutionStatus.RUNNING,
                     held=True,
                     wake_at=None,
+                    claims=row.progress.claims + 1,
                     start_time=row.progress.start_time or self._clock.now(),
                 )
                 claimed.append(self._give(row))
@@ -102,6 +110,12 @@ class MemoryStore:
             ),
             next_wake=None if soonest is None else (soonest - self._clock.now()).total_seconds(),
             held=len(await self.held(worker_id)),
+            letters={
+                key: len(self._letters[key])
+                for key in await self.held(worker_id)
+                if key in self._letters
+            },
+            unanswered=bool(await self.unanswered(1)),
         )
 
     async def held(self, worker_id: str) -> set[str]:
@@ -125,6 +139,46 @@ class MemoryStore:
         row = self._rows.get(execution_id)
         return None if row is None else row.progress.status
 
+    async def post(self, execution_id: str, letter: Letter) -> Posted | None:
+        """See `ExecutionStore.post`."""
+        row = self._rows.get(execution_id)
+        if row is None:
+            return None
+        known = self._letters.get(execution_id, {})
+        if letter.letter_id in known:
+            return "known"
+        if row.progress.status.terminal:
+            return "ended"
+        if len(known) >= MOST_LETTERS:
+            return "full"
+        self._post(row, letter)
+        return "kept"
+
+    async def letters(self, execution_id: str, after: int = 0) -> list[Letter]:
+        """See `ExecutionStore.letters`."""
+        return list(self._letters.get(execution_id, {}).values())[after:]
+
+    async def peek(self, execution_id: str) -> StoredExecution | None:
+        """See `ExecutionStore.peek`."""
+        row = self._rows.get(execution_id)
+        return None if row is None else StoredExecution(row.context, replace(row.progress))
+
+    async def unanswered(self, most: int) -> list[StoredExecution]:
+        """See `ExecutionStore.unanswered`."""
+        failures = [
+            StoredExecution(row.context, replace(row.progress))
+            for row in self._rows.values()
+            if row.progress.status is ExecutionStatus.FAILED
+            and row.context.error_workflow_id is not None
+            and not row.error_answered
+        ]
+        return failures[:most]
+
+    async def answered(self, execution_ids: list[str]) -> None:
+        """See `ExecutionStore.answered`."""
+        for execution_id in execution_ids:
+            self._rows[execution_id].error_answered = True
+
     async def request_cancel(self, execution_id: str) -> Cancellation | None:
         """See `ExecutionStore.request_cancel`."""
         row = self._rows.get(execution_id)
@@ -136,18 +190,9 @@ class MemoryStore:
             return Cancellation(
                 "ended", at=progress.end_time if was else None, status=str(progress.status)
             )
-        row.cancel_requested = True
-        if row.worker_id is not None:
-            self._notify(f"cancel:{execution_id}")
-            return Cancellation("requested")
-        row.progress = replace(
-            progress,
-            status=ExecutionStatus.CANCELLED,
-            end_time=self._clock.now(),
-            wake_at=None,
-            last_seq=progress.last_seq + 1,
-        )
-        return Cancellation("cancelled", at=row.progress.end_time)
+        if self._cancel(row):
+            return Cancellation("cancelled", at=row.progress.end_time)
+        return Cancellation("requested")
 
     async def register(self, worker_id: str, name: str, lease_seconds: float) -> None:
         """See `ExecutionStore.register`."""
@@ -236,16 +281,91 @@ class MemoryStore:
         if not poisoned:
             row.progress = replace(row.progress, status=ExecutionStatus.PENDING, held=False)
             return
-        row.progress = replace(
+        failed = replace(
             row.progress,
             status=ExecutionStatus.FAILED,
             held=False,
             end_time=self._clock.now(),
-            last_seq=row.progress.last_seq + 1,
+            last_seq=self._next_seq(row),
             error_code="WORKER_LOST",
             error_message=f"The worker running this execution was lost {row.recoveries + 1} "
             "times in a row; it is not tried again.",
         )
+        self._move(row, failed)
+
+    def _move(self, row: _Row, progress: Progress) -> None:
+        """Gives an execution its new progress; if that is its end, its family hears of it."""
+        row.progress = progress
+        if progress.status.terminal:
+            self._tell_parent(row)
+            self._cancel_children(row.context.execution_id)
+
+    def _tell_parent(self, row: _Row) -> None:
+        context, progress = row.context, row.progress
+        parent = self._rows.get(context.parent_execution_id or "")
+        if context.parent_step_key is None or parent is None:
+            return
+        if parent.progress.status.terminal:
+            return
+        told = {
+            "status": str(progress.status),
+            "output": progress.final_output,
+            "workflow_name": context.workflow_name,
+            "error_message": progress.error_message,
+            "error_code": progress.error_code,
+            "error_node_id": progress.error_node_id,
+        }
+        now = self._clock.now()
+        self._post(
+            parent, Letter(context.execution_id, "child", context.parent_step_key, told, now)
+        )
+
+    def _cancel_children(self, execution_id: str) -> None:
+        for row in list(self._rows.values()):
+            context = row.context
+            awaited = context.parent_step_key is not None
+            if context.parent_execution_id == execution_id and awaited:
+                self._cancel(row)
+
+    def _cancel_if_orphaned(self, row: _Row) -> None:
+        parent = self._rows.get(row.context.parent_execution_id or "")
+        awaited = row.context.parent_step_key is not None
+        if awaited and parent is not None and parent.progress.status.terminal:
+            self._cancel(row)
+
+    def _cancel(self, row: _Row) -> bool:
+        """Cancels one that nobody holds; asks the holder of any other. Whether it is over."""
+        if row.progress.status.terminal:
+            return True
+        row.cancel_requested = True
+        if row.worker_id is not None:
+            self._notify(f"cancel:{row.context.execution_id}")
+            return False
+        cancelled = replace(
+            row.progress,
+            status=ExecutionStatus.CANCELLED,
+            end_time=self._clock.now(),
+            wake_at=None,
+            last_seq=self._next_seq(row),
+        )
+        self._move(row, cancelled)
+        return True
+
+    def _next_seq(self, row: _Row) -> int:
+        newest = max(self._steps.get(row.context.execution_id, {}), default=0)
+        return 1 + max(row.progress.last_seq, newest)
+
+    def _post(self, row: _Row, letter: Letter) -> None:
+        execution_id = row.context.execution_id
+        self._letters.setdefault(execution_id, {})[letter.letter_id] = letter
+        self._wake_if_unread(row)
+        self._notify(f"letter:{execution_id}")
+
+    def _wake_if_unread(self, row: _Row) -> None:
+        come = len(self._letters.get(row.context.execution_id, {}))
+        due = row.cancel_requested or come > row.progress.letters_read
+        if _parked(row) and due:
+            row.progress = replace(row.progress, wake_at=self._clock.now())
 
     def _give(self, row: _Row) -> StoredExecution:
         steps = self._steps.get(row.context.execution_id, {})
@@ -255,6 +375,7 @@ class MemoryStore:
             recoveries=row.recoveries,
             cancel_requested=row.cancel_requested,
             steps=[replace(steps[seq]) for seq in sorted(steps)],
+            letters=list(self._letters.get(row.context.execution_id, {}).values()),
         )
 
     def _notify(self, topic: str) -> None:

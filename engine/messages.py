@@ -1,11 +1,16 @@
-"""What a running execution is told, and what it says when it stops."""
+"""What a running execution is told, where that waits for it, and what it says when it stops."""
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from dataclasses import dataclass
 from enum import Enum
 
+from engine.context import ExecutionContext, JsonObject
 from engine.effects import Finished
+from engine.graph import Graph
+from engine.records import Letter
 from engine.scopes import Step
 
 
@@ -33,4 +38,49 @@ class Wake:
     step: Step
 
 
-Message = Request | Wake | Finished
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """Letters have come; some of them may be known."""
+
+    letters: list[Letter]
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """Which execution a sub-workflow's step may start: `context` on `graph`."""
+
+    step: Step
+    given: JsonObject
+    context: ExecutionContext
+    graph: Graph
+
+
+Message = Request | Wake | Finished | Delivery | Called
+
+
+class Inbox:
+    """What tasks, timers and callers have to say to one execution, in order. One reader."""
+
+    def __init__(self) -> None:
+        self._messages: deque[Message] = deque()
+        self._awake: asyncio.Future[None] | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self._messages)
+
+    def post(self, message: Message) -> None:
+        """Leaves a message and wakes the reader."""
+        self._messages.append(message)
+        if self._awake is not None and not self._awake.done():
+            self._awake.set_result(None)
+
+    def take(self) -> Message:
+        """The oldest message. Raises `IndexError` if there is none."""
+        return self._messages.popleft()
+
+    async def filled(self) -> None:
+        """Returns when there is something to take."""
+        if not self._messages:
+            self._awake = asyncio.get_running_loop().create_future()
+            await self._awake
+            self._awake = None

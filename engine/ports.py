@@ -1,18 +1,19 @@
 """The only abstractions of the engine, each with two real users.
 
 `ExecutionStore` is kept by PostgreSQL and by memory, `Transport` by the router and the console,
-`HttpClient` by aiohttp and by the tests' recorder, `Clock` by the wall and by virtual time.
+`HttpClient` by aiohttp and by the tests' recorder, `Clock` by the wall and by virtual time,
+`Directory` by the permission service's answers and by the tests' list.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Literal, Protocol
 
-from engine.context import ExecutionStatus, Json, JsonObject
-from engine.records import Batch, StoredExecution
+from engine.context import ExecutionContext, ExecutionStatus, Json, JsonObject
+from engine.records import Batch, Letter, StoredExecution
 
 
 class Clock(Protocol):
@@ -57,7 +58,7 @@ class HttpClient(Protocol):
         url: str,
         *,
         headers: Mapping[str, str],
-        params: Mapping[str, str] | None,
+        params: Mapping[str, str | list[str]] | None,
         body: Json,
         timeout_seconds: float,
     ) -> HttpResponse:
@@ -92,6 +93,25 @@ class Transport(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Callee:
+    """A published workflow that an execution may start: the version that is live now."""
+
+    workflow_id: str
+    version: int
+    entity_id: int | None = None
+
+
+class Directory(Protocol):
+    """Which workflows an execution may start."""
+
+    async def callee(self, workflow_id: str, caller: ExecutionContext) -> Callee:
+        """The workflow of this id, if it is published, of the caller's community, and its user or
+        the publisher of its version may execute it. Raises `StepFailure`
+        (`SUBWORKFLOW_NOT_FOUND`, `SUBWORKFLOW_NOT_ACTIVE`), `StoreUnavailable`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class Cancellation:
     """What became of a request to cancel.
 
@@ -104,20 +124,34 @@ class Cancellation:
     status: str | None = None
 
 
+Posted = Literal["kept", "known", "full", "ended"]
+"""What becomes of a letter: it is kept; one of its id was before; there are `MOST_LETTERS` already
+(a child's letter is always kept); the execution has ended."""
+
+MOST_LETTERS = 500
+
+
 @dataclass(frozen=True, slots=True)
 class Outlook:
     """What a worker may do now: whether something can be claimed, which of its executions
-    somebody wants cancelled, in how many seconds the next parked one is due, and how many
-    executions it holds."""
+    somebody wants cancelled, in how many seconds the next parked one is due, how many
+    executions it holds, how many letters those have that have any, and whether a failure waits
+    for its error workflow."""
 
     claimable: bool
     cancel: tuple[str, ...]
     next_wake: float | None
     held: int
+    letters: dict[str, int] = field(default_factory=dict)
+    unanswered: bool = False
 
 
 class ExecutionStore(Protocol):
-    """Where executions live. Every write of a worker is conditional on that worker's lease."""
+    """Where executions live. Every write of a worker is conditional on that worker's lease.
+
+    However an execution ends, and in the same transaction: the step of its parent that waits for
+    it gets a letter, and the children that its own steps wait for are cancelled.
+    """
 
     async def flush(self, worker_id: str, batch: Batch) -> None:
         """Writes a batch in one transaction; repeating one that was written changes nothing.
@@ -129,13 +163,13 @@ class ExecutionStore(Protocol):
         ...
 
     async def load(self, execution_id: str) -> StoredExecution | None:
-        """One execution with its steps."""
+        """One execution with its steps and letters."""
         ...
 
     async def claim(self, worker_id: str, limit: int) -> list[StoredExecution]:
         """Takes over at most `limit` executions that nobody holds and that may run now: pending
         ones and those whose `wake_at` has come, oldest first. They come back `running`, held by
-        the worker, with their steps."""
+        the worker, with their steps and letters."""
         ...
 
     async def look(self, worker_id: str) -> Outlook:
@@ -156,6 +190,28 @@ class ExecutionStore(Protocol):
 
     async def status(self, execution_id: str) -> ExecutionStatus | None:
         """An execution's status; None if there is none."""
+        ...
+
+    async def post(self, execution_id: str, letter: Letter) -> Posted | None:
+        """Keeps a letter for an execution and wakes it; once, however often it is repeated. What
+        became of it; None if there is no such execution."""
+        ...
+
+    async def letters(self, execution_id: str, after: int = 0) -> list[Letter]:
+        """The letters of an execution but the first `after`, as they came."""
+        ...
+
+    async def peek(self, execution_id: str) -> StoredExecution | None:
+        """One execution without its steps and letters."""
+        ...
+
+    async def unanswered(self, most: int) -> list[StoredExecution]:
+        """At most `most` executions that failed and whose error workflow has not been started,
+        without their steps."""
+        ...
+
+    async def answered(self, execution_ids: list[str]) -> None:
+        """Notes that the error workflows of these failures were started, or cannot be."""
         ...
 
     async def request_cancel(self, execution_id: str) -> Cancellation | None:
@@ -185,5 +241,5 @@ class ExecutionStore(Protocol):
 
     async def listen(self, wake: Callable[[str], None]) -> None:
         """Calls `wake(topic)` when another process hints that there is something to do: `pending`,
-        or `cancel:<execution id>`. Hints may be lost."""
+        `cancel:<execution id>` or `letter:<execution id>`. Hints may be lost."""
         ...

@@ -108,9 +108,10 @@ class Recorder:
         self.size += len(data)
         return data
 
-    def parked(self, state: ExecutionState, wake_at: datetime | None) -> None:
-        """Appends that the execution leaves memory until `wake_at` (None: until a signal)."""
-        self._append(state, ExecutionStatus.WAITING, wake_at=wake_at)
+    def parked(self, state: ExecutionState, wake_at: datetime, letters_read: int) -> None:
+        """Appends that the execution leaves memory until `wake_at`, or until it gets a letter
+        beyond those it has read."""
+        self._append(state, ExecutionStatus.WAITING, wake_at=wake_at, letters_read=letters_read)
 
     def ended(
         self,

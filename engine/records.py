@@ -9,9 +9,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Literal
 
-from engine.context import ExecutionContext, ExecutionStatus, Json, Kind, Outcome, StepError
+from engine.context import (
+    ExecutionContext,
+    ExecutionStatus,
+    Json,
+    JsonObject,
+    Kind,
+    Outcome,
+    StepError,
+)
 
 
 @dataclass(slots=True)
@@ -52,6 +60,10 @@ class Progress:
     """Whether a worker holds the execution: its `worker_id` is set, and only then."""
     wake_at: datetime | None = None
     last_seq: int = 1
+    letters_read: int = 0
+    """How many letters its worker has seen: one parked with fewer than arrived is due at once."""
+    claims: int = 0
+    """How often the execution had been claimed when its worker took it: part of the fence."""
     nodes_executed: int = 0
     steps_completed: int = 0
     steps_failed: int = 0
@@ -73,15 +85,33 @@ class Progress:
         return (self.end_time - self.start_time).total_seconds()
 
 
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """What somebody outside has to say to an execution: a signal's payload, or how a child ended.
+
+    A child's letter has its execution id as `letter_id`, its step's key as `name`, and the payload
+    `{status, output, error_message, error_code, error_node_id}`. Letters are never changed or
+    removed while the execution lives; one is used up when a step's record names it.
+    """
+
+    letter_id: str
+    kind: Literal["signal", "child"]
+    name: str
+    payload: Json
+    sent_at: datetime
+    sent_by: int | None = None
+
+
 @dataclass(slots=True)
 class StoredExecution:
-    """An execution as a store gives it back; `steps` in order of `seq`."""
+    """An execution as a store gives it back; `steps` in order of `seq`, `letters` as they came."""
 
     context: ExecutionContext
     progress: Progress
     recoveries: int = 0
     cancel_requested: bool = False
     steps: list[StepRow] = field(default_factory=list)
+    letters: list[Letter] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -101,18 +131,33 @@ class Batch:
             *self.updates,
         }
 
-    def only(self, execution_id: str) -> Batch:
-        """The part of this batch that belongs to one execution."""
+    def families(self) -> list[set[str]]:
+        """The executions of this batch, each with the children that it is created with: what
+        must be written together."""
+        family = {execution_id: {execution_id} for execution_id in sorted(self.executions())}
+        for child, (context, _) in self.created.items():
+            parent = context.parent_execution_id
+            if context.parent_step_key is None or parent not in family:
+                continue
+            if family[parent] is family[child]:
+                continue
+            joined = family[parent] | family[child]
+            for member in joined:
+                family[member] = joined
+        return list({id(members): members for members in family.values()}.values())
+
+    def only(self, executions: set[str]) -> Batch:
+        """The part of this batch that belongs to these executions."""
         return Batch(
-            created={k: v for k, v in self.created.items() if k == execution_id},
-            steps=[row for row in self.steps if row.execution_id == execution_id],
-            updates={k: v for k, v in self.updates.items() if k == execution_id},
+            created={k: v for k, v in self.created.items() if k in executions},
+            steps=[row for row in self.steps if row.execution_id in executions],
+            updates={k: v for k, v in self.updates.items() if k in executions},
         )
 
 
 def details_of(outcome: Outcome) -> Json:
     """What of an outcome has no column of its own; None if nothing has."""
-    details: dict[str, Any] = {}
+    details: JsonObject = {}
     if outcome.dead_edges:
         details["dead_edges"] = list(outcome.dead_edges)
     if outcome.local:
@@ -121,6 +166,8 @@ def details_of(outcome: Outcome) -> Json:
         details["usage"] = outcome.usage
     if outcome.signal:
         details["signal"] = outcome.signal
+    if outcome.letter:
+        details["letter"] = outcome.letter
     return details or None
 
 
@@ -139,6 +186,7 @@ def outcome_of(row: StepRow) -> Outcome:
         attempt=row.attempt,
         wake_at=row.wake_at,
         signal=details.get("signal"),
+        letter=details.get("letter"),
         usage=details.get("usage"),
     )
 

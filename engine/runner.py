@@ -5,6 +5,7 @@ its own, which first waits until everything it depends on is durable. What tasks
 callers have to say arrives in one inbox, so the fold is only ever touched from `run`.
 
 The runner never talks to the store: it appends to the journal and reads what it was given.
+Waiting (timers, letters, children) is the other half of it, in `waits.py`.
 """
 
 from __future__ import annotations
@@ -23,26 +24,18 @@ from engine.context import (
     Outcome,
     StepError,
 )
-from engine.effects import Effects, Finished
-from engine.environment import Impure, StepEnv, execution_object, trigger_object
+from engine.effects import Finished
+from engine.environment import StepEnv, execution_object, trigger_object
 from engine.errors import LeaseLost, StepFailure
 from engine.expressions import ExpressionError
 from engine.graph import Graph
-from engine.journal import Journal
-from engine.messages import Exit, Message, Request, Wake
-from engine.nodes.base import Park
-from engine.pace import Pace
-from engine.ports import Clock
-from engine.recording import Recorder
-from engine.records import Progress, StepRow, outcome_of
+from engine.messages import Called, Delivery, Exit, Request, Wake
+from engine.records import Letter, Progress, StepRow, outcome_of
 from engine.scopes import Step, Transition
-from engine.state import ExecutionState
-
-PARK_SECONDS = 1.0
-"""A wait of at least this long is recorded and may leave memory; a shorter one is a timer."""
+from engine.waits import PARK_SECONDS, Tools, Waits, child_of, timed_out
 
 
-class Runner:
+class Runner(Waits):
     """Runs one execution in this process. The rows in `replayed` are folded first, silently."""
 
     def __init__(
@@ -50,45 +43,35 @@ class Runner:
         context: ExecutionContext,
         graph: Graph,
         progress: Progress,
-        journal: Journal,
-        effects: Effects,
-        clock: Clock,
-        impure: Impure,
-        pace: Pace,
+        tools: Tools,
         replayed: list[StepRow],
+        letters: list[Letter],
     ) -> None:
-        started = progress.start_time or clock.now()
-        self.context = context
-        self.graph = graph
-        recorded = replayed[-1].seq if replayed else 0
-        self.recorder = Recorder(context, graph, journal, progress, started, recorded)
-        self._journal = journal
-        self._effects = effects
-        self._clock = clock
-        self._impure = impure
-        self._pace = pace
+        super().__init__(context, graph, progress, tools, replayed, letters)
+        started = self.recorder.started
         self._execution = execution_object(context, started)
         self._reserved = {"execution": self._execution, "trigger": trigger_object(context)}
         self._deadline = started + timedelta(seconds=context.max_execution_seconds)
         self._replayed = replayed
-        self._state = ExecutionState(graph, context.variables, context.trigger_node_id)
-        self._ready: deque[Step] = deque()
         self._queue: deque[Step] = deque()
         self._running: dict[Step, asyncio.Task[None]] = {}
-        self._timers: dict[Step, asyncio.TimerHandle] = {}
-        self._inbox: deque[Message] = deque()
-        self._awake: asyncio.Future[None] | None = None
+        self._tried: dict[str, JsonObject] = {}
+        """What steps that are to be tried again were given: every attempt sends the same."""
 
     def ask(self, request: Request) -> None:
         """Asks the execution to stop; it obeys before it does anything else."""
-        self._post(request)
+        self._inbox.post(request)
+
+    def deliver(self, letters: list[Letter]) -> None:
+        """Hands over the execution's letters, those it knows among them."""
+        self._inbox.post(Delivery(letters))
 
     async def run(self) -> Exit:
         """Runs until the execution ends, is parked or dropped. An end and a park are durable on
         return."""
-        left = (self._deadline - self._clock.now()).total_seconds()
+        left = (self._deadline - self._tools.clock.now()).total_seconds()
         loop = asyncio.get_running_loop()
-        timer = loop.call_later(max(left, 0.0), self._post, Request.TIME_OUT)
+        timer = loop.call_later(max(left, 0.0), self._inbox.post, Request.TIME_OUT)
         try:
             return await self._go()
         except LeaseLost:
@@ -110,17 +93,17 @@ class Runner:
             self._start_effects()
             if self._state.ended is not None or self._ready:
                 continue
-            if self._clock.now() >= self._deadline:
+            if self._tools.clock.now() >= self._deadline:
                 self._time_out()
             elif self._may_park():
                 return await self._park()
             else:
-                await self._message()
+                await self._inbox.filled()
 
     async def _obey(self) -> Exit | None:
         """Does what the inbox says. Why the execution leaves, if it does."""
         while self._inbox:
-            message = self._inbox.popleft()
+            message = self._inbox.take()
             if message is Request.CANCEL:
                 return await self._cancelled()
             if message is Request.DROP:
@@ -129,6 +112,11 @@ class Runner:
                 self._effect_finished(message)
             elif isinstance(message, Wake):
                 self._woken(message.step)
+            elif isinstance(message, Called):
+                self._called(message)
+            elif isinstance(message, Delivery):
+                self._mail.add(message.letters)
+                self._read_mail()
             else:
                 self._time_out()
         return None
@@ -138,29 +126,40 @@ class Runner:
         self._ready.extend(self._state.start().ready)
         if not self._replayed:
             return
+        called: set[str] = set()
         for row in self._replayed:
+            if row.kind is Kind.RETRYING and isinstance(row.input, dict):
+                self._tried[row.step_key] = row.input
+            if row.node_type == "flow_subworkflow" and row.kind is Kind.WAITING:
+                called.add(row.output["child"])
             self._state.apply(outcome_of(row))
         self._replayed = []
+        awaited = {child_of(step) for step in self._state.waiting_steps()}
+        for child in called - awaited - self._mail.letter_ids:
+            self._abandon(child)
         self._ready.clear()
         for step in self._state.open_steps():
+            if self._state.active.get(step.key) is not step:
+                continue  # One before it was interrupted, and took it along.
             if step.waiting:
                 self._set_timer(step)
             elif step.intended:
                 self._interrupted(step)
             else:
                 self._ready.append(step)
+        self._read_mail()
 
     # Pure steps
 
     async def _advance(self) -> None:
         """Runs every pure step that is ready and those that thereby become so; queues effects.
         Comes back early when there is something in the inbox."""
-        began = self._clock.monotonic()
+        began = self._tools.clock.monotonic()
         while self._ready and self._state.ended is None:
-            if self._pace.used_up():
-                self.recorder.worked(self._clock.monotonic() - began)
-                await self._pace.turn()
-                began = self._clock.monotonic()
+            if self._tools.pace.used_up():
+                self.recorder.worked(self._tools.clock.monotonic() - began)
+                await self._tools.pace.turn()
+                began = self._tools.clock.monotonic()
                 if self._inbox:
                     return
             step = self._ready.popleft()
@@ -171,27 +170,22 @@ class Runner:
                 self._start_waiting(step)
             else:
                 self._evaluate(step)
-        self.recorder.worked(self._clock.monotonic() - began)
+        self.recorder.worked(self._tools.clock.monotonic() - began)
 
     def _evaluate(self, step: Step) -> None:
-        started = self._clock.now()
+        started = self._tools.clock.now()
         given = self._state.input_of(step)
         self._settle(step, steps.evaluate(step, self._env(step), self.graph), given, started)
 
     def _settle(self, step: Step, outcome: Outcome, given: Json, started: datetime) -> None:
         """Records an outcome and folds it in."""
-        self.recorder.outcome(step, outcome, given, started, self._clock.now())
+        self.recorder.outcome(step, outcome, given, started, self._tools.clock.now())
         self._absorb(self._state.apply(outcome))
         if self.recorder.size > self.graph.limits.max_execution_bytes:
             self._end_with(steps.too_large(step, self.graph))
 
-    def _absorb(self, transition: Transition) -> None:
-        for step in transition.cancelled:
-            self._forget(step)
-        self._ready.extend(transition.ready)
-
     def _env(self, step: Step) -> StepEnv:
-        return StepEnv(self._state, step, self._reserved, self._impure)
+        return StepEnv(self._state, step, self._reserved, self._tools.impure)
 
     # Effects
 
@@ -211,33 +205,54 @@ class Runner:
         self._queue.extendleft(s for s in reversed(postponed) if active.get(s.key) is s)
 
     def _lane_is_full(self, step: Step) -> bool:
+        if not step.node.lanes:
+            return False
+        busy = [*self._running, *(s for s in self._state.waiting_steps() if child_of(s))]
         return any(
-            sum(1 for other in self._running if (name, limit) in other.node.lanes) >= limit
+            sum(1 for other in busy if (name, limit) in other.node.lanes) >= limit
             for name, limit in step.node.lanes
         )
 
     def _start_effect(self, step: Step) -> bool:
-        started = self._clock.now()
+        started = self._tools.clock.now()
         try:
-            given = steps.render(step, self._env(step))
+            given = self._tried.pop(step.key, None) or steps.render(step, self._env(step))
         except (StepFailure, ExpressionError) as failure:
             given = self._state.input_of(step)
-            self._settle(step, steps.failed(step, failure), given, started)
+            self._settle(step, steps.failed(step, failure, self._env(step)), given, started)
             return False
+        if step.node.family == "subworkflow":
+            self._running[step] = asyncio.create_task(self._call(step, given, started))
+            return True
         if step.node.at_most_once:
             intent = Outcome(step.key, Kind.INTENT, attempt=step.attempt)
             self._settle(step, intent, given, started)
         attempt = self._attempt(step, given, self.recorder.position)
-        self._running[step] = asyncio.get_running_loop().create_task(attempt)
+        self._running[step] = asyncio.create_task(attempt)
         return True
 
     async def _attempt(self, step: Step, given: JsonObject, depends_on: int) -> None:
         """One attempt of an effect, once what it depends on is durable (output commit)."""
         try:
-            await self._journal.committed(depends_on)
-            self._post(await self._effects.perform(step, given, self._execution))
+            await self._tools.journal.committed(depends_on)
+            self._inbox.post(await self._tools.effects.perform(step, given, self._execution))
         except LeaseLost:
-            self._post(Request.DROP)
+            self._inbox.post(Request.DROP)
+
+    async def _call(self, step: Step, given: JsonObject, started: datetime) -> None:
+        """Asks which execution a sub-workflow's step may start. That needs no durable input: the
+        child is created in the flush that carries what it depends on, or in a later one."""
+        try:
+            context, graph = await self._tools.family.call(self.context, step.key, given)
+        except StepFailure as refused:
+            failure = refused
+        except Exception as unexpected:  # the edge of a step: a version that cannot be compiled
+            self._tools.effects.crashed(step, unexpected)
+            failure = StepFailure("NODE_CRASHED", "The node failed unexpectedly.")
+        else:
+            self._inbox.post(Called(step, given, context, graph))
+            return
+        self._inbox.post(Finished(step, given, started, failure=failure))
 
     def _effect_finished(self, finished: Finished) -> None:
         step = finished.step
@@ -248,9 +263,10 @@ class Runner:
         if failure is None:
             outcome = steps.concluded_effect(step, finished.given, finished.output, self._env(step))
         else:
-            outcome = steps.attempted(step, failure, self._impure)
+            outcome = steps.attempted(step, failure, self._env(step))
         self._settle(step, outcome, finished.given, finished.started)
         if outcome.kind is Kind.RETRYING:
+            self._tried[step.key] = finished.given
             self._set_timer(step)
 
     def _interrupted(self, step: Step) -> None:
@@ -260,60 +276,45 @@ class Runner:
             "The attempt was interrupted and may or may not have taken effect; "
             "the node is at_most_once, so it is not repeated.",
         )
-        now = self._clock.now()
-        self._settle(step, steps.failed(step, failure), None, now)
+        now = self._tools.clock.now()
+        self._settle(step, steps.failed(step, failure, self._env(step)), None, now)
 
-    # Waiting
-
-    def _start_waiting(self, step: Step) -> None:
-        now = self._clock.now()
-        try:
-            waited = steps.park(step, self._env(step))
-        except (StepFailure, ExpressionError) as failure:
-            self._settle(step, steps.failed(step, failure), self._state.input_of(step), now)
+    def _called(self, call: Called) -> None:
+        """Starts the child: its creation and the record that waits for it share a flush."""
+        step = call.step
+        self._running.pop(step, None)
+        if self._state.active.get(step.key) is not step:
             return
-        wake_at = None if waited.seconds is None else now + timedelta(seconds=waited.seconds)
-        outcome = Outcome(
+        now = self._tools.clock.now()
+        self._tools.family.start(call.context, call.graph)
+        self._settle(step, self._waiting_for(call, now), call.given, now)
+        if step.waiting:
+            self._set_timer(step)
+
+    def _waiting_for(self, call: Called, now: datetime) -> Outcome:
+        step, child = call.step, call.context
+        if not call.given["wait"]:
+            output = {
+                "execution_id": child.execution_id,
+                "workflow_id": child.workflow_id,
+                "status": str(ExecutionStatus.PENDING),
+            }
+            return steps.concluded_effect(step, call.given, output, self._env(step))
+        seconds = step.node.timeout_seconds
+        return Outcome(
             step_key=step.key,
             kind=Kind.WAITING,
-            output={"seconds": waited.seconds, "signal": waited.signal, "schema": waited.schema},
-            wake_at=wake_at,
-            signal=waited.signal,
+            attempt=step.attempt,
+            output={"child": child.execution_id, "workflow_id": child.workflow_id},
+            wake_at=None if seconds is None else now + timedelta(seconds=seconds),
         )
-        short = waited.seconds is not None and waited.seconds < PARK_SECONDS
-        if short and waited.signal is None:
-            self._absorb(self._state.apply(outcome))
-        else:
-            self._settle(step, outcome, self._state.input_of(step), now)
-        self._set_timer(step)
-
-    def _set_timer(self, step: Step) -> None:
-        if step.wake_at is None:
-            return
-        left = (step.wake_at - self._clock.now()).total_seconds()
-        self._timers[step] = asyncio.get_running_loop().call_later(
-            max(left, 0.0), self._post, Wake(step)
-        )
-
-    def _woken(self, step: Step) -> None:
-        self._timers.pop(step, None)
-        if self._state.active.get(step.key) is not step or not step.waiting:
-            return
-        step.waiting = False
-        if step.node.spec.family != "park":
-            self._ready.append(step)
-            return
-        parked = step.parked or {}
-        waited = Park(parked.get("seconds"), parked.get("signal"), parked.get("schema"))
-        env = self._env(step)
-        outcome = steps.woken(step, waited, None, env, timed_out=True)
-        self._settle(step, outcome, self._state.input_of(step), self._clock.now())
 
     def _may_park(self) -> bool:
-        """Whether nothing but waits of some length are left."""
-        if self._running or self._queue or self._ready or self._inbox:
+        """Whether nothing but waits of some length are left. What is queued then waits for a lane
+        that a child holds."""
+        if self._running or self._ready or self._inbox:
             return False
-        left = (self._next_wake() - self._clock.now()).total_seconds()
+        left = (self._next_wake() - self._tools.clock.now()).total_seconds()
         return left >= PARK_SECONDS and bool(self._state.waiting_steps())
 
     def _next_wake(self) -> datetime:
@@ -324,8 +325,9 @@ class Runner:
     # Ending
 
     async def _park(self) -> Exit:
-        self.recorder.parked(self._state, self._next_wake())
-        await self._journal.committed(self.recorder.position)
+        await asyncio.gather(*self._abandoning)
+        self.recorder.parked(self._state, self._next_wake(), self._mail.received)
+        await self._tools.journal.committed(self.recorder.position)
         return Exit.PARKED
 
     async def _end(self) -> Exit:
@@ -334,62 +336,33 @@ class Runner:
         self.recorder.ended(
             self._state,
             ExecutionStatus(ended.status),
-            self._clock.now(),
+            self._tools.clock.now(),
             output=ended.output,
             error=ended.error,
         )
-        await self._journal.committed(self.recorder.position)
+        await self._tools.journal.committed(self.recorder.position)
         return Exit.ENDED
 
     async def _cancelled(self) -> Exit:
         for step in list(self._running):
             self._forget(step)
-        self.recorder.ended(self._state, ExecutionStatus.CANCELLED, self._clock.now())
-        await self._journal.committed(self.recorder.position)
+        self.recorder.ended(self._state, ExecutionStatus.CANCELLED, self._tools.clock.now())
+        await self._tools.journal.committed(self.recorder.position)
         return Exit.ENDED
 
     def _time_out(self) -> None:
         busy = next(iter(self._running), None) or next(iter(self._state.active.values()), None)
-        seconds = self.context.max_execution_seconds
-        error = StepError(
-            message=f"The execution took longer than {seconds} s, the most it may.",
-            type="EXECUTION_TIMEOUT",
-            node_id=busy.node.node_id if busy else "",
-            step_key=busy.key if busy else "",
-            fatal=True,
-        )
-        self._end_with(error)
+        self._end_with(timed_out(busy, self.context.max_execution_seconds))
 
     def _end_with(self, error: StepError) -> None:
         transition = Transition()
         self._state.end_now(error, transition)
         self._absorb(transition)
 
-    # The inbox
-
-    def _post(self, message: Message) -> None:
-        self._inbox.append(message)
-        self._rouse()
-
-    def _rouse(self) -> None:
-        if self._awake is not None and not self._awake.done():
-            self._awake.set_result(None)
-
-    async def _message(self) -> None:
-        """Returns when there is something in the inbox."""
-        if not self._inbox:
-            self._awake = asyncio.get_running_loop().create_future()
-            await self._awake
-            self._awake = None
-
     def _forget(self, step: Step) -> None:
         task = self._running.pop(step, None)
         if task is not None:
             task.cancel()
-        timer = self._timers.pop(step, None)
-        if timer is not None:
-            timer.cancel()
         if step in self._queue:
             self._queue.remove(step)
-        if step in self._ready:
-            self._ready.remove(step)
+        super()._forget(step)

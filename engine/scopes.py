@@ -23,7 +23,7 @@ class Scope:
     """The root of an execution, or one iteration of a loop."""
 
     __slots__ = (
-        "active", "arms", "children", "entry", "gone", "index", "locals", "loop", "parent",
+        "active", "arms", "entry", "gone", "index", "locals", "loop", "parent",
         "prefix", "results", "settled", "tails",
     )  # fmt: skip
 

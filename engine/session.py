@@ -7,23 +7,27 @@ nothing, not even an apology: whoever took its executions over goes on from the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 
+from engine.admission import Admission
+from engine.children import Callees
 from engine.context import ExecutionContext, ExecutionStatus
 from engine.effects import Effects
 from engine.environment import Impure
 from engine.errors import LeaseLost, OutcomeUnknown, StoreUnavailable, WorkflowEngineException
+from engine.family import Family
 from engine.graph import Graph
-from engine.graph_cache import GraphCache
 from engine.journal import Journal
 from engine.messages import Exit, Request
 from engine.pace import Pace
-from engine.ports import Clock, EngineLog, ExecutionStore
-from engine.records import Progress, StepRow, StoredExecution
+from engine.ports import Clock, EngineLog, ExecutionStore, Outlook
+from engine.post import PostOffice
+from engine.records import Letter, Progress, StepRow, StoredExecution
 from engine.runner import Runner
 from engine.scopes import Step
 from engine.settings import EngineSettings
+from engine.waits import Tools
 from engine.worker import Worker
 
 _CLAIM_AT_ONCE = 100
@@ -40,7 +44,8 @@ class Session:
     def __init__(
         self,
         store: ExecutionStore,
-        graphs: GraphCache,
+        callees: Callees,
+        admission: Admission,
         clock: Clock,
         impure: Impure,
         pace: Pace,
@@ -50,17 +55,21 @@ class Session:
     ) -> None:
         self.over = asyncio.Event()
         self._store = store
-        self._graphs = graphs
+        self._graphs = callees.graphs
+        self._admission = admission
         self._clock = clock
-        self._impure = impure
-        self._pace = pace
         self._log = log
         self._settings = settings
         self._worker = Worker(impure.uuid(), store, clock, log, settings, self._lose)
         self.journal = Journal(store, self._worker.worker_id, self._refused, self._lose)
-        self._effects = make_effects(self._may_act, self._crashed)
+        self._family = Family(
+            store, self.journal, callees, log, self.submit, self.ask, self.nudge, self._admit
+        )
+        effects = make_effects(self._may_act, self._crashed)
+        self._tools = Tools(self.journal, effects, self._family, clock, impure, pace)
         self._runners: dict[str, tuple[Runner, asyncio.Task[None]]] = {}
         self._refusals: dict[str, Exception] = {}
+        self._post = PostOffice(store, self._recipient)
         self._wanted = asyncio.Event()
         self._loops: list[asyncio.Task[None]] = []
         self._writer: asyncio.Task[None] | None = None
@@ -93,6 +102,7 @@ class Session:
         if tasks:
             await asyncio.wait(tasks, timeout=grace_seconds)
         await self._drop_runners()
+        await self._family.stop()
         self.journal.close()
         if self._writer is not None:
             await _end([self._writer], _PATIENCE_SECONDS)
@@ -104,6 +114,7 @@ class Session:
         released, so that it need not wait for the lease to run out in the table as well."""
         await self._stop_loops(keep_lease=False)
         await self._drop_runners()
+        await self._family.stop()
         await self._release()
 
     async def _drop_runners(self) -> None:
@@ -124,9 +135,16 @@ class Session:
         """How many more executions may run here."""
         return self._settings.max_concurrent_executions - len(self._runners)
 
+    def backlog(self) -> int:
+        """How many records wait to be written."""
+        return self.journal.backlog
+
     def holds(self, execution_id: str) -> bool:
         """Whether the execution runs here."""
         return execution_id in self._runners
+
+    async def _admit(self) -> None:
+        await self._admission.admit(self, 1)
 
     def ask(self, execution_id: str, request: Request) -> bool:
         """Passes a request on to an execution; False if it does not run here."""
@@ -141,21 +159,42 @@ class Session:
         if held is not None:
             await asyncio.wait([held[1]], timeout=seconds)
 
-    def launch(
-        self, context: ExecutionContext, graph: Graph, progress: Progress, rows: list[StepRow]
+    def submit(
+        self,
+        context: ExecutionContext,
+        graph: Graph,
+        here: bool = True,
+        rows: Sequence[StepRow] = (),
+    ) -> Progress:
+        """Creates an execution, with the journal `rows` it begins with. With `here` it starts at
+        once if there is room; otherwise it waits to be claimed. Raises `LeaseLost`."""
+        local = here and self.room() > 0 and context.max_parallel_executions is None
+        now = self._clock.now()
+        progress = Progress(
+            execution_id=context.execution_id,
+            status=ExecutionStatus.RUNNING if local else ExecutionStatus.PENDING,
+            start_time=now if local else None,
+            held=local,
+            last_seq=rows[-1].seq if rows else 1,
+            total_steps=graph.enabled_count,
+        )
+        self.journal.create(context, progress)
+        for row in rows:
+            self.journal.step(row)
+        if local:
+            self._launch(context, graph, replace(progress), list(rows), [])
+        return progress
+
+    def _launch(
+        self,
+        context: ExecutionContext,
+        graph: Graph,
+        progress: Progress,
+        rows: list[StepRow],
+        letters: list[Letter],
     ) -> None:
         """Runs an execution that this worker holds."""
-        runner = Runner(
-            context,
-            graph,
-            progress,
-            self.journal,
-            self._effects,
-            self._clock,
-            self._impure,
-            self._pace,
-            rows,
-        )
+        runner = Runner(context, graph, progress, self._tools, rows, letters)
         task = asyncio.create_task(self._supervised(runner))
         self._runners[context.execution_id] = (runner, task)
 
@@ -181,8 +220,10 @@ class Session:
             self._fail(runner, bug)
         finally:
             self._runners.pop(execution_id, None)
-            limited = runner.context.max_parallel_executions is not None
-            if self.crowded or limited or leaving is Exit.PARKED:
+            context = runner.context
+            limited = context.max_parallel_executions is not None
+            answerable = context.error_workflow_id is not None
+            if self.crowded or limited or answerable or leaving is Exit.PARKED:
                 self.nudge()
 
     def _fail(self, runner: Runner, bug: Exception) -> None:
@@ -232,6 +273,7 @@ class Session:
         outlook = await self._store.look(self._worker.worker_id)
         for execution_id in outlook.cancel:
             self.ask(execution_id, Request.CANCEL)
+        await self._see_to_family(outlook)
         if outlook.held > len(self._runners):
             await self._let_strays_go()
         room = min(self.room(), _CLAIM_AT_ONCE)
@@ -247,6 +289,25 @@ class Session:
         if outlook.next_wake is None or self.room() <= 0:
             return poll  # Without room what is due must wait for a runner that leaves and nudges.
         return min(max(outlook.next_wake, 0.01), poll)
+
+    async def _see_to_family(self, outlook: Outlook) -> None:
+        for execution_id, count in outlook.letters.items():
+            held = self._runners.get(execution_id)
+            if held is not None and held[0].letters_read < count:
+                await self._post.deliver(execution_id)
+        if outlook.unanswered and self._worker.may_act():
+            await self._family.answer_failures()
+
+    def _recipient(self, execution_id: str) -> Runner | None:
+        held = self._runners.get(execution_id)
+        return None if held is None else held[0]
+
+    def letter_arrived(self, execution_id: str) -> None:
+        """There is a letter for an execution, here or parked."""
+        if self.holds(execution_id):
+            self._family.later(lambda: self._post.deliver(execution_id))
+        else:
+            self.nudge()
 
     async def _let_strays_go(self) -> None:
         """Frees what this worker holds in the table but does not run: the answer to a claim was
@@ -272,7 +333,7 @@ class Session:
         except Exception as bug:  # the edge of an execution: its version cannot be run at all
             self._reject(stored, bug)
             return
-        self.launch(context, graph, stored.progress, stored.steps)
+        self._launch(context, graph, stored.progress, stored.steps, stored.letters)
         if stored.cancel_requested:
             self.ask(context.execution_id, Request.CANCEL)
 

@@ -180,7 +180,7 @@ class ExecutionState(Frontier):
 
     def _suspend(self, step: Step, outcome: Outcome) -> None:
         if outcome.kind is Kind.INTENT:
-            step.intended = True
+            step.intended, step.waiting, step.wake_at = True, False, None
             return
         step.waiting = True
         step.wake_at = outcome.wake_at

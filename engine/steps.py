@@ -7,14 +7,16 @@ rendered and concluded here, but performed by whoever called.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import timedelta
 
 from engine.context import Json, JsonObject, Kind, Outcome, StepError
-from engine.environment import Impure, StepEnv
+from engine.environment import StepEnv
 from engine.errors import StepFailure
 from engine.expressions import Budget, ExpressionError
+from engine.frontier import chosen
 from engine.graph import Graph, OutEdge
-from engine.nodes.base import ALL_PORTS, Park, Result
+from engine.nodes.base import Park, Result
 from engine.retry import delay_before
 from engine.scopes import BREAK_PORT, Step
 from engine.state import handled
@@ -24,6 +26,8 @@ def evaluate(step: Step, env: StepEnv, graph: Graph) -> Outcome:
     """The outcome of a pure step or of a loop's next phase. Never raises for what the workflow's
     author did: that is an outcome with an error."""
     budget = Budget()
+    if step.loop is not None:
+        env.body = step.loop.last_results()
     try:
         if step.phase == "run":
             return conclude(step, step.node.handler.run(env, budget), env, budget)
@@ -33,7 +37,7 @@ def evaluate(step: Step, env: StepEnv, graph: Graph) -> Outcome:
             return _test(step, env, budget, graph)
         return conclude(step, _loop_result(step), env, budget)
     except (StepFailure, ExpressionError) as failure:
-        return failed(step, failure)
+        return failed(step, failure, env)
 
 
 def conclude(step: Step, result: Result, env: StepEnv, budget: Budget) -> Outcome:
@@ -52,27 +56,44 @@ def conclude(step: Step, result: Result, env: StepEnv, budget: Budget) -> Outcom
     )
 
 
-def failed(step: Step, failure: StepFailure | ExpressionError) -> Outcome:
+def failed(step: Step, failure: StepFailure | ExpressionError, env: StepEnv) -> Outcome:
     """The outcome of a step that failed for good: on port `error` if an edge leaves from it, on
-    its normal port if the node continues on errors, else on none."""
+    its normal port if the node continues on errors, else on none. The `conditional` of an edge it
+    leaves by sees the error; one that cannot even be evaluated then ends the execution."""
     error = step_error(step, failure)
     port, output = handled(step.node, error)
-    return Outcome(step_key=step.key, port=port, output=output, attempt=step.attempt, error=error)
+    dead: tuple[str, ...] = ()
+    if port is not None and step.node.guarded:
+        env.own = {"output": output, "port": port, "error": error.as_json()}
+        try:
+            dead = _dead(_leaving(step, port), {"input": output}, env, Budget())
+        except ExpressionError as second:
+            error = replace(step_error(step, second), fatal=True)
+            port, output = None, None
+    return Outcome(
+        step_key=step.key,
+        port=port,
+        output=output,
+        attempt=step.attempt,
+        error=error,
+        dead_edges=dead,
+    )
 
 
-def attempted(step: Step, failure: StepFailure, impure: Impure) -> Outcome:
+def attempted(step: Step, failure: StepFailure, env: StepEnv) -> Outcome:
     """The outcome of a failed attempt: another one after a delay if the node's policy and the
     failure's kind allow it, else that the step failed."""
     policy = step.node.retry
-    if policy is None or not failure.retryable or step.attempt >= policy.max_attempts:
-        return failed(step, failure)
-    seconds = delay_before(policy, step.attempt + 1, impure.random(), failure.retry_after)
+    once = step.node.at_most_once and failure.uncertain
+    if policy is None or once or not failure.retryable or step.attempt >= policy.max_attempts:
+        return failed(step, failure, env)
+    seconds = delay_before(policy, step.attempt + 1, env.random(), failure.retry_after)
     return Outcome(
         step_key=step.key,
         kind=Kind.RETRYING,
         attempt=step.attempt,
         error=step_error(step, failure),
-        wake_at=impure.now() + timedelta(seconds=seconds),
+        wake_at=env.now() + timedelta(seconds=seconds),
     )
 
 
@@ -122,7 +143,27 @@ def concluded_effect(step: Step, rendered: JsonObject, output: Json, env: StepEn
     try:
         return conclude(step, step.node.handler.conclude(rendered, output), env, Budget())
     except (StepFailure, ExpressionError) as failure:
-        return failed(step, failure)
+        return failed(step, failure, env)
+
+
+def child_ended(step: Step, child: str, told: JsonObject, env: StepEnv) -> Outcome:
+    """The outcome of a step whose child has ended: its final output, or its failure as the
+    step's own. `told` is the payload of the child's letter (`records.Letter`)."""
+    if told["status"] == "completed":
+        return concluded_effect(step, {}, told["output"], env)
+    cancelled = told["status"] == "cancelled"
+    happened = "was cancelled." if cancelled else f"failed: {told['error_message']}"
+    failure = StepFailure(
+        "SUBWORKFLOW_CANCELLED" if cancelled else "SUBWORKFLOW_FAILED",
+        f"The workflow {told['workflow_name']!r} {happened}",
+        retryable=not cancelled,
+        details={
+            "execution_id": child,
+            "error_code": told["error_code"],
+            "error_node_id": told["error_node_id"],
+        },
+    )
+    return attempted(step, failure, env)
 
 
 def woken(step: Step, waited: Park, payload: Json, env: StepEnv, *, timed_out: bool) -> Outcome:
@@ -131,7 +172,7 @@ def woken(step: Step, waited: Park, payload: Json, env: StepEnv, *, timed_out: b
         result = step.node.handler.woken(waited, payload, timed_out=timed_out)
         return conclude(step, result, env, Budget())
     except (StepFailure, ExpressionError) as failure:
-        return failed(step, failure)
+        return failed(step, failure, env)
 
 
 def _enter(step: Step, env: StepEnv, budget: Budget, graph: Graph) -> Outcome:
@@ -151,6 +192,8 @@ def _enter(step: Step, env: StepEnv, budget: Budget, graph: Graph) -> Outcome:
 def _test(step: Step, env: StepEnv, budget: Budget, graph: Graph) -> Outcome:
     loop, handler = step.loop, step.node.handler
     assert loop is not None
+    if loop.broken:  # It was ready to be tested when another iteration broke the loop.
+        return Outcome(step_key=step.key, kind=Kind.ITERATE)
     here: JsonObject = {handler.index_variable: loop.started}
     if loop.items is not None:
         here[handler.item_variable] = loop.items[loop.started]
@@ -161,7 +204,10 @@ def _test(step: Step, env: StepEnv, budget: Budget, graph: Graph) -> Outcome:
         if not again:
             return conclude(step, _loop_result(step), env, budget)
         _refuse_too_many(step, graph)
-    dead = _dead(step.node.body_out, here, env, budget) if step.node.body_guarded else ()
+    dead: tuple[str, ...] = ()
+    if step.node.body_guarded:
+        entry = {"index": loop.started} if loop.items is None else loop.items[loop.started]
+        dead = _dead(step.node.body_out, {**here, "input": entry}, env, budget)
     return Outcome(step_key=step.key, kind=Kind.ITERATE, dead_edges=dead)
 
 
@@ -198,9 +244,12 @@ def _dead_edges(
     step: Step, port: str, result: Result, env: StepEnv, budget: Budget
 ) -> tuple[str, ...]:
     after = {**(result.local or {}), **(result.variables or {}), "input": result.output}
-    leaving = [e for e in step.node.all_out if e.port == port or port == ALL_PORTS]
     env.own = {"output": result.output, "port": port, "error": None}
-    return _dead(leaving, after, env, budget)
+    return _dead(_leaving(step, port), after, env, budget)
+
+
+def _leaving(step: Step, port: str) -> list[OutEdge]:
+    return [e for e in step.node.all_out if chosen(e, port)]
 
 
 def _dead(

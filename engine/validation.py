@@ -15,8 +15,11 @@ from engine.context import Json, JsonObject, Limits
 from engine.definition import Reading, read_document
 from engine.issues import SHAPE, Findings, Issue, listed
 from engine.nodes import REGISTRY
-from engine.regions import Edge, Regions, analyse, is_trigger
-from engine.static_scope import parallel_writes, report_unknown_variables
+from engine.regions import LOOP_PORT, LOOP_TYPES, Edge, Regions, analyse, is_trigger
+from engine.static_names import Moment
+from engine.static_order import Order
+from engine.static_races import parallel_writes, races_of_iterations
+from engine.static_scope import Sight, report_unknown_variables
 from engine.validation_config import ConfigJudge
 
 UNFINISHED = frozenset({"NO_NODES", "NO_TRIGGER", "MISSING_CONFIG"})
@@ -50,6 +53,11 @@ class Report:
         """Whether there is no error at all."""
         return all(issue.warning for issue in self.issues)
 
+    def refusals(self, *, publish: bool) -> list[Issue]:
+        """The errors that keep this document from becoming a version; or, without `publish`,
+        from being kept as a draft, which may be unfinished but not wrong."""
+        return [issue for issue in self.errors if publish or issue.code not in UNFINISHED]
+
     def as_json(self) -> JsonObject:
         """The report as the API shows it."""
         errors, warnings = self.errors, self.warnings
@@ -65,16 +73,6 @@ class Report:
             "error_count": len(errors),
             "warning_count": len(warnings),
         }
-
-
-def publishable(report: Report) -> bool:
-    """Whether this document may become a version: it has no errors."""
-    return report.is_valid
-
-
-def storable(report: Report) -> bool:
-    """Whether this document may be kept as a draft: it may be unfinished, but not wrong."""
-    return all(issue.warning or issue.code in UNFINISHED for issue in report.issues)
 
 
 def validate(raw: Json, limits: Limits) -> Report:
@@ -119,12 +117,13 @@ class _Validator:
         types = {node_id: node["node_type"] for node_id, node in self.nodes.items()}
         regions = analyse(types, self.edges, self.limits.max_loop_depth)
         self._report_regions(regions)
-        self._judge_reach()
-        report_unknown_variables(
-            self.reading.document, regions, self.config.mentions, self.findings
-        )
-        if not regions.problems:
-            self._report_clashes(regions)
+        reached = self._judge_reach()
+        # What a broken graph does in which order nobody can say.
+        order = None if regions.problems else Order(self.nodes, self.edges, regions)
+        sight = Sight(regions, reached, order)
+        report_unknown_variables(self.reading.document, sight, self.config.mentions, self.findings)
+        if order is not None:
+            self._report_clashes(order, regions)
 
     def _judge_nodes(self) -> None:
         for node_id, node in self.nodes.items():
@@ -148,7 +147,13 @@ class _Validator:
             expression = connection.get("conditional")
             if expression is not None:
                 source = self.reading.connections[connection["connection_id"]]
-                self.config.conditional(expression, source.conditional, connection["from_node_id"])
+                node_id = connection["from_node_id"]
+                turn = connection["from_port_name"] == LOOP_PORT and self._is_loop(node_id)
+                moment: Moment = "turn" if turn else "leave"
+                self.config.conditional(expression, source.conditional, node_id, moment)
+
+    def _is_loop(self, node_id: str) -> bool:
+        return node_id in self.nodes and self.nodes[node_id]["node_type"] in LOOP_TYPES
 
     def _judge_triggers(self) -> None:
         triggers = [n for n, node in self.nodes.items() if is_trigger(node["node_type"])]
@@ -182,17 +187,18 @@ class _Validator:
                 problem.code, problem.message, path, node=problem.node_id, hint=problem.hint
             )
 
-    def _judge_reach(self) -> None:
-        """Warns of enabled nodes that no enabled trigger leads to. Without any trigger all of
-        them would be, which NO_TRIGGER has said."""
-        starts = [n for n, node in self.nodes.items() if is_trigger(node["node_type"])]
+    def _judge_reach(self) -> set[str]:
+        """Warns of enabled nodes that no enabled trigger leads to, and returns the others.
+        Without any enabled trigger all of them would be, which NO_TRIGGER has said."""
+        triggers = (n for n, node in self.nodes.items() if is_trigger(node["node_type"]))
+        starts = [node_id for node_id in triggers if self.nodes[node_id]["enabled"]]
         if not starts:
-            return
+            return set()
         outgoing: dict[str, list[str]] = {}
         for edge in self.edges:
             if edge.source in self.nodes and edge.target in self.nodes:
                 outgoing.setdefault(edge.source, []).append(edge.target)
-        reached = _reach([n for n in starts if self.nodes[n]["enabled"]], outgoing, self.nodes)
+        reached = _reach(starts, outgoing, self.nodes)
         for node_id, node in self.nodes.items():
             if node_id not in reached and node["enabled"]:
                 self.findings.warn(
@@ -202,9 +208,20 @@ class _Validator:
                     node=node_id,
                     hint="Connect it, disable it or remove it.",
                 )
+        return reached
 
-    def _report_clashes(self, regions: Regions) -> None:
-        for clash in parallel_writes(self.nodes, self.edges, regions):
+    def _report_clashes(self, order: Order, regions: Regions) -> None:
+        for race in races_of_iterations(self.nodes, regions):
+            self.findings.warn(
+                "PARALLEL_WRITE",
+                f"Iterations of '{race.loop}' run side by side and '{race.node_id}' sets "
+                f"'{race.variable}' in each; the one that finishes last wins.",
+                self.reading.nodes[race.node_id].path,
+                node=race.node_id,
+                hint='Leave `concurrency` out, set it with the scope "local", or read '
+                "the node's output instead.",
+            )
+        for clash in parallel_writes(self.nodes, order, regions):
             self.findings.warn(
                 "PARALLEL_WRITE",
                 f"'{clash.earlier}' and '{clash.later}' run side by side and both set "

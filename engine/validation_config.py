@@ -20,9 +20,9 @@ from engine.expressions import (
     compile_reference,
     compile_template,
 )
-from engine.issues import Findings, listed, pointer, shown
+from engine.issues import Findings, listed, pointer, sentence, shown
 from engine.nodes.base import Field, JsonType, NodeSpec
-from engine.static_scope import Mention
+from engine.static_names import Mention, Moment
 
 _ARTICLES: dict[JsonType, str] = {
     "string": "a string",
@@ -53,7 +53,9 @@ class ConfigJudge:
                 missing.add(each.name)
                 self._missing(node_id, spec, each, source)
             elif each.name in config and (value is not None or "any" in each.types):
-                _FieldJudge(self, node_id, each, source.of(each.name)).judge(value)
+                # The condition of a `loop_while` is tested before each iteration.
+                moment: Moment = "turn" if spec.type == "loop_while" else "run"
+                _FieldJudge(self, node_id, each, source.of(each.name), moment).judge(value)
         for found in spec.check(config):
             name = found.path[1:].split("/", 1)[0]
             if found.code == "MISSING_CONFIG" and name in missing:
@@ -61,28 +63,39 @@ class ConfigJudge:
             report = self.findings.warn if found.warning else self.findings.error
             code = "BAD_CONFIG" if found.code == "VALIDATION" else found.code
             path = source.below_config(found.path)
-            report(code, _sentence(found.message), path, node=node_id, hint=found.hint)
+            hint = None if found.hint is None else sentence(found.hint)
+            report(code, sentence(found.message), path, node=node_id, hint=hint)
 
-    def conditional(self, expression: str, place: str, node_id: str) -> None:
+    def conditional(self, expression: str, place: str, node_id: str, moment: Moment) -> None:
         """Judges the `conditional` of a connection leaving the node."""
         try:
-            self.mention(compile_expression(expression).paths, place, node_id)
+            self.mention(compile_expression(expression).paths, place, node_id, moment=moment)
         except ExpressionSyntaxError as error:
             self.syntax(error, place, node_id)
 
-    def mention(self, paths: Paths, place: str, node_id: str, names: tuple[str, ...] = ()) -> None:
+    def mention(
+        self,
+        paths: Paths,
+        place: str,
+        node_id: str,
+        names: tuple[str, ...] = (),
+        target: str | None = None,
+        moment: Moment = "run",
+    ) -> None:
         """Remembers free names for the static look at variables."""
-        self.mentions.extend(Mention(path, place, node_id, names) for path in paths if path)
+        self.mentions.extend(
+            Mention(path, place, node_id, names, target, moment) for path in paths if path
+        )
 
     def syntax(self, error: ExpressionSyntaxError, place: str, node_id: str | None) -> None:
         """Reports an expression that cannot be compiled."""
         where = f"line {error.line}, column {error.column}"
         self.findings.error(
             "EXPRESSION_SYNTAX",
-            _sentence(f"{error.message} ({where})"),
+            sentence(f"{error.message} ({where})"),
             place,
             node=node_id,
-            hint=error.hint,
+            hint=None if error.hint is None else sentence(error.hint),
         )
 
     def _missing(self, node_id: str, spec: NodeSpec, each: Field, source: NodeSource) -> None:
@@ -103,6 +116,7 @@ class _FieldJudge:
     node_id: str
     field: Field
     place: str
+    moment: Moment
 
     def judge(self, value: Json) -> None:
         match self.field.kind:
@@ -159,10 +173,10 @@ class _FieldJudge:
             code = "BAD_CONDITION" if error.code.startswith("VALIDATION") else error.code
             self.judge_.findings.error(
                 code,
-                _sentence(error.message),
+                sentence(error.message),
                 self.place + error.path,
                 node=self.node_id,
-                hint=error.hint,
+                hint=None if error.hint is None else sentence(error.hint),
             )
 
     def _expressions(self, value: Json) -> None:
@@ -172,30 +186,30 @@ class _FieldJudge:
         for name, each in value.items():
             place = pointer(self.place, name)
             if isinstance(each, str) and "{{" not in each:
-                self._expression(each, place)
+                self._expression(each, place, name)
             else:
-                self._templates(each, place)
+                self._templates(each, place, name)
 
-    def _expression(self, value: Json, place: str) -> None:
+    def _expression(self, value: Json, place: str, target: str | None = None) -> None:
         if not isinstance(value, str):
             self._literal(value)
             return
         try:
-            self._mention(compile_expression(value).paths, place)
+            self._mention(compile_expression(value).paths, place, target)
         except ExpressionSyntaxError as error:
             self.judge_.syntax(error, place, self.node_id)
 
-    def _templates(self, value: Json, place: str) -> None:
+    def _templates(self, value: Json, place: str, target: str | None = None) -> None:
         for text, where in _texts(value, place):
             if "{{" not in text:
                 continue
             try:
-                self._mention(compile_template(text).paths, where)
+                self._mention(compile_template(text).paths, where, target)
             except ExpressionSyntaxError as error:
                 self.judge_.syntax(error, where, self.node_id)
 
-    def _mention(self, paths: Paths, place: str) -> None:
-        self.judge_.mention(paths, place, self.node_id, self.field.locals)
+    def _mention(self, paths: Paths, place: str, target: str | None = None) -> None:
+        self.judge_.mention(paths, place, self.node_id, self.field.locals, target, self.moment)
 
     def _bounds(self, value: Json) -> None:
         each = self.field
@@ -277,7 +291,3 @@ def _texts(value: Json, place: str) -> Iterator[tuple[str, str]]:
             stack += [(v, pointer(where, k)) for k, v in reversed(current.items())]
         elif isinstance(current, list):
             stack += [(v, pointer(where, i)) for i, v in reversed(list(enumerate(current)))]
-
-
-def _sentence(text: str) -> str:
-    return text if text.endswith((".", "?", "!")) else f"{text}."

@@ -88,7 +88,7 @@ def metrics(stored: StoredExecution, graph: Graph) -> JsonObject:
     spent: dict[str, float] = {}
     for rows in _rows_by_step(stored.steps).values():
         last = rows[-1]
-        if last.completed_at is not None:
+        if last.completed_at is not None and "reused" not in (last.details or {}):
             seconds = (last.completed_at - rows[0].started_at).total_seconds()
             spent[last.node_id] = spent.get(last.node_id, 0.0) + seconds
     slowest = max(spent, key=spent.__getitem__, default=None)
@@ -139,7 +139,8 @@ def _rows_by_step(rows: list[StepRow]) -> dict[str, list[StepRow]]:
 def _step_view(folded: _Folded, rows: list[StepRow], *, include_logs: bool) -> JsonObject:
     first, last = rows[0], rows[-1]
     status = last.status
-    if last.completed_at is None and folded.stored.progress.status.terminal:
+    cut_off = folded.stored.progress.status.terminal or last.step_key in folded.state.lost
+    if last.completed_at is None and cut_off:
         status = "cancelled"
     return {
         "step_key": last.step_key,
@@ -159,7 +160,23 @@ def _step_view(folded: _Folded, rows: list[StepRow], *, include_logs: bool) -> J
         "error": last.error["message"] if last.error else None,
         "error_type": last.error_type,
         "wake_at": _time(last.wake_at),
+        "reused": bool(last.details and "reused" in last.details),
+        "child_execution_id": _child(rows),
     }
+
+
+def _child(rows: list[StepRow]) -> str | None:
+    """The execution that a sub-workflow's step started last."""
+    last = rows[-1]
+    if last.node_type != "flow_subworkflow":
+        return None
+    waited = [row.output["child"] for row in rows if row.kind is Kind.WAITING]
+    if waited:
+        return str(waited[-1])
+    if last.details and "letter" in last.details:  # reused: the child of the first try
+        return str(last.details["letter"])
+    detached = last.error is None and isinstance(last.input, dict) and not last.input["wait"]
+    return str(last.output["execution_id"]) if detached else None
 
 
 def _duration(first: StepRow, last: StepRow) -> float | None:
@@ -228,15 +245,17 @@ def _skipped(folded: _Folded) -> set[int]:
 
 
 def _unrecorded_steps(folded: _Folded) -> list[Step]:
-    """The steps that have begun and recorded nothing yet: effects that run now, or that the end
-    of the execution cut off."""
+    """The steps that have begun and recorded nothing yet: effects that run now, or that were cut
+    off."""
     if folded.stored.progress.status is ExecutionStatus.PENDING:
         return []
-    return [s for s in folded.state.active.values() if s.key not in folded.started]
+    state = folded.state
+    steps = [*state.lost.values(), *state.active.values()]
+    return [s for s in steps if s.key not in folded.started]
 
 
 def _begun(folded: _Folded, step: Step) -> JsonObject:
-    over = folded.stored.progress.status.terminal
+    over = folded.stored.progress.status.terminal or step.key in folded.state.lost
     return {
         **_blank(step.node, "cancelled" if over else "running"),
         "step_key": step.key,
@@ -281,6 +300,8 @@ def _blank(node: Node, status: str) -> JsonObject:
         "error": None,
         "error_type": None,
         "wake_at": None,
+        "reused": False,
+        "child_execution_id": None,
     }
 
 

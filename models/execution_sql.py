@@ -25,6 +25,8 @@ _CONTEXT_COLUMNS = (
     ("parent_execution_id", "uuid"),
     ("parent_step_key", "text"),
     ("retry_of", "uuid"),
+    ("depth", "int"),
+    ("error_workflow_id", "uuid"),
     ("input_parameters", "json"),
     ("metadata", "json"),
     ("created", "timestamptz"),
@@ -40,6 +42,8 @@ _PROGRESS_COLUMNS = (
     ("held", "bool"),
     ("wake_at", "timestamptz"),
     ("last_seq", "int"),
+    ("letters_read", "int"),
+    ("claims", "int"),
     ("nodes_executed", "int"),
     ("steps_completed", "int"),
     ("steps_failed", "int"),
@@ -76,6 +80,9 @@ _STEP_COLUMNS = (
     ("logs", "json"),
     ("wake_at", "timestamptz"),
 )
+
+_UNSTORED = {"letters_read", "claims"}
+"""What a flush brings along to decide by, and no column keeps."""
 
 Columns = tuple[tuple[str, str], ...]
 
@@ -115,9 +122,21 @@ def _value(name: str) -> str:
     return "CASE WHEN u.held THEN fence.worker_id END" if name == "held" else f"u.{name}"
 
 
+def _moved_value(name: str) -> str:
+    """As `_value`, but one that parks with a letter unread is due at once."""
+    if name != "wake_at":
+        return _value(name)
+    return (
+        "CASE WHEN u.status = 'waiting'"
+        " AND (e.letters > u.letters_read OR e.cancel_requested_at IS NOT NULL)"
+        " THEN clock_timestamp() ELSE u.wake_at END"
+    )
+
+
 def _insert_executions(columns: Columns, first: int) -> str:
-    names = ", ".join(_stored_name(name) for name, _ in columns)
-    values = ", ".join(_value(name) for name, _ in columns)
+    stored = [name for name, _ in columns if name not in _UNSTORED]
+    names = ", ".join(_stored_name(name) for name in stored)
+    values = ", ".join(_value(name) for name in stored)
     return (
         f"INSERT INTO workflow_executions ({names}) SELECT {values}"
         f" FROM fence, {_unnest(columns, first)} ON CONFLICT (execution_id) DO NOTHING"
@@ -135,12 +154,17 @@ def _insert_steps(first: int) -> str:
 
 def _move_executions(first: int) -> str:
     columns: Columns = (("execution_id", "uuid"), *_PROGRESS_COLUMNS)
-    changes = ", ".join(f"{_stored_name(name)} = {_value(name)}" for name, _ in _PROGRESS_COLUMNS)
+    changes = ", ".join(
+        f"{_stored_name(name)} = {_moved_value(name)}"
+        for name, _ in _PROGRESS_COLUMNS
+        if name not in _UNSTORED
+    )
     recoveries = "CASE WHEN u.status = 'waiting' THEN 0 ELSE e.recoveries END"
     return (
         f"UPDATE workflow_executions e SET {changes}, recoveries = {recoveries}"
         f" FROM fence, {_unnest(columns, first)}"
         " WHERE e.execution_id = u.execution_id AND e.worker_id = fence.worker_id"
+        " AND e.claims = u.claims"
     )
 
 
@@ -162,7 +186,7 @@ PENDING = (
 
 _BECOME_MINE = """
 UPDATE workflow_executions e
-   SET status = 'running', worker_id = fence.worker_id, wake_at = NULL,
+   SET status = 'running', worker_id = fence.worker_id, wake_at = NULL, claims = e.claims + 1,
        start_time = coalesce(e.start_time, clock_timestamp())
   FROM fence, picked
  WHERE e.execution_id = picked.execution_id AND e.status IN ('pending', 'waiting')
@@ -180,7 +204,7 @@ WITH {_FENCE}, due AS (
      WHERE status = 'waiting' AND wake_at IS NOT NULL AND wake_at <= clock_timestamp()
      ORDER BY wake_at LIMIT $2 FOR UPDATE SKIP LOCKED
 ), fresh AS (
-    SELECT execution_id, start_time IS NOT NULL AS begun FROM workflow_executions
+    SELECT execution_id, last_seq > 1 OR start_time IS NOT NULL AS begun FROM workflow_executions
      WHERE status = 'pending' AND max_parallel_executions IS NULL
      ORDER BY created LIMIT $2 FOR UPDATE SKIP LOCKED
 ), picked AS (
@@ -197,7 +221,8 @@ LOCK_LIMITED = "SELECT pg_advisory_xact_lock(24386, 1)"
 
 CLAIM_LIMITED = f"""
 WITH {_FENCE}, ranked AS (
-    SELECT execution_id, start_time IS NOT NULL AS begun, max_parallel_executions AS most,
+    SELECT execution_id, last_seq > 1 OR start_time IS NOT NULL AS begun,
+           max_parallel_executions AS most,
            row_number() OVER (PARTITION BY workflow_id ORDER BY created, execution_id) AS place,
            (SELECT count(*) FROM workflow_executions r
              WHERE r.workflow_id = e.workflow_id AND r.max_parallel_executions IS NOT NULL
@@ -212,12 +237,17 @@ WITH {_FENCE}, ranked AS (
 LOOK = """
 SELECT EXISTS (SELECT 1 FROM workflow_executions WHERE status = 'pending')
        OR coalesce(due.seconds <= 0, false) AS claimable,
-       mine.cancel, mine.held, due.seconds AS next_wake
+       mine.cancel, mine.held, mine.letters, due.seconds AS next_wake,
+       EXISTS (SELECT 1 FROM workflow_executions
+                WHERE status = 'failed' AND error_workflow_id IS NOT NULL
+                  AND NOT error_answered) AS unanswered
   FROM (SELECT extract(epoch FROM min(wake_at) - clock_timestamp())::float8 AS seconds
           FROM workflow_executions WHERE status = 'waiting' AND wake_at IS NOT NULL) due,
        (SELECT count(*) AS held,
                coalesce(array_agg(execution_id) FILTER (WHERE cancel_requested_at IS NOT NULL),
-                        '{}') AS cancel
+                        '{}') AS cancel,
+               coalesce(json_object_agg(execution_id, letters) FILTER (WHERE letters > 0),
+                        '{}') AS letters
           FROM workflow_executions WHERE worker_id = $1) mine
 """
 
@@ -252,6 +282,48 @@ WITH asked AS (
      WHERE execution_id = $1 AND status = 'running' RETURNING execution_id
 )
 SELECT pg_notify($2, 'cancel:' || execution_id) IS NOT NULL FROM asked
+"""
+
+POST = """
+WITH woken AS (
+    UPDATE workflow_executions
+       SET letters = letters + 1,
+           wake_at = CASE WHEN status = 'waiting' THEN clock_timestamp() ELSE wake_at END
+     WHERE execution_id = $1 AND end_time IS NULL AND letters < $9
+       AND NOT EXISTS (SELECT 1 FROM workflow_letters WHERE execution_id = $1 AND letter_id = $2)
+    RETURNING execution_id, letters
+), kept AS (
+    INSERT INTO workflow_letters
+           (execution_id, number, letter_id, kind, name, payload, sent_by, sent_at)
+    SELECT execution_id, letters, $2, $3, $4, $5::json, $6, $7 FROM woken
+    RETURNING execution_id
+)
+SELECT pg_notify($8, 'letter:' || execution_id) IS NOT NULL FROM kept
+"""
+
+WHY_NOT_POSTED = """
+SELECT CASE WHEN EXISTS (SELECT 1 FROM workflow_letters
+                          WHERE execution_id = $1 AND letter_id = $2) THEN 'known'
+            WHEN end_time IS NOT NULL THEN 'ended' ELSE 'full' END
+  FROM workflow_executions WHERE execution_id = $1
+"""
+
+LETTERS = """
+SELECT * FROM workflow_letters WHERE execution_id = ANY($1::uuid[]) ORDER BY execution_id, number
+"""
+
+LETTERS_AFTER = """
+SELECT * FROM workflow_letters WHERE execution_id = $1 AND number > $2 ORDER BY number
+"""
+
+UNANSWERED = """
+SELECT * FROM workflow_executions
+ WHERE status = 'failed' AND error_workflow_id IS NOT NULL AND NOT error_answered
+ ORDER BY end_time LIMIT $1
+"""
+
+ANSWERED = """
+UPDATE workflow_executions SET error_answered = true WHERE execution_id = ANY($1::uuid[])
 """
 
 NOTIFY = "SELECT pg_notify($1, $2)"

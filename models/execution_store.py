@@ -11,7 +11,9 @@ of that row, which waits for flushes in flight and makes later ones find no row.
 
 *Writing twice is harmless.* Inserts ignore what is there (`seq` and ids are the caller's) and an
 update touches only a row that this worker still holds, so a flush whose commit is in doubt is
-simply repeated.
+simply repeated. The copy that was given up may still arrive later, even after the same worker has
+claimed again what the flush parked: so an update names the claim that it was written under
+(`claims`), and touches nothing that was claimed since.
 
 *Death.* A worker holds a session advisory lock on a connection of its own: when its process dies
 the socket closes, the lock is free, and anybody may take over at once. A worker that lives but
@@ -22,22 +24,22 @@ took it before the server's start, because a restart drops every lock.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable
-from datetime import datetime
-from typing import Any
+from collections.abc import Callable
 
 import asyncpg
 import orjson
 
-from engine.context import ExecutionContext, ExecutionStatus, Json, JsonObject, Kind
-from engine.errors import LeaseLost
-from engine.ports import Cancellation, Outlook
-from engine.records import Batch, Progress, StepRow, StoredExecution
+from engine.context import ExecutionStatus, JsonObject
+from engine.errors import LeaseLost, StoreUnavailable
+from engine.ports import MOST_LETTERS, Cancellation, Outlook, Posted
+from engine.records import Batch, Letter, StoredExecution
 from models import execution_sql as sql
 from models.dal import AsyncDAL, bounded, cut
+from models.execution_rows import flush_statement, letter, step, stored
 from models.failures import unavailable
 
 CHANNEL = "workflow_engine"
+_CROSSINGS = 3
 
 
 class PostgresExecutionStore:
@@ -51,7 +53,7 @@ class PostgresExecutionStore:
 
     async def flush(self, worker_id: str, batch: Batch) -> None:
         """See `ExecutionStore.flush`."""
-        statement, arguments = _flush_statement(worker_id, batch)
+        statement, arguments = flush_statement(worker_id, batch)
         try:
             alive = await self._dal.fetchval(statement, *arguments)
         except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as refused:
@@ -64,20 +66,26 @@ class PostgresExecutionStore:
         row = await self._dal.fetchrow(sql.LOAD, execution_id)
         if row is None:
             return None
-        stored = _stored(row)
-        stored.steps = [_step(r) for r in await self._dal.fetch(sql.LOAD_STEPS, [execution_id])]
-        return stored
+        found = stored(row)
+        found.steps = [step(r) for r in await self._dal.fetch(sql.LOAD_STEPS, [execution_id])]
+        if row["letters"]:
+            found.letters = await self.letters(execution_id)
+        return found
 
     async def claim(self, worker_id: str, limit: int) -> list[StoredExecution]:
         """See `ExecutionStore.claim`."""
         rows = await self._dal.fetch(sql.CLAIM, worker_id, limit)
         if len(rows) < limit:
             rows = [*rows, *await self._claim_limited(worker_id, limit - len(rows))]
-        claimed = {stored.context.execution_id: stored for stored in map(_stored, rows)}
+        claimed = {one.context.execution_id: one for one in map(stored, rows)}
         begun = [row["execution_id"] for row in rows if row["begun"]]
         if begun:
             for row in await self._dal.fetch(sql.LOAD_STEPS, begun):
-                claimed[row["execution_id"]].steps.append(_step(row))
+                claimed[row["execution_id"]].steps.append(step(row))
+        addressed = [row["execution_id"] for row in rows if row["letters"]]
+        if addressed:
+            for row in await self._dal.fetch(sql.LETTERS, addressed):
+                claimed[row["execution_id"]].letters.append(letter(row))
         return list(claimed.values())
 
     async def _claim_limited(self, worker_id: str, limit: int) -> list[asyncpg.Record]:
@@ -94,7 +102,10 @@ class PostgresExecutionStore:
         row = await self._dal.fetchrow(sql.LOOK, worker_id)
         assert row is not None
         cancel = tuple(map(str, row["cancel"]))
-        return Outlook(row["claimable"], cancel, row["next_wake"], row["held"])
+        return Outlook(
+            row["claimable"], cancel, row["next_wake"], row["held"], row["letters"],
+            row["unanswered"],
+        )  # fmt: skip
 
     async def held(self, worker_id: str) -> set[str]:
         """See `ExecutionStore.held`."""
@@ -113,8 +124,52 @@ class PostgresExecutionStore:
         status = await self._dal.fetchval(sql.STATUS, execution_id)
         return None if status is None else ExecutionStatus(status)
 
+    async def post(self, execution_id: str, letter: Letter) -> Posted | None:
+        """See `ExecutionStore.post`."""
+        values = (
+            letter.letter_id, letter.kind, letter.name, orjson.dumps(letter.payload),
+            letter.sent_by, letter.sent_at, CHANNEL, MOST_LETTERS,
+        )  # fmt: skip
+        try:
+            if await self._dal.fetchval(sql.POST, execution_id, *values):
+                return "kept"
+        except asyncpg.UniqueViolationError:
+            return "known"  # the same letter, posted twice at once
+        why: Posted | None = await self._dal.fetchval(
+            sql.WHY_NOT_POSTED, execution_id, letter.letter_id
+        )
+        return why
+
+    async def letters(self, execution_id: str, after: int = 0) -> list[Letter]:
+        """See `ExecutionStore.letters`."""
+        rows = await self._dal.fetch(sql.LETTERS_AFTER, execution_id, after)
+        return [letter(row) for row in rows]
+
+    async def peek(self, execution_id: str) -> StoredExecution | None:
+        """See `ExecutionStore.peek`."""
+        row = await self._dal.fetchrow(sql.LOAD, execution_id)
+        return None if row is None else stored(row)
+
+    async def unanswered(self, most: int) -> list[StoredExecution]:
+        """See `ExecutionStore.unanswered`."""
+        return [stored(row) for row in await self._dal.fetch(sql.UNANSWERED, most)]
+
+    async def answered(self, execution_ids: list[str]) -> None:
+        """See `ExecutionStore.answered`."""
+        await self._dal.execute(sql.ANSWERED, execution_ids)
+
     async def request_cancel(self, execution_id: str) -> Cancellation | None:
-        """See `ExecutionStore.request_cancel`."""
+        """See `ExecutionStore.request_cancel`. A cancellation locks parents before children, an
+        end children before parents: where the two meet, PostgreSQL lets one of them try again."""
+        for _ in range(_CROSSINGS):
+            try:
+                return await self._request_cancel(execution_id)
+            except StoreUnavailable as crossed:
+                if not isinstance(crossed.__cause__, asyncpg.DeadlockDetectedError):
+                    raise
+        raise StoreUnavailable("the execution's family is busy ending")
+
+    async def _request_cancel(self, execution_id: str) -> Cancellation | None:
         at = await self._dal.fetchval(sql.CANCEL_UNHELD, execution_id)
         if at is not None:
             return Cancellation("cancelled", at=at)
@@ -215,156 +270,3 @@ class PostgresExecutionStore:
 def lock_key(worker_id: str) -> int:
     """The advisory lock of a worker: a class number of ours above a hash of its id."""
     return (0x5742 << 32) | zlib.crc32(worker_id.encode())
-
-
-class _Serialised:
-    """JSON for one flush. A value that stands in several columns (a step's output is the next
-    one's input) is serialised once; asyncpg must not see it, because it takes lists in an array
-    for further dimensions."""
-
-    def __init__(self) -> None:
-        self._done: dict[int, tuple[Json, bytes]] = {}
-
-    def __call__(self, value: Json) -> bytes | None:
-        if value is None or isinstance(value, bytes):
-            return value
-        key = id(value)
-        found = self._done.get(key)
-        if found is None:
-            found = self._done[key] = (value, orjson.dumps(value))
-        return found[1]
-
-
-def _flush_statement(worker_id: str, batch: Batch) -> tuple[str, list[Any]]:
-    arguments: list[Any] = [worker_id]
-    json = _Serialised()
-    if batch.created:
-        pairs = batch.created.values()
-        rows = [(*_context_values(c, json), *_progress_values(p, json)) for c, p in pairs]
-        arguments.extend(_columns(rows))
-    if batch.steps:
-        arguments.extend(_columns(_step_values(row, json) for row in batch.steps))
-    if batch.updates:
-        moved = batch.updates.values()
-        arguments.extend(_columns((p.execution_id, *_progress_values(p, json)) for p in moved))
-    statement = sql.flush(
-        created=bool(batch.created), steps=bool(batch.steps), moved=bool(batch.updates)
-    )
-    return statement, arguments
-
-
-def _columns(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    return list(zip(*rows, strict=True))
-
-
-def _context_values(c: ExecutionContext, json: _Serialised) -> tuple[Any, ...]:
-    return (
-        c.execution_id, c.workflow_id, c.workflow_version, c.workflow_name, c.community_id,
-        c.entity_id, c.user_id, c.triggered_by, c.trigger_source, c.trigger_node_id,
-        c.session_id, c.platform, c.execution_name, c.parent_execution_id, c.parent_step_key,
-        c.retry_of, json(c.variables), json(c.metadata), c.created_at, c.max_execution_seconds,
-        c.max_parallel_executions,
-    )  # fmt: skip
-
-
-def _progress_values(p: Progress, json: _Serialised) -> tuple[Any, ...]:
-    return (
-        str(p.status), p.start_time, p.end_time, p.seconds(), p.held, p.wake_at, p.last_seq,
-        p.nodes_executed, p.steps_completed, p.steps_failed, p.current_step, p.total_steps,
-        p.engine_seconds, json(p.final_variables), json(p.final_output), p.error_message,
-        p.error_code, p.error_node_id, p.total_cost, p.tokens_used,
-    )  # fmt: skip
-
-
-def _step_values(r: StepRow, json: _Serialised) -> tuple[Any, ...]:
-    return (
-        r.execution_id, r.seq, r.step_key, r.node_id, r.node_type, str(r.kind), r.status,
-        r.attempt, r.started_at, r.completed_at, r.port, json(r.input), json(r.output),
-        json(r.variables), json(r.details), json(r.error), r.error_type, json(r.logs), r.wake_at,
-    )  # fmt: skip
-
-
-def _stored(row: asyncpg.Record) -> StoredExecution:
-    return StoredExecution(
-        context=_context(row),
-        progress=_progress(row),
-        recoveries=row["recoveries"],
-        cancel_requested=row["cancel_requested_at"] is not None,
-    )
-
-
-def _context(row: asyncpg.Record) -> ExecutionContext:
-    return ExecutionContext(
-        execution_id=row["execution_id"],
-        workflow_id=row["workflow_id"],
-        workflow_name=row["workflow_name"],
-        workflow_version=row["workflow_version"],
-        community_id=row["community_id"],
-        user_id=row["user_id"],
-        trigger_node_id=row["trigger_node_id"],
-        created_at=row["created"],
-        max_execution_seconds=row["max_execution_seconds"],
-        variables=row["input_parameters"],
-        metadata=row["metadata"],
-        trigger_source=row["trigger_source"],
-        entity_id=row["entity_id"],
-        session_id=row["session_id"],
-        platform=row["platform"],
-        execution_name=row["execution_name"],
-        triggered_by=row["triggered_by"],
-        max_parallel_executions=row["max_parallel_executions"],
-        parent_execution_id=row["parent_execution_id"],
-        parent_step_key=row["parent_step_key"],
-        retry_of=row["retry_of"],
-    )
-
-
-def _progress(row: asyncpg.Record) -> Progress:
-    return Progress(
-        execution_id=row["execution_id"],
-        status=ExecutionStatus(row["status"]),
-        start_time=row["start_time"],
-        end_time=row["end_time"],
-        held=row["worker_id"] is not None,
-        wake_at=row["wake_at"],
-        last_seq=row["last_seq"],
-        nodes_executed=row["nodes_executed"],
-        steps_completed=row["steps_completed"],
-        steps_failed=row["steps_failed"],
-        current_step=row["current_step"],
-        total_steps=row["total_steps"],
-        engine_seconds=row["engine_seconds"],
-        final_variables=row["final_variables"],
-        final_output=row["final_output"],
-        error_message=row["error_message"],
-        error_code=row["error_code"],
-        error_node_id=row["error_node_id"],
-        total_cost=row["total_cost"],
-        tokens_used=row["tokens_used"],
-    )
-
-
-def _step(row: asyncpg.Record) -> StepRow:
-    value: Callable[[str], Json] = row.__getitem__
-    completed: datetime | None = row["completed_at"]
-    return StepRow(
-        execution_id=row["execution_id"],
-        seq=row["seq"],
-        step_key=row["step_key"],
-        node_id=row["node_id"],
-        node_type=row["node_type"],
-        kind=Kind(row["kind"]),
-        status=row["status"],
-        attempt=row["attempt"],
-        started_at=row["started_at"],
-        completed_at=completed,
-        port=row["port"],
-        input=value("input_data"),
-        output=value("output_data"),
-        variables=value("variables"),
-        details=value("details"),
-        error=value("error"),
-        error_type=row["error_type"],
-        logs=value("logs"),
-        wake_at=row["wake_at"],
-    )

@@ -98,6 +98,9 @@ def _executions(define: Any) -> None:
         *_bigint("community_id", "entity_id", "user_id", "tokens_used"),
         *_text("workflow_name", "triggered_by", "trigger_source", "trigger_node_id", "session_id"),
         *_text("platform", "execution_name", "parent_step_key", "status"),
+        *_uuid("error_workflow_id"),
+        *_boolean("error_answered", "has_children"),
+        *_integer("depth", "letters", "claims"),
         *_text("error_message", "error_code", "error_node_id"),
         *_json("input_parameters", "metadata", "final_variables", "final_output"),
         *_instant("created", "start_time", "end_time", "wake_at"),
@@ -116,6 +119,16 @@ def _executions(define: Any) -> None:
         *_instant("started_at", "completed_at", "wake_at"),
         *_json("input_data", "output_data", "variables", "details", "error", "logs"),
         primarykey=["execution_id", "seq"],
+    )
+    define(
+        "workflow_letters",
+        *_uuid("execution_id", "letter_id"),
+        *_integer("number"),
+        *_text("kind", "name"),
+        *_json("payload"),
+        *_bigint("sent_by"),
+        *_instant("sent_at"),
+        primarykey=["execution_id", "number"],
     )
     define(
         "engine_workers",

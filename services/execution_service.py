@@ -1,37 +1,38 @@
-"""Executions: started, seen, listed, cancelled, rehearsed.
+"""Executions: started, seen, listed, rehearsed.
 
-Its one rule: nothing is started, shown or stopped before the permission service has said yes, and
+Its one rule: nothing is started or shown before the permission service has said yes, and
 what is started uses the version that was live at that moment.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from hashlib import sha256
 from typing import Any
 
-import orjson
-
-from engine.context import RESERVED_NAMES, ExecutionContext, ExecutionStatus, JsonObject
+from engine.children import new_execution
+from engine.context import ExecutionContext, ExecutionStatus, JsonObject
 from engine.engine import Started, WorkflowEngine
 from engine.errors import WorkflowEngineException
 from engine.graph import Graph, choose_trigger
+from engine.issues import Issue
+from engine.trial import TrialRefused
 from models.executions import COUNT_CAP, ExecutionFilter, ExecutionOwner, Executions, SortBy
-from models.idempotency import IdempotencyKeys, KnownKey
+from models.idempotency import KnownKey
 from models.permissions import AccessFacts
 from services.caller import Caller
 from services.errors import (
     ExecutionUnknown,
-    IdempotencyKeyReused,
     NotValid,
     Problem,
     Refusal,
     WorkflowNotActive,
     WorkflowNotFound,
 )
-from services.permission_service import Permission, PermissionService
+from services.once import Once, digest_of
+from services.permission_service import PermissionService
+from services.requested import pending, refuse_reserved
 from services.workflow_service import WorkflowService
 
 _OWNER = ("execution_id", "workflow_id", "community_id", "user_id", "status")
@@ -78,7 +79,7 @@ class ExecutionService:
         self,
         engine: WorkflowEngine,
         executions: Executions,
-        keys: IdempotencyKeys,
+        once: Once,
         permissions: PermissionService,
         workflows: WorkflowService,
         *,
@@ -87,7 +88,7 @@ class ExecutionService:
     ) -> None:
         self._engine = engine
         self._executions = executions
-        self._keys = keys
+        self._once = once
         self._permissions = permissions
         self._workflows = workflows
         self._now = now
@@ -108,25 +109,25 @@ class ExecutionService:
 
         Raises `IdempotencyKeyReused` for another request, and what `start` raises.
         """
-        digest = sha256(orjson.dumps(request, option=orjson.OPT_SORT_KEYS)).digest()
         await self._permissions.authorise(
             caller, workflow_id, "execute", community_id=request.community_id
         )
-        known = await self._keys.find(caller.user_id, workflow_id, key)
+        digest = digest_of(asdict(request))
+        known = await self._once.started(caller.user_id, workflow_id, key, digest)
         if known is not None:
-            _refuse_reuse(known, digest)
-            if await self._executions.owner(known.execution_id) is not None:
-                return _pending(known.execution_id, workflow_id), True
+            return pending(known, workflow_id), True
         facts, graph = await self._startable(caller, workflow_id, request.community_id)
         context = self._context(caller, facts, graph, request)
-        wanted = KnownKey(digest, context.execution_id)
-        known = await self._keys.claim(caller.user_id, workflow_id, key, wanted)
-        if known is not None:
-            _refuse_reuse(known, digest)
-            context = replace(context, execution_id=known.execution_id)
-        await self._engine.execute_workflow(context, here=False)
-        again = context.execution_id != wanted.execution_id
-        return _pending(context.execution_id, workflow_id), again
+        execution_id = await self._once.start(
+            caller.user_id,
+            workflow_id,
+            key,
+            KnownKey(digest, context.execution_id),
+            lambda chosen: self._engine.execute_workflow(
+                replace(context, execution_id=chosen), here=False
+            ),
+        )
+        return pending(execution_id, workflow_id), execution_id != context.execution_id
 
     async def start_many(
         self, caller: Caller, workflow_id: str, requests: Sequence[StartRequest | Refusal]
@@ -167,12 +168,6 @@ class ExecutionService:
             state["metrics"] = await self._engine.get_execution_metrics(execution_id)
         return state
 
-    async def cancel(self, caller: Caller, execution_id: str) -> tuple[ExecutionOwner, datetime]:
-        """Cancels an execution; returns whose it was and when it ended. Raises
-        `ExecutionUnknown`, `Denied`, `ExecutionNotRunning`."""
-        owner = await self._authorised(caller, execution_id, "edit")
-        return owner, await self._engine.cancel_execution(execution_id)
-
     async def list(
         self, caller: Caller, workflow_id: str, community_id: int | None, request: ListRequest
     ) -> tuple[AccessFacts, ExecutionPage]:
@@ -204,11 +199,12 @@ class ExecutionService:
         workflow_id: str,
         request: StartRequest,
         *,
-        mocks: JsonObject | None,
         definition: JsonObject | None,
+        trial: JsonObject,
     ) -> JsonObject:
-        """Runs the workflow's latest edit, or `definition`, without any effect. Raises
-        `WorkflowTimeoutException` and what starting raises."""
+        """Runs the workflow's latest edit, or `definition`, without any effect. `trial` is what
+        the dry run is asked (`engine.trial.read_trial`). Raises `WorkflowTimeoutException` and
+        what starting raises."""
         facts = await self._permissions.authorise(
             caller, workflow_id, "execute", community_id=request.community_id
         )
@@ -220,7 +216,10 @@ class ExecutionService:
         document = self._workflows.runnable({"community_id": facts.community_id, **definition})
         graph = self._engine.graphs.compile(document)
         context = self._context(caller, facts, graph, request)
-        return await self._engine.dry_run(graph, context, mocks)
+        try:
+            return await self._engine.dry_run(graph, context, **trial)
+        except TrialRefused as refused:
+            raise NotValid([_problem(issue) for issue in refused.issues]) from None
 
     async def _startable(
         self, caller: Caller, workflow_id: str, community_id: int | None
@@ -251,40 +250,26 @@ class ExecutionService:
     def _context(
         self, caller: Caller, facts: AccessFacts, graph: Graph, request: StartRequest
     ) -> ExecutionContext:
-        _refuse_reserved(request.variables)
+        refuse_reserved(request.variables)
         metadata = request.metadata
         source = _text(metadata, "trigger_source") or "api"
-        document = graph.document
-        return ExecutionContext(
-            execution_id=self._new_id(),
+        return new_execution(
+            graph,
             workflow_id=facts.workflow_id,
-            workflow_name=document["name"],
-            workflow_version=graph.version,
-            community_id=facts.community_id,
-            user_id=caller.user_id,
-            trigger_node_id=choose_trigger(graph, request.trigger_node_id, source),
+            execution_id=self._new_id(),
             created_at=self._now(),
-            max_execution_seconds=document.get("max_execution_time_seconds")
-            or graph.limits.workflow_timeout_seconds,
+            community_id=facts.community_id,
+            entity_id=facts.entity_id,
+            user_id=caller.user_id,
+            triggered_by=str(caller.user_id),
+            trigger_node_id=choose_trigger(graph, request.trigger_node_id, source),
+            trigger_source=source,
             variables=request.variables,
             metadata=metadata,
-            trigger_source=source,
-            entity_id=facts.entity_id,
             session_id=_text(metadata, "session_id"),
             platform=_text(metadata, "platform"),
             execution_name=request.execution_name,
-            triggered_by=str(caller.user_id),
-            max_parallel_executions=document.get("max_parallel_executions"),
         )
-
-    async def _authorised(
-        self, caller: Caller, execution_id: str, permission: Permission
-    ) -> ExecutionOwner:
-        owner = await self._executions.owner(execution_id)
-        if owner is None:
-            raise ExecutionUnknown
-        await self._permissions.authorise_execution(caller, owner, permission)
-        return owner
 
 
 def summary(row: dict[str, Any]) -> JsonObject:
@@ -312,28 +297,16 @@ def summary(row: dict[str, Any]) -> JsonObject:
     }
 
 
-def _pending(execution_id: str, workflow_id: str) -> Started:
-    """What a request with a key is answered, the first time and every other."""
-    return Started(execution_id, workflow_id, str(ExecutionStatus.PENDING), None, [])
-
-
-def _refuse_reuse(known: KnownKey, digest: bytes) -> None:
-    if known.request_hash != digest:
-        raise IdempotencyKeyReused
-
-
-def _refuse_reserved(variables: JsonObject) -> None:
-    taken = sorted(RESERVED_NAMES.intersection(variables))
-    if taken:
-        message = f"{taken[0]!r} is reserved: expressions read it, no request may set it"
-        raise NotValid([Problem(path=f"/variables/{taken[0]}", message=message)])
-
-
 def _text(metadata: JsonObject, name: str) -> str | None:
     value = metadata.get(name)
     if value is None or isinstance(value, str):
         return value
     raise NotValid([Problem(path=f"/metadata/{name}", message="must be a string")])
+
+
+def _problem(issue: Issue) -> Problem:
+    problem = Problem(path=issue.path, message=issue.message)
+    return problem if issue.hint is None else problem | {"hint": issue.hint}
 
 
 def _article(status: str) -> str:

@@ -9,7 +9,6 @@ not kept (they would pass from one tenant to another), proxies of the environmen
 from __future__ import annotations
 
 import codecs
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +22,7 @@ from yarl import URL
 from engine.context import Json
 from engine.errors import StepFailure
 from engine.json_door import JsonError, dumps, parse_json
+from engine.nodes.http_request import header_problem
 from engine.ports import HttpResponse
 from services.egress import Egress, EgressBlocked
 
@@ -30,23 +30,6 @@ _READ_SIZE = 65_536
 _KEEPALIVE_SECONDS = 4
 """Below the five seconds after which common servers hang up: a request sent into a closing
 connection fails, and only the author could say whether it may be repeated."""
-_OURS = frozenset(
-    {
-        "connection",
-        "content-length",
-        "expect",
-        "keep-alive",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
-)
-"""Headers that describe the connection: an author who sets them could smuggle a request."""
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
-"""A header's name (RFC 9110 §5.6.2); aiohttp would send any."""
 _CHARSETS = frozenset(
     {"utf-8", "utf-16", "utf-16-le", "utf-16-be", "ascii", "latin-1", "shift_jis", "euc_jp"}
     | {"iso2022_jp", "gbk", "gb2312", "gb18030", "big5", "euc_kr", "koi8-r", "koi8-u"}
@@ -107,7 +90,7 @@ class AiohttpClient:
         url: str,
         *,
         headers: Mapping[str, str],
-        params: Mapping[str, str] | None,
+        params: Mapping[str, str | list[str]] | None,
         body: Json,
         timeout_seconds: float,
     ) -> HttpResponse:
@@ -115,7 +98,8 @@ class AiohttpClient:
 
         Header names of the response are lower-case. Raises `StepFailure`: `EGRESS_BLOCKED`,
         `BAD_URL`, `BAD_REQUEST`, `BAD_RESPONSE` and `RESPONSE_TOO_LARGE`, which trying again
-        would not help, and the retryable `NETWORK_ERROR` and `TIMEOUT`.
+        would not help, and the retryable `NETWORK_ERROR` and `TIMEOUT`, which are `uncertain`
+        once the request may have left.
         """
         target = _target(url)
         session = self._session(self._trusts(target))
@@ -134,7 +118,7 @@ class AiohttpClient:
                 return _answer(response, content)
         except TimeoutError:
             message = f"{host} did not answer within {timeout_seconds:g} s"
-            raise StepFailure("TIMEOUT", message, retryable=True) from None
+            raise StepFailure("TIMEOUT", message, retryable=True, uncertain=True) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise _failure(error, host) from error
 
@@ -167,6 +151,8 @@ class AiohttpClient:
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": self._user_agent},
+            # Otherwise a request without a body would claim to be `application/octet-stream`.
+            skip_auto_headers=("Content-Type",),
             trust_env=False,
             read_bufsize=_READ_SIZE,
             max_line_size=limits.max_header_bytes,
@@ -202,10 +188,8 @@ def _target(url: str) -> URL:
 def _payload(headers: Mapping[str, str], body: Json) -> tuple[CIMultiDict[str], bytes | None]:
     sent = CIMultiDict(headers)
     for name in sent:
-        if not _TOKEN.match(name):
-            raise StepFailure("BAD_REQUEST", f"{name!r:.80} cannot be the name of a header")
-        if name.lower() in _OURS:
-            raise StepFailure("BAD_REQUEST", f"the header {name!r} is set by the service")
+        if problem := header_problem(name):  # aiohttp would send any name.
+            raise StepFailure("BAD_REQUEST", problem)
     if body is None:
         return sent, None
     kind = "text/plain; charset=utf-8" if isinstance(body, str) else "application/json"
@@ -264,10 +248,11 @@ def _failure(error: Exception, host: str) -> StepFailure:
         return StepFailure("BAD_URL", "the address is malformed")
     if isinstance(error, aiohttp.ClientResponseError):
         return StepFailure("BAD_RESPONSE", f"{host} does not speak proper HTTP")
-    if isinstance(error, aiohttp.ClientPayloadError):
-        return StepFailure("NETWORK_ERROR", f"the answer of {host} broke off", retryable=True)
-    if isinstance(error, aiohttp.ClientError | OSError):
+    if isinstance(error, aiohttp.ClientConnectorError):
         return StepFailure("NETWORK_ERROR", f"{host} cannot be reached", retryable=True)
+    if isinstance(error, aiohttp.ClientError | OSError):
+        message = f"the connection to {host} broke off"
+        return StepFailure("NETWORK_ERROR", message, retryable=True, uncertain=True)
     return StepFailure("BAD_REQUEST", f"the request cannot be sent: {error}")
 
 

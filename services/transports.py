@@ -12,7 +12,7 @@ from typing import TextIO
 from engine.context import Json, JsonObject
 from engine.errors import StepFailure
 from engine.json_door import dumps
-from engine.nodes.webhook import RETRYABLE, retry_after
+from engine.nodes.webhook import RETRYABLE, is_uncertain, retry_after
 from engine.ports import HttpClient, HttpResponse
 
 _SHOWN_CHARACTERS = 200
@@ -79,6 +79,7 @@ def _refused(operation: str, response: HttpResponse) -> StepFailure:
         message,
         retryable=retryable,
         retry_after=retry_after(response.headers) if retryable else None,
+        uncertain=is_uncertain(response.status),
         details={"status": response.status},
     )
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from engine.context import Json, JsonObject, Limits
-from engine.validation import UNFINISHED, Report, validate
+from engine.validation import Report, validate
 from models.workflows import After, VersionRow, WorkflowFilter, WorkflowRow, Workflows
 from services.caller import Caller
 from services.errors import (
@@ -173,7 +173,7 @@ class WorkflowService:
         report = self.validate(raw)
         if report.shape_errors:
             raise NotValid(problems_of(report))
-        wrong = [issue for issue in report.errors if publish or issue.code not in UNFINISHED]
+        wrong = report.refusals(publish=publish)
         if wrong:
             raise DefinitionRefused(_why(wrong[0].message, len(wrong)), report.as_json())
         return report

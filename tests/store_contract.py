@@ -332,11 +332,28 @@ class StoreContract:
             (taken,) = await store.claim(worker, 10)
         assert taken.recoveries == 2
 
-        parked = progress_of(context, ExecutionStatus.WAITING, wake_at=NOW, last_seq=9)
+        claims = taken.progress.claims
+        parked = progress_of(
+            context, ExecutionStatus.WAITING, wake_at=NOW, last_seq=9, claims=claims
+        )
         await store.flush(worker, Batch(updates={context.execution_id: parked}))
 
         (taken,) = await store.claim(worker, 10)
         assert taken.recoveries == 0
+
+    async def test_g05_the_late_copy_of_a_flush_does_not_touch_what_was_claimed_since(
+        self, store: ExecutionStore
+    ) -> None:
+        context = await self.running(store)
+        parked = progress_of(context, ExecutionStatus.WAITING, wake_at=NOW)
+        await store.flush(FIRST, Batch(updates={context.execution_id: parked}))
+        (taken,) = await store.claim(FIRST, 10)
+        assert taken.progress.claims == 1
+
+        await store.flush(FIRST, Batch(updates={context.execution_id: parked}))
+
+        assert await store.status(context.execution_id) is ExecutionStatus.RUNNING
+        assert await store.held(FIRST) == {context.execution_id}
 
     async def test_what_a_worker_holds_can_be_let_go_without_counting(
         self, store: ExecutionStore

@@ -21,6 +21,7 @@ from engine.graph import choose_trigger, compile_graph
 from engine.json_door import parse_json
 from engine.pace import Pace
 from engine.ports import HttpResponse
+from engine.trial import read_trial
 from engine.validation import validate
 from tests.engine.world import Outside, World
 from tests.virtual_time import simulate
@@ -47,6 +48,11 @@ def read(file: Path) -> dict[str, Any]:
     return example
 
 
+async def nobody(*_: Any) -> Any:
+    """Whom an example calls."""
+    raise AssertionError("no example calls another workflow")
+
+
 async def try_out(example: dict[str, Any], mocks: JsonObject) -> JsonObject:
     """The report of a dry run of the example's request."""
     limits = Limits()
@@ -69,7 +75,8 @@ async def try_out(example: dict[str, Any], mocks: JsonObject) -> JsonObject:
         platform=metadata.get("platform"),
     )
     impure = Impure(lambda: NOON, lambda: 0.5, lambda: "01980000-0000-7000-8000-000000000003")
-    return await DryRun(graph, context, mocks, impure, Noon(), Pace(Noon())).run()
+    trial = read_trial(graph, mocks=mocks)
+    return await DryRun(graph, context, trial, impure, Noon(), Pace(Noon()), nobody).run()
 
 
 class Mocked(Outside):

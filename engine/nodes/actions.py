@@ -5,6 +5,7 @@ Their one rule: what `render` gives is the request exactly as it will leave.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,8 @@ from engine.expressions import Budget, Env, Template, compile_template
 from engine.issues import pointer
 from engine.nodes.base import EffectIO, Field, Finding, NodeSpec, Result, options
 from engine.nodes.checks import check_written
-from engine.nodes.usage import USAGE, reported_usage
+from engine.nodes.delay import LONGEST_SECONDS, numeric
+from engine.nodes.usage import USAGE, check_usage, reported_usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +32,12 @@ class Module:
 
     def render(self, env: Env, budget: Budget) -> JsonObject:
         execution = env.lookup("execution")
+        version = _optional_text(self.module_version.render(env, budget), "module_version")
         return {
             "module_name": _text(self.module_name.render(env, budget), "module_name"),
-            "module_version": self.module_version.render(env, budget),
-            "action": self.action.render(env, budget),
-            "input": self.input.render(env, budget),
+            "module_version": version or LATEST,
+            "action": _optional_text(self.action.render(env, budget), "action"),
+            "input": _object(self.input.render(env, budget), "input"),
             "entity_id": execution.get("entity_id"),
             "user_id": execution.get("user_id"),
             "session_id": execution.get("session_id"),
@@ -72,13 +75,17 @@ class ChatMessage:
         """The request. Raises `StepFailure` when there is nothing to say or nobody to say it
         to."""
         execution = env.lookup("execution")
+        platform = _optional_text(self.platform.render(env, budget), "platform")
+        message = self.message.render(env, budget)
+        if isinstance(message, bool):
+            message = str(message)  # as in the midst of a text
         request: JsonObject = {
-            "message": _text(self.message.render(env, budget), "message"),
+            "message": _text(message, "message"),
             "destination": self.destination,
             "entity_id": execution.get("entity_id"),
             "user_id": execution.get("user_id"),
-            "platform": self.platform.render(env, budget) or execution.get("platform"),
-            "reply_to_message": self.reply_to_message.render(env, budget),
+            "platform": platform or execution.get("platform"),
+            "reply_to_message": _reply(self.reply_to_message.render(env, budget)),
         }
         if self.destination == "specified_channel":
             request["channel_id"] = _text(self.channel_id.render(env, budget), "channel_id")
@@ -99,7 +106,7 @@ class ChatMessage:
 class BrowserSource:
     """Shows, changes or clears an overlay."""
 
-    source_type: str
+    source_type: Template
     action: str
     content: Template
     duration: Template
@@ -108,11 +115,11 @@ class BrowserSource:
 
     def render(self, env: Env, budget: Budget) -> JsonObject:
         return {
-            "source_type": self.source_type,
+            "source_type": _text(self.source_type.render(env, budget), "source_type"),
             "action": self.action,
             "content": self.content.render(env, budget),
-            "duration": self.duration.render(env, budget),
-            "priority": self.priority.render(env, budget),
+            "duration": _number(self.duration.render(env, budget), "duration", least=0),
+            "priority": _number(self.priority.render(env, budget), "priority"),
             "entity_id": env.lookup("execution").get("entity_id"),
         }
 
@@ -136,6 +143,41 @@ def _text(value: Json, name: str) -> str:
     return value
 
 
+def _optional_text(value: Json, name: str) -> str | None:
+    """A text, None for null and for a blank one. Raises `StepFailure`."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    return _text(value, name)
+
+
+def _object(value: Json, name: str) -> JsonObject:
+    """An object; null is an empty one. Raises `StepFailure`."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise StepFailure("BAD_CONFIG", f"`{name}` must give an object, not {value!r:.80}")
+    return value
+
+
+def _number(value: Json, name: str, least: float = -math.inf) -> int | float:
+    """A number, also one written as text. Raises `StepFailure`."""
+    number = numeric(value)
+    if number is None or number < least:
+        bound = "" if least == -math.inf else f" of at least {least:g}"
+        raise StepFailure("BAD_CONFIG", f"`{name}` must give a number{bound}, not {value!r:.80}")
+    return number
+
+
+def _reply(value: Json) -> bool | str:
+    """Whether, or to which message, a message is a reply; null is no. Raises `StepFailure`."""
+    if value is None:
+        return False
+    if not isinstance(value, bool | str):
+        message = f"`reply_to_message` must give true, false or text, not {value!r:.80}"
+        raise StepFailure("BAD_CONFIG", message)
+    return value
+
+
 def _part(output: Json, path: str) -> Json:
     """The part of an answer under a key, or under a dotted path; null when it has none."""
     if isinstance(output, dict) and path in output:
@@ -146,15 +188,17 @@ def _part(output: Json, path: str) -> Json:
     return part
 
 
+LATEST = "latest"
+
 TEST_OUTPUT = Field("test_output")
 
 MODULE_FIELDS = (
     Field("module_name", ("string",), "template", required=True),
-    Field("module_version", ("string",), "template", default="latest"),
+    Field("module_version", ("string",), "template", default=LATEST),
     Field("action", ("string",), "template"),
     Field("input", ("object",), "template", default={}, aliases=("params", "input_mapping")),
     Field("output_mapping", ("object",), default={}),
-    Field("timeout_seconds", ("number",), minimum=0.001),
+    Field("timeout_seconds", ("number",), minimum=0.001, maximum=LONGEST_SECONDS),
     USAGE,
     TEST_OUTPUT,
 )
@@ -178,7 +222,7 @@ CHAT_FIELDS = (
 )
 
 BROWSER_FIELDS = (
-    Field("source_type", ("string",), default="general"),
+    Field("source_type", ("string",), "template", default="general"),
     Field("action", ("string",), default="display", choices=("display", "update", "clear")),
     Field("content", kind="template", aliases=("content_template",)),
     Field("duration", ("number",), "template", default=10, minimum=0),
@@ -216,7 +260,7 @@ def _compile_chat(config: JsonObject) -> ChatMessage:
 def _compile_browser(config: JsonObject) -> BrowserSource:
     config = options(BROWSER_FIELDS, config)
     return BrowserSource(
-        config["source_type"],
+        compile_template(config["source_type"]),
         config["action"],
         compile_template(config.get("content")),
         compile_template(config["duration"]),
@@ -239,7 +283,7 @@ def _check_module(config: JsonObject) -> Sequence[Finding]:
             message = f"The variable for {key!r} must be a string"
             found.append(Finding("VALIDATION", message, path, hint))
         found.extend(check_written([(path, variable)]))
-    return found
+    return found + check_usage(config)
 
 
 def _sets_module(config: JsonObject) -> tuple[str, ...]:
@@ -251,10 +295,11 @@ def _check_chat(config: JsonObject) -> Sequence[Finding]:
     needed = {"specified_channel": "channel_id", "user_pm": "user_id"}
     destination = config.get("destination")
     key = needed.get(destination) if isinstance(destination, str) else None
-    if key is None or config.get(key) not in (None, ""):
-        return ()
-    message = f"`{key}` is missing: destination {destination!r} needs it"
-    return [Finding("MISSING_CONFIG", message, f"/{key}", f"Add `{key}`")]
+    found = check_usage(config)
+    if key is not None and config.get(key) in (None, ""):
+        message = f"`{key}` is missing: destination {destination!r} needs it"
+        found.append(Finding("MISSING_CONFIG", message, f"/{key}", f"Add `{key}`"))
+    return found
 
 
 ACTIONS = (
@@ -283,6 +328,7 @@ ACTIONS = (
         summary="Shows, changes or clears an overlay.",
         fields=BROWSER_FIELDS,
         compile=_compile_browser,
+        check=check_usage,
         default_timeout_seconds=30,
     ),
 )

@@ -109,7 +109,6 @@ class Park:
 
     seconds: float | None = None
     signal: str | None = None
-    schema: JsonObject | None = None
 
 
 class PureHandler(Protocol):

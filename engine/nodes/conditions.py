@@ -6,13 +6,21 @@ A routing node changes nothing: what comes in goes out, by one port or another.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine.conditions import Condition, compile_condition
 from engine.context import Json, JsonObject
-from engine.expressions import Budget, Env, MapEnv, Overlay, Template, compile_reference
+from engine.expressions import (
+    Budget,
+    Env,
+    MapEnv,
+    Overlay,
+    Template,
+    compile_reference,
+    compile_template,
+)
 from engine.issues import pointer
-from engine.nodes.base import Field, Finding, NodeSpec, Result, options
+from engine.nodes.base import ALL_PORTS, Field, Finding, NodeSpec, Result, options
 from engine.nodes.checks import check_written, written
 from engine.nodes.loops import items_of
 
@@ -32,12 +40,12 @@ class If:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One case of a switch. `as_text`: it was an object's key, so any scalar written like it
-    matches too."""
+    """One case of a switch. `template` renders what a listed case wants; where it is None, `value`
+    was an object's key, so any scalar written like it matches too."""
 
     value: Json
     port: str
-    as_text: bool
+    template: Template | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +59,14 @@ class Switch:
 
     def run(self, env: Env, budget: Budget) -> Result:
         value = self.value.render(env, budget)
-        matching = (case.port for case in self.cases if self._matches(case, value, budget))
+        matching = (case.port for case in self.cases if self._matches(case, value, env, budget))
         return Result(output=env.lookup("input"), port=next(matching, self.default_port))
 
-    def _matches(self, case: Case, value: Json, budget: Budget) -> bool:
-        if case.as_text and case.value in _key_texts(value):
+    def _matches(self, case: Case, value: Json, env: Env, budget: Budget) -> bool:
+        if case.template is None and case.value in _key_texts(value):
             return True
-        return self.equals.test(MapEnv({"value": value, "wanted": case.value}), budget)
+        wanted = case.value if case.template is None else case.template.render(env, budget)
+        return self.equals.test(MapEnv({"value": value, "wanted": wanted}), budget)
 
 
 def _key_texts(value: Json) -> tuple[str, ...]:
@@ -87,6 +96,10 @@ class Filter:
         return Result(output=kept, variables={self.output_variable: kept})
 
 
+TAKEN_PORTS = frozenset({"error", "break", ALL_PORTS})
+"""Where errors leave, how a `loop_break` that broke is recorded, and all ports at once: a node
+that chose one of these would mean something else."""
+
 IF_FIELDS = (
     Field("condition", kind="condition", required=True),
     Field("output_true_port", ("string",), default="true"),
@@ -95,7 +108,7 @@ IF_FIELDS = (
 
 SWITCH_FIELDS = (
     Field("value", kind="reference", required=True, aliases=("variable", "switch_variable")),
-    Field("cases", ("object", "array"), required=True),
+    Field("cases", ("object", "array"), "template", required=True),
     Field("default_port", ("string",), default="default"),
 )
 
@@ -107,20 +120,16 @@ FILTER_FIELDS = (
 
 
 def _compile_if(config: JsonObject) -> If:
-    config = options(IF_FIELDS, config)
-    return If(
-        compile_condition(config["condition"]),
-        config["output_true_port"],
-        config["output_false_port"],
-    )
+    true_port, false_port = _if_ports(config)
+    return If(compile_condition(config["condition"]), true_port, false_port)
 
 
 def _compile_switch(config: JsonObject) -> Switch:
     config = options(SWITCH_FIELDS, config)
     return Switch(
         compile_reference(config["value"]),
-        tuple(_cases(config["cases"])),
-        config["default_port"],
+        _compile_cases(config["cases"]),
+        _default_port(config),
         compile_condition({"left": "{{ value }}", "operator": "equals", "right": "{{ wanted }}"}),
     )
 
@@ -139,11 +148,17 @@ def _cases(cases: Json) -> Iterator[Case]:
     if isinstance(cases, dict):
         for key, port in cases.items():
             if isinstance(port, str):
-                yield Case(key, port, as_text=True)
+                yield Case(key, port)
     elif isinstance(cases, list):
         for case in cases:
             if isinstance(case, dict) and isinstance(case.get("output_port"), str):
-                yield Case(case.get("value"), case["output_port"], as_text=False)
+                yield Case(case.get("value"), case["output_port"])
+
+
+def _compile_cases(cases: Json) -> tuple[Case, ...]:
+    if isinstance(cases, dict):
+        return tuple(_cases(cases))
+    return tuple(replace(case, template=compile_template(case.value)) for case in _cases(cases))
 
 
 def _normalise_switch(config: JsonObject) -> JsonObject:
@@ -160,34 +175,67 @@ def _normalise_case(case: Json) -> Json:
     return {("output_port" if key == "port" else key): value for key, value in case.items()}
 
 
+def _check_if(config: JsonObject) -> Sequence[Finding]:
+    found = _check_ports(config, "output_true_port", "output_false_port")
+    if not found and len(set(_if_ports(config))) == 1:
+        message = "`output_true_port` and `output_false_port` are the same name"
+        hint = "Rename one of them: one port cannot tell yes from no"
+        found.append(Finding("VALIDATION", message, "/output_false_port", hint))
+    return found
+
+
 def _check_switch(config: JsonObject) -> Sequence[Finding]:
     cases = config.get("cases")
     hint = 'Write {"gold": "vip"} or [{"value": "gold", "output_port": "vip"}]'
-    found: list[Finding] = []
-    if isinstance(cases, dict):
+    found: list[Finding] = _check_ports(config, "default_port")
+    if isinstance(cases, str) and "{{" in cases:
+        message = "`cases` must be written out: its ports are what connections leave from"
+        found.append(Finding("VALIDATION", message, "/cases", hint))
+    elif isinstance(cases, dict):
         for key, port in cases.items():
-            if not _is_port(port):
-                message = f"The port of case {key!r} must be a string"
+            if problem := _port_problem(port):
+                message = f"The port of case {key!r} {problem}"
                 found.append(Finding("VALIDATION", message, pointer("/cases", key), hint))
     elif isinstance(cases, list):
         for position, case in enumerate(cases):
-            path = pointer("/cases", position)
-            if not isinstance(case, dict) or "value" not in case:
-                found.append(Finding("VALIDATION", "A case needs a `value`", path, hint))
-            elif not _is_port(case.get("output_port")):
-                message = "A case needs an `output_port`, a string"
+            if message := _case_problem(case) or "":
+                path = pointer("/cases", position)
                 found.append(Finding("VALIDATION", message, path, hint))
     return found
 
 
-def _is_port(value: Json) -> bool:
-    return isinstance(value, str) and bool(value)
+def _case_problem(case: Json) -> str | None:
+    if not isinstance(case, dict) or "value" not in case:
+        return "A case needs a `value`"
+    problem = _port_problem(case.get("output_port"))
+    return f"The `output_port` of a case {problem}" if problem else None
 
 
-def _if_ports(config: JsonObject) -> tuple[str, ...]:
-    return tuple(
-        _port(config, key, default)
-        for key, default in (("output_true_port", "true"), ("output_false_port", "false"))
+def _check_ports(config: JsonObject, *keys: str) -> list[Finding]:
+    """Judges ports that have a default, so that null and an empty name are none."""
+    given = {key: config[key] for key in keys if isinstance(config.get(key), str) and config[key]}
+    return [
+        Finding("VALIDATION", f"`{key}` {problem}", f"/{key}", "Write a fixed name, like yes")
+        for key, port in given.items()
+        if (problem := _port_problem(port))
+    ]
+
+
+def _port_problem(port: Json) -> str | None:
+    """Why connections cannot leave by a port of this name, as a predicate; None if they can."""
+    if not isinstance(port, str) or not port:
+        return "must be a string that is not empty"
+    if port in TAKEN_PORTS:
+        return f"cannot be {port!r}, which has a meaning of its own"
+    if "{{" in port:
+        return "must be a fixed name, not a template"
+    return None
+
+
+def _if_ports(config: JsonObject) -> tuple[str, str]:
+    return (
+        _port(config, "output_true_port", "true"),
+        _port(config, "output_false_port", "false"),
     )
 
 
@@ -213,6 +261,7 @@ CONDITIONS = (
         fields=IF_FIELDS,
         compile=_compile_if,
         ports=_if_ports,
+        check=_check_if,
         # An error is no yes.
         fallback_port=lambda config: _port(config, "output_false_port", "false"),
     ),

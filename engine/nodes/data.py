@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from engine.context import Json, JsonObject
+from engine.context import RESERVED_NAMES, Json, JsonObject
+from engine.errors import StepFailure
 from engine.expressions import (
     Budget,
     Env,
@@ -56,6 +57,12 @@ class VariableSet:
 
     def run(self, env: Env, budget: Budget) -> Result:
         made = self.variables.render(env, budget)
+        if not isinstance(made, dict):
+            message = f"`variables` must give an object, not {made!r:.80}"
+            raise StepFailure("BAD_CONFIG", message)
+        reserved = sorted(RESERVED_NAMES & made.keys())
+        if reserved:
+            raise StepFailure("BAD_CONFIG", f"{reserved[0]!r} is reserved and cannot be set")
         if self.scope == "local":
             return Result(output=made, local=made)
         return Result(output=made, variables=made)

@@ -8,6 +8,7 @@ the written one and keeps its unit: milliseconds beside `delay_ms`, otherwise se
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ from engine.context import Json, JsonObject
 from engine.errors import StepFailure
 from engine.expressions import Budget, Env, Template, compile_reference, compile_template
 from engine.nodes.base import Field, Finding, NodeSpec, Park, Result
+
+_WHOLE = re.compile(r"\s*-?[0-9]{1,18}\s*")
 
 LONGEST_SECONDS = 30 * 24 * 3600
 """The longest an execution may take; waiting longer could never end well."""
@@ -26,10 +29,10 @@ def seconds_of(value: Json, name: str, unit: float = 1.0) -> float:
     Raises `StepFailure` naming the configuration key when it is no such number, negative, or
     more than 30 days.
     """
-    number = _number(value)
+    number = numeric(value)
     if number is None:
         raise StepFailure("BAD_CONFIG", f"`{name}` must be a number, not {value!r:.80}")
-    seconds = number * unit
+    seconds = float(number) * unit
     if seconds < 0:
         raise StepFailure("BAD_CONFIG", f"`{name}` must not be negative, but is {number:g}")
     if seconds > LONGEST_SECONDS:
@@ -37,14 +40,16 @@ def seconds_of(value: Json, name: str, unit: float = 1.0) -> float:
     return seconds
 
 
-def _number(value: Json) -> float | None:
+def numeric(value: Json) -> int | float | None:
+    """`value` as a finite number, if it is one or the text of one; else None."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
-    try:
-        number = float(value)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
+    if isinstance(value, str):
+        try:
+            value = int(value) if _WHOLE.fullmatch(value) else float(value)
+        except ValueError:
+            return None
+    return value if math.isfinite(value) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Flow: branching out, joining, ending, waiting for a signal, and starting another workflow.
+"""Flow: branching out, joining and ending.
 
 Which edges that makes live or dead is the graph's business; the handlers only say what passes.
 """
@@ -16,11 +16,10 @@ from engine.nodes.base import (
     Finding,
     MergeEnv,
     NodeSpec,
-    Park,
     Result,
-    options,
 )
-from engine.nodes.delay import seconds_of
+from engine.nodes.subworkflow import SUBWORKFLOW
+from engine.nodes.waiting import WAIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,43 +50,6 @@ class End:
         return Result(output=value, terminate=self.terminate)
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Parks until a signal of this name comes, or time runs out."""
-
-    signal: str
-    timeout: Template | None
-    schema: JsonObject | None
-
-    def park(self, env: Env, budget: Budget) -> Park:
-        seconds = None
-        if self.timeout is not None:
-            seconds = seconds_of(self.timeout.render(env, budget), "timeout_seconds")
-        return Park(seconds=seconds, signal=self.signal, schema=self.schema)
-
-    def woken(self, waited: Park, payload: Json, *, timed_out: bool) -> Result:
-        return Result(port="timeout") if timed_out else Result(output=payload)
-
-
-@dataclass(frozen=True, slots=True)
-class Subworkflow:
-    """Starts another workflow as a child execution."""
-
-    workflow_id: Template
-    variables: Template
-    wait: bool
-
-    def render(self, env: Env, budget: Budget) -> JsonObject:
-        return {
-            "workflow_id": self.workflow_id.render(env, budget),
-            "variables": self.variables.render(env, budget),
-            "wait": self.wait,
-        }
-
-    def conclude(self, rendered: JsonObject, output: Json) -> Result:
-        return Result(output=output)
-
-
 PARALLEL_FIELDS = (
     Field(
         "execution_type",
@@ -111,35 +73,10 @@ MERGE_FIELDS = (
 MERGE_MODES: dict[str, str] = {"all": "wait_all", "wait_any": "any", "first": "any"}
 """Other spellings of the modes."""
 
-SUBWORKFLOW_FIELDS = (
-    Field("workflow_id", ("string",), "template", required=True),
-    Field("variables", ("object",), "template", default={}),
-    Field("wait", ("boolean",), default=True),
-    Field("test_output"),
-)
-
 
 def _compile_end(config: JsonObject) -> End:
     output = compile_template(config["output"]) if "output" in config else None
     return End(output, bool(config.get("terminate")))
-
-
-def _compile_wait(config: JsonObject) -> Wait:
-    timeout = config.get("timeout_seconds")
-    return Wait(
-        config["signal"],
-        None if timeout is None else compile_template(timeout),
-        config.get("schema"),
-    )
-
-
-def _compile_subworkflow(config: JsonObject) -> Subworkflow:
-    config = options(SUBWORKFLOW_FIELDS, config)
-    return Subworkflow(
-        compile_template(config["workflow_id"]),
-        compile_template(config["variables"]),
-        config["wait"],
-    )
 
 
 def _normalise_merge(config: JsonObject) -> JsonObject:
@@ -149,6 +86,8 @@ def _normalise_merge(config: JsonObject) -> JsonObject:
     given = [config[name] for name in names if config.get(name) is not None]
     if not given:
         return config
+    if len(given) == 1:  # under its own name, so that a finding points to what was written
+        return {n: _merge_mode(v) if n in names and v is not None else v for n, v in config.items()}
     told = [mode for mode in map(_merge_mode, given) if mode != "wait_all"]
     rest = {name: value for name, value in config.items() if name not in names}
     return rest | {"mode": told[0] if told else "wait_all"}
@@ -169,28 +108,6 @@ def _check_merge(config: JsonObject) -> Sequence[Finding]:
         return ()
     hint = 'Write "wait_all", "any", or how many arms must arrive, from 1'
     return [Finding("VALIDATION", f"{mode!r} is not a merge mode", "/mode", hint)]
-
-
-def _check_wait(config: JsonObject) -> Sequence[Finding]:
-    findings = [_not_available("flow_wait")]
-    signal = config.get("signal")
-    if isinstance(signal, str) and (not signal or "/" in signal or "{{" in signal):
-        hint = "Write a fixed name like approved; it becomes part of the signal's address"
-        message = f"{signal!r} is not a signal's name"
-        findings.append(Finding("VALIDATION", message, "/signal", hint))
-    return findings
-
-
-def _not_available(node_type: str) -> Finding:
-    return Finding(
-        "NODE_TYPE_NOT_AVAILABLE",
-        f"{node_type} is known but cannot be run by this version yet",
-        hint="Remove the node; action_delay waits for a time",
-    )
-
-
-def _check_subworkflow(config: JsonObject) -> Sequence[Finding]:
-    return [_not_available("flow_subworkflow")]
 
 
 FLOW = (
@@ -222,25 +139,6 @@ FLOW = (
         ),
         compile=_compile_end,
     ),
-    NodeSpec(
-        type="flow_wait",
-        family="park",
-        summary="Waits for a signal; leaves by `timeout` when none comes in time.",
-        fields=(
-            Field("signal", ("string",), required=True),
-            Field("timeout_seconds", ("number",), "template", minimum=0),
-            Field("schema", ("object",)),
-        ),
-        compile=_compile_wait,
-        ports=lambda config: ("output", "timeout"),
-        check=_check_wait,
-    ),
-    NodeSpec(
-        type="flow_subworkflow",
-        family="subworkflow",
-        summary="Runs another workflow as a child execution; gives its final output.",
-        fields=SUBWORKFLOW_FIELDS,
-        compile=_compile_subworkflow,
-        check=_check_subworkflow,
-    ),
+    WAIT,
+    SUBWORKFLOW,
 )

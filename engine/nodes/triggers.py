@@ -17,7 +17,10 @@ from cronsim import CronSim, CronSimError
 
 from engine.context import Json, JsonObject
 from engine.expressions import Budget, Env
+from engine.issues import shown
 from engine.nodes.base import Field, Finding, NodeSpec, Result
+
+_EXAMPLES = {"aliases": "!so", "platforms": "twitch"}
 
 Shape = Literal["payload", "webhook", "schedule"]
 
@@ -55,6 +58,25 @@ def _scheduled_time(env: Env, metadata: JsonObject, payload: Json) -> Json:
 
 def _object(value: Json) -> JsonObject:
     return value if isinstance(value, dict) else {}
+
+
+def _check_texts(config: JsonObject, *keys: str) -> list[Finding]:
+    """Judges the entries of lists of names."""
+    return [
+        Finding(
+            "VALIDATION",
+            f"An entry of `{key}` must be a string that is not empty, not {shown(entry)}",
+            f"/{key}/{position}",
+            f'For example {{"{key}": ["{_EXAMPLES[key]}"]}}',
+        )
+        for key in keys
+        for position, entry in enumerate(_list(config.get(key)))
+        if not isinstance(entry, str) or not entry.strip()
+    ]
+
+
+def _list(value: Json) -> list[Json]:
+    return value if isinstance(value, list) else []
 
 
 def _check_webhook(config: JsonObject) -> Sequence[Finding]:
@@ -140,6 +162,7 @@ TRIGGERS = (
             Field("case_sensitive", ("boolean",), default=False),
         ),
         compile=lambda config: Trigger("payload"),
+        check=lambda config: _check_texts(config, "aliases", "platforms"),
     ),
     NodeSpec(
         type="trigger_event",
@@ -151,6 +174,7 @@ TRIGGERS = (
             Field("event_filters", ("object",), default={}, aliases=("filters",)),
         ),
         compile=lambda config: Trigger("payload"),
+        check=lambda config: _check_texts(config, "platforms"),
     ),
     NodeSpec(
         type="trigger_webhook",

@@ -7,6 +7,7 @@ header, which belongs to the step and not to the configuration.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -17,7 +18,18 @@ from engine.errors import StepFailure
 from engine.expressions import Budget, Env, Template, compile_template
 from engine.nodes.base import EffectIO, Field, Finding, NodeSpec, Result, options
 from engine.nodes.checks import check_written, url_problem, written
-from engine.nodes.usage import USAGE, reported_usage
+from engine.nodes.delay import LONGEST_SECONDS
+from engine.nodes.http_request import (
+    check_headers,
+    check_params,
+    encoded_body,
+    has_header,
+    header,
+    headers_of,
+    labelled,
+    params_of,
+)
+from engine.nodes.usage import USAGE, check_usage, reported_usage
 from engine.ports import HttpResponse
 
 RETRYABLE = frozenset({408, 425, 429})
@@ -27,6 +39,9 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 SHOWN_CHARACTERS = 2000
 """How much of an unwelcome answer is kept with the error."""
+
+_DELAY = re.compile(r"[0-9]+(\.[0-9]+)?")
+"""RFC 9110 knows whole seconds only, but chat platforms send fractions too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +66,13 @@ class Webhook:
         url = url.strip()
         if problem := url_problem(url):
             raise StepFailure("BAD_URL", f"Cannot request {url!r:.200}: {problem}")
-        body = self.body.render(env, budget)
+        headers = headers_of(self.headers.render(env, budget))
+        body = encoded_body(headers, self.body.render(env, budget))
         rendered: JsonObject = {
             "method": self.method,
             "url": url,
-            "headers": _label(_pairs(self.headers.render(env, budget), "headers"), body),
-            "params": _pairs(self.params.render(env, budget), "params"),
+            "headers": labelled(headers, body),
+            "params": params_of(self.params.render(env, budget), "params"),
             "body": body,
             "expected_status": self.expected_status,
         }
@@ -66,7 +82,7 @@ class Webhook:
 
     async def perform(self, rendered: JsonObject, io: EffectIO) -> Json:
         headers: dict[str, str] = rendered["headers"]
-        if not _has_header(headers, "Idempotency-Key"):
+        if not has_header(headers, "Idempotency-Key"):
             headers = {**headers, "Idempotency-Key": io.idempotency_key}
         response = await io.http.request(
             rendered["method"],
@@ -93,51 +109,6 @@ class Webhook:
         return Result(output=output, variables=variables, usage=usage)
 
 
-def _pairs(value: Json, key: str) -> dict[str, str]:
-    """Headers or query parameters as text; a null leaves its name out."""
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise StepFailure("BAD_CONFIG", f"`{key}` must be an object, not {value!r:.80}")
-    pairs = {name: _text(item, f"{key}.{name}") for name, item in value.items() if item is not None}
-    for name, text in pairs.items():
-        if key == "headers" and not (name + text).isprintable():
-            message = f"Header {name!r} contains a line break or another control character"
-            raise StepFailure("BAD_CONFIG", message)
-    return pairs
-
-
-def _text(value: Json, name: str) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str | int | float):
-        return str(value)
-    raise StepFailure("BAD_CONFIG", f"`{name}` must be text or a number, not {value!r:.80}")
-
-
-def _label(headers: dict[str, str], body: Json) -> dict[str, str]:
-    """Says that a textual body is JSON when it is and the author gave no type: that is what
-    templates like `'{"name": "{{ name }}"}'` mean."""
-    if not isinstance(body, str) or _has_header(headers, "Content-Type"):
-        return headers
-    if not body.lstrip().startswith(("{", "[")):
-        return headers
-    try:
-        json.loads(body)
-    except (ValueError, RecursionError):
-        return headers
-    return {**headers, "Content-Type": "application/json"}
-
-
-def _has_header(headers: dict[str, str], wanted: str) -> bool:
-    return any(name.lower() == wanted.lower() for name in headers)
-
-
-def _header(headers: dict[str, str], wanted: str) -> str | None:
-    matching = (value for name, value in headers.items() if name.lower() == wanted.lower())
-    return next(matching, None)
-
-
 def _unexpected(rendered: JsonObject, response: HttpResponse) -> StepFailure:
     """The failure for a status nobody expected."""
     host = urlsplit(rendered["url"]).hostname
@@ -147,8 +118,14 @@ def _unexpected(rendered: JsonObject, response: HttpResponse) -> StepFailure:
         f"expected {_show_expected(rendered['expected_status'])}",
         retryable=response.status in RETRYABLE or response.status >= 500,
         retry_after=retry_after(response.headers),
+        uncertain=is_uncertain(response.status),
         details={"status": response.status, "body": _shortened(response.body)},
     )
+
+
+def is_uncertain(status: int) -> bool:
+    """Whether a request that was answered so may have taken effect. 503 says that it has not."""
+    return status >= 500 and status != 503
 
 
 def _shortened(body: Json) -> Json:
@@ -159,13 +136,13 @@ def _shortened(body: Json) -> Json:
 def retry_after(headers: dict[str, str]) -> float | None:
     """The server's wish in seconds (RFC 9110 §10.2.3): a number, or a date, which is read
     against the server's own `Date` so that its clock need not agree with ours."""
-    wish = _header(headers, "Retry-After")
+    wish = header(headers, "Retry-After")
     if wish is None:
         return None
     wish = wish.strip()
-    if wish.isascii() and wish.isdecimal():
-        return float(wish[:9])
-    date = _header(headers, "Date")
+    if _DELAY.fullmatch(wish):
+        return float(wish)
+    date = header(headers, "Date")
     if date is None:
         return None
     try:
@@ -177,7 +154,8 @@ def retry_after(headers: dict[str, str]) -> float | None:
 
 
 def expects(value: Json) -> Callable[[int], bool]:
-    """A test for a status by `expected_status`: `"2xx"`, `200`, `[200, 404]`, `"200,404"`.
+    """A test for a status by `expected_status`: `"2xx"`, `200`, `[200, 404]`, `"200,404"`,
+    `"200-204"`.
 
     Raises `ValueError` naming the part that is none of these.
     """
@@ -197,6 +175,11 @@ def _status_parts(value: Json) -> list[Json]:
 
 def _status_range(part: Json) -> tuple[int, int]:
     text = str(part).strip().lower()
+    low, dash, high = text.partition("-")
+    if dash:
+        ends = _status_range(low)[0], _status_range(high)[1]
+        if ends[0] <= ends[1]:
+            return ends
     if len(text) == 3 and text[0] in "12345" and not isinstance(part, float):
         if text[1:] == "xx":
             return int(text[0]) * 100, int(text[0]) * 100 + 99
@@ -215,7 +198,7 @@ FIELDS = (
     Field("headers", ("object",), "template", default={}),
     Field("params", ("object",), "template", default={}),
     Field("body", kind="template", aliases=("body_template",)),
-    Field("timeout_seconds", ("number",), minimum=0.001),
+    Field("timeout_seconds", ("number",), minimum=0.001, maximum=LONGEST_SECONDS),
     Field("output_variable", ("string",)),
     Field("expected_status", ("string", "integer", "array"), default="2xx"),
     USAGE,
@@ -248,8 +231,11 @@ def _normalise(config: JsonObject) -> JsonObject:
 def _check(config: JsonObject) -> Sequence[Finding]:
     return [
         *_check_url(config.get("url")),
+        *check_headers(config.get("headers")),
+        *check_params(config.get("params")),
         *_check_expected(config.get("expected_status")),
         *check_written([("/output_variable", config.get("output_variable"))]),
+        *check_usage(config),
     ]
 
 

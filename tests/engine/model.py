@@ -1,389 +1,487 @@
 """What running a workflow means, a second time: a slow interpreter to hold the engine against.
 
-Written from the rules of a workflow definition alone: the expression language is the only part of
-the engine it uses. It is recursive and knows no order of events: asked what became of a node, it
-first asks what became of the node's predecessors, then runs it. So it can say nothing about graphs
-whose meaning depends on who is faster (branches that race to write one variable, an error beside
-other work in a loop that survives it); there it says that it does not know: `Meaning.unclear`.
+Written from the rules of a workflow definition; it shares no code with the engine. It is told what
+happened, one event after the other ("this step finished", "that loop began an iteration"), and says
+of each whether it could happen then and what it must have given; so any order of completion has
+its meaning. It keeps what ran and nothing else. Which connections are live, who may run, who has
+lost a race and which iterations are over, it asks anew after every event, recursively, from there.
 
-Its one rule: whatever it does say must hold for every order in which steps may finish.
+Its one rule: whatever is not allowed raises `Disagreement`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Collection, Iterator
+from typing import Literal
 
-from engine.conditions import compile_condition
-from engine.context import Json, JsonObject
-from engine.expressions import (
-    Budget,
-    ExpressionError,
-    Overlay,
-    compile_expression,
-    compile_reference,
-    compile_template,
-)
+from tests.engine.model_expressions import Unevaluable, evaluate, holds, refer
+from tests.engine.model_nodes import Nodes, fallback_port
+from tests.engine.model_shape import LOOPS, Race, Shape
 from tests.engine.model_values import (
+    Disagreement,
     Effect,
+    Ended,
     Failing,
     Failure,
-    Meaning,
-    Names,
+    Json,
+    JsonObject,
+    LoopRun,
     Ran,
     Scope,
-    Unclear,
-    chooses,
+    Sight,
 )
 
-LOOPS = ("loop_foreach", "loop_while")
-MOST_ITERATIONS = 100
+State = Literal["ran", "ready", "open", "dead"]
+Arm = tuple[int, int, str]
+"""When a connection became live, its number, where it comes from."""
 
 
 class Model:
-    """One canonical document, to be run once."""
+    """One execution of a canonical document. With `silent`, events tell only which steps
+    finished, and loops begin iterations as soon as they may."""
 
-    def __init__(self, document: JsonObject, trigger: str, effect: Effect) -> None:
-        self.nodes: Mapping[str, JsonObject] = document["nodes"]
-        self.edges = [e for e in document["connections"] if e.get("enabled", True)]
+    def __init__(
+        self,
+        document: JsonObject,
+        shape: Shape,
+        trigger: str,
+        effect: Effect,
+        *,
+        variables: JsonObject,
+        metadata: JsonObject,
+        silent: bool = False,
+        unknown: Collection[str] = (),
+        most_steps: int = 1000,
+        most_iterations: int = 100,
+    ) -> None:
+        self.shape = shape
         self.trigger = trigger
-        self.effect = effect
-        self.meaning = Meaning(variables=dict(document.get("global_variables") or {}))
+        self.variables = {**(document.get("global_variables") or {}), **variables}
+        self.nodes = Nodes(document, effect, variables, metadata, unknown)
+        self.root = Scope(self.shape.own(self.shape.nodes.keys()))
         self.ends: JsonObject = {}
-        self.bodies = {n: self._reachable(n) for n in self.nodes if self._type(n) in LOOPS}
-        self.meaning.racy.update(self._written_side_by_side())
+        self.ended: Ended | None = None
+        self.moment = 0
+        self.path: list[str] = []
+        self.gave: dict[str, Ran] = {}
+        """What each step gave, by its key."""
+        self.begun: set[str] = set()
+        """The keys of all steps that were ever ready."""
+        self.beyond: set[str] = set()
+        """The nodes that would have been one step too many."""
+        self.escalated = 0
+        self._silent = silent
+        self._most_steps = most_steps
+        self._most_iterations = most_iterations
+        self._states: dict[tuple[Scope, str], State] = {}
+        self._tidy()
 
-    def run(self, variables: JsonObject) -> Meaning:
-        """Runs the document with the request's variables."""
-        self.meaning.variables.update(variables)
-        self.payload = dict(variables)
-        root = Scope(self._own(set(self.nodes)))
-        try:
-            self._settle_all(root)
-            self._conclude(root)
-        except Unclear:
-            self.meaning.unclear = True
-        return self.meaning
+    # What happens --------------------------------------------------------------------------
 
-    # Shape ---------------------------------------------------------------------------------
+    def happens(self, key: str, kind: str = "finished", attempt: int = 1) -> Ran | None:
+        """Takes an event in. What it gave if a step finished. Raises `Disagreement`."""
+        if self.ended is not None:
+            raise Disagreement(f"{key} {kind}, but all is over")
+        scope, node_id = self._place(key)
+        if self.state(scope, node_id) != "ready":
+            raise Disagreement(f"{key} {kind}, but is {self.state(scope, node_id)}")
+        self.moment += 1
+        ran = None
+        if kind == "finished":
+            ran = self._finish(scope, node_id, key, attempt)
+        elif kind == "entered":
+            self._enter(scope, node_id)
+        elif kind == "iterate":
+            self._iterate(scope, node_id)
+        elif not self.nodes.may_pause(node_id, key, kind, attempt):
+            raise Disagreement(f"{key} may not be {kind}")
+        self._tidy()
+        return ran
 
-    def _type(self, node_id: str) -> str:
-        return str(self.nodes[node_id]["node_type"])
+    def _place(self, key: str) -> tuple[Scope, str]:
+        scope = self.root
+        *loops, node_id = key.split(".")
+        for part in loops:
+            loop, _, number = part.rstrip("]").partition("[")
+            run = scope.loops.get(loop)
+            if self.state(scope, loop) != "ready" or run is None:
+                raise Disagreement(f"{key}: {loop} has no iterations now")
+            if int(number) >= len(run.iterations) or run.iterations[int(number)].over:
+                raise Disagreement(f"{key}: iteration {number} does not run")
+            scope = run.iterations[int(number)]
+        if node_id not in scope.nodes:
+            raise Disagreement(f"{key}: no such node there")
+        return scope, node_id
 
-    def _config(self, node_id: str) -> JsonObject:
-        config: JsonObject = self.nodes[node_id].get("config") or {}
-        return config
+    # What the connections say --------------------------------------------------------------
 
-    def _reachable(self, loop: str) -> set[str]:
-        """The body: everything reachable from the port `loop`, not going through the loop."""
-        found: set[str] = set()
-        todo = [e["to_node_id"] for e in self._from(loop) if e["from_port_name"] == "loop"]
-        while todo:
-            node_id = todo.pop()
-            if node_id != loop and node_id not in found:
-                found.add(node_id)
-                todo += [e["to_node_id"] for e in self._from(node_id)]
-        return found
+    def state(self, scope: Scope, node_id: str) -> State:
+        """What has become of a node by now."""
+        if node_id in scope.ran:
+            return "ran"
+        known = self._states.get((scope, node_id))
+        if known is None:
+            known = self._states[scope, node_id] = self._judge(scope, node_id)
+        return known
 
-    def _written_side_by_side(self) -> Iterator[str]:
-        for loop, body in self.bodies.items():
-            if self._config(loop).get("concurrency", 1) > 1:
-                for node_id in body:
-                    yield from self._config(node_id).get("variables", ())
-                    yield from self._config(node_id).get("transformations", ())
+    def _judge(self, scope: Scope, node_id: str) -> State:
+        if self.shape.is_trigger(node_id):
+            return "ready" if node_id == self.trigger else "dead"
+        if self._lost(scope, node_id):
+            return "dead"
+        fates = [self._fate(scope, number) for number in self.shape.into(node_id)]
+        if True in fates and (None not in fates or self.enough(scope, node_id) is not None):
+            return "ready" if self.shape.nodes[node_id].get("enabled", True) else "dead"
+        return "open" if None in fates else "dead"
 
-    def _own(self, nodes: set[str]) -> list[str]:
-        """The nodes of a scope: not those in the bodies of its loops."""
-        inner = set().union(*(body for loop, body in self.bodies.items() if loop in nodes))
-        return [node_id for node_id in self.nodes if node_id in nodes - inner]
-
-    def _from(self, node_id: str) -> list[JsonObject]:
-        return [e for e in self.edges if e["from_node_id"] == node_id]
-
-    def _into(self, node_id: str) -> list[JsonObject]:
-        """Incoming edges; one from a loop's own body only marks the end of an iteration."""
-        body = self.bodies.get(node_id, set())
-        return [
-            e for e in self.edges if e["to_node_id"] == node_id and e["from_node_id"] not in body
-        ]
-
-    # Edges ---------------------------------------------------------------------------------
-
-    def _live(self, scope: Scope, edge: JsonObject) -> bool | None:
-        """Whether an edge is live; None if it stays open."""
+    def _fate(self, scope: Scope, number: int) -> bool | None:
+        """Whether a connection is live; None while it is open."""
+        edge = self.shape.edges[number]
         source = edge["from_node_id"]
         if source not in scope.nodes:
-            return True  # The port `loop` of the loop around this scope.
-        ran = self._settle(scope, source)
-        if ran is None:
-            return False
-        if ran.open:
+            return number not in scope.dead  # From the loop around.
+        if self.state(scope, source) != "ran":
+            return False if self.state(scope, source) == "dead" else None
+        ran = scope.ran[source]
+        if ran.port is None:
             return None
-        chosen = chooses(ran.port, edge)
-        return chosen and self.edges.index(edge) not in scope.dead
+        return chooses(ran.port, edge) and number not in ran.dead
 
-    def _leaves(self, scope: Scope) -> JsonObject:
-        """The outputs of the nodes that ran last: those with no live edge out of them."""
+    def arms(self, scope: Scope, node_id: str) -> list[Arm]:
+        """The live connections into a node, in the order in which they became so."""
+        found: list[Arm] = []
+        for number in self.shape.into(node_id):
+            source = self.shape.edges[number]["from_node_id"]
+            settled = source not in scope.nodes or source in scope.ran
+            if settled and self._fate(scope, number):
+                ran = scope.ran.get(source)
+                found.append((ran.moment if ran else -1, number, source))
+        return sorted(found)
+
+    def enough(self, scope: Scope, node_id: str) -> int | None:
+        """How many arms were enough for a merge that does not wait for all; None if it does."""
+        arms = self.arms(scope, node_id)
+        for race in self.shape.races:
+            won = self.won(scope, race) if race.join == node_id else None
+            if won is not None:
+                return arms.index(won) + 1
+        if self.shape.type_of(node_id) != "flow_merge":
+            return None
+        mode = self.shape.config(node_id).get("mode", "wait_all")
+        if mode == "wait_all":
+            return None
+        wanted = 1 if mode == "any" else int(mode)
+        return wanted if len(arms) >= wanted else None
+
+    def won(self, scope: Scope, race: Race) -> Arm | None:
+        """The arm that decided a race."""
+        if race.join not in scope.nodes:
+            return None
+        return next((arm for arm in self.arms(scope, race.join) if race.runs(arm[2])), None)
+
+    def _lost(self, scope: Scope, node_id: str) -> bool:
+        for race in self.shape.races:
+            if any(node_id in branch for branch in race.branches):
+                won = self.won(scope, race)
+                if won is not None and node_id in race.losers(won[2]):
+                    return True
+        return False
+
+    def given(self, scope: Scope, node_id: str) -> JsonObject:
+        """The outputs of a node's live predecessors, by node id."""
+        arms = self.arms(scope, node_id)
+        enough = self.enough(scope, node_id)
         return {
-            node_id: ran.output
-            for node_id in scope.nodes
-            if (ran := scope.settled[node_id]) is not None
-            and ran.started
-            and not any(
-                self._live(scope, e) for e in self._from(node_id) if e["to_node_id"] in scope.nodes
-            )
+            source: scope.ran[source].output if source in scope.ran else scope.entry
+            for _, _, source in arms[:enough]
         }
 
-    # Nodes ---------------------------------------------------------------------------------
+    def active(self, scope: Scope) -> list[str]:
+        """The nodes of a scope that run or may run now."""
+        return [n for n in scope.nodes if self.state(scope, n) == "ready"]
 
-    def _settle_all(self, scope: Scope) -> None:
-        for node_id in scope.nodes:
-            self._settle(scope, node_id)
-        if scope.broke is not None and not self._alone(scope, scope.broke):
-            raise Unclear
+    def leaves(self, scope: Scope) -> JsonObject:
+        """The outputs of the nodes that ran last: those with no live connection out of them."""
+        return {
+            node_id: ran.output
+            for node_id, ran in sorted(scope.ran.items(), key=lambda item: item[1].moment)
+            if not any(self._fate(scope, number) for number in self.shape.out_of(node_id))
+        }
 
-    def _alone(self, scope: Scope, ending: str) -> bool:
-        """Whether nothing runs beside a node that ends its scope: it may or may not have run."""
-        before = self._before(scope, ending)
-        return not any(
-            ran is not None and ran.started
-            for node_id, ran in scope.settled.items()
-            if node_id not in before
-        )
+    # What a step gives ---------------------------------------------------------------------
 
-    def _before(self, scope: Scope, node_id: str) -> set[str]:
-        found = {node_id}
-        for edge in self._into(node_id):
-            if edge["from_node_id"] in scope.nodes:
-                found |= self._before(scope, edge["from_node_id"])
-        return found
+    def _sight(self, scope: Scope, node_id: str) -> Sight:
+        arms = self.given(scope, node_id)
+        whole = next(iter(arms.values())) if len(arms) == 1 else (arms or None)
+        own = {"input": whole, "trigger": self.nodes.trigger, "  body": {}}
+        if node_id in scope.loops:
+            own["  body"] = scope.loops[node_id].last_shown()
+        return Sight(scope, self.variables, own)
 
-    def _settle(self, scope: Scope, node_id: str) -> Ran | None:
-        """What became of a node: None if it was skipped (or never could start)."""
-        if node_id not in scope.settled:
-            scope.settled[node_id] = self._become(scope, node_id)
-        return scope.settled[node_id]
-
-    def _become(self, scope: Scope, node_id: str) -> Ran | None:
-        node = self.nodes[node_id]
-        if self._type(node_id).startswith("trigger_"):
-            return self._run(scope, node_id, {}) if node_id == self.trigger else None
-        edges = self._into(node_id)
-        fates = [self._live(scope, edge) for edge in edges]
-        if not node.get("enabled", True) or None in fates or not any(fates):
-            # Behind an open edge nothing starts; like a skipped node it does nothing.
-            stuck = node.get("enabled", True) and None in fates
-            return Ran(open=True, started=False) if stuck else None
-        live = [edge["from_node_id"] for edge, is_live in zip(edges, fates, strict=True) if is_live]
-        return self._run(scope, node_id, {n: self._given_by(scope, n) for n in live})
-
-    def _given_by(self, scope: Scope, source: str) -> Json:
-        """What a live predecessor hands on; the loop around hands its iteration's item in."""
-        ran = scope.settled[source] if source in scope.nodes else None
-        return scope.entry_input if ran is None else ran.output
-
-    def _run(self, scope: Scope, node_id: str, arms: JsonObject) -> Ran:
-        key = f"{scope.prefix}{node_id}"
-        given = next(iter(arms.values())) if len(arms) == 1 else arms
-        env = Names(self.meaning.variables, scope, {"input": given})
+    def _finish(self, scope: Scope, node_id: str, key: str, attempt: int) -> Ran:
+        sight = self._sight(scope, node_id)
+        ran = Ran(self.moment)
         try:
-            ran = self._step(scope, node_id, key, env, arms)
-            if not ran.open or scope.broke == node_id:
-                self._show(scope, node_id, ran)
-            if not ran.open:
-                self._weigh_edges(scope, node_id, ran, env)
-        except (Failing, ExpressionError) as problem:
-            ran = self._failed(scope, node_id, key, problem)
-        if ran.failed or not ran.open or scope.broke == node_id:
-            self.meaning.steps[key] = ran  # Else a loop that its body failed: it never ended.
+            if self.shape.type_of(node_id) in LOOPS:
+                self._conclude_loop(scope, node_id, sight, ran)
+            else:
+                arms = self.given(scope, node_id)
+                self.nodes.give(node_id, key, sight, arms, ran, attempt)
+            self._weigh(node_id, sight, ran)
+        except (Failing, Unevaluable) as problem:
+            ran = self._failed(node_id, key, problem, ran.attempt)
+            ran = self._left(node_id, key, sight, ran)
+        self._record(scope, node_id, ran)
         return ran
 
-    def _show(self, scope: Scope, node_id: str, ran: Ran) -> None:
-        scope.shown[node_id] = {"output": ran.output, "port": ran.port, "error": None}
-
-    def _weigh_edges(self, scope: Scope, node_id: str, ran: Ran, env: Names) -> None:
-        for edge in self._from(node_id):
+    def _weigh(self, node_id: str, sight: Sight, ran: Ran) -> None:
+        """Asks the conditionals of the connections that the port chose."""
+        error = ran.failure.payload() if ran.failure else None
+        shown = {"output": ran.output, "port": ran.port, "error": error}
+        own = {"input": ran.output, "  node": node_id, "  shown": shown}
+        after = sight.with_own(**ran.local, **ran.variables, **own)
+        for number in self.shape.out_of(node_id):
+            edge = self.shape.edges[number]
             condition = edge.get("conditional")
-            if condition and chooses(ran.port, edge):
-                holds = compile_expression(condition).evaluate(env, Budget())
-                if not holds:
-                    scope.dead.add(self.edges.index(edge))
+            if condition and chooses(ran.port, edge) and not evaluate(condition, after):
+                ran.dead.add(number)
 
-    def _failed(self, scope: Scope, node_id: str, key: str, problem: Exception) -> Ran:
+    def _failed(self, node_id: str, key: str, problem: Exception, attempt: int) -> Ran:
         fatal = isinstance(problem, Failing) and problem.fatal
-        error = {"node_id": node_id, "step_key": key, "type": "?", "message": "?"}
-        if not fatal and any(e["from_port_name"] == "error" for e in self._from(node_id)):
-            ran = Ran(error, "error", failed=True)
-        elif not fatal and self.nodes[node_id].get("continue_on_error"):
-            ran = Ran({"error": error}, self._normal_port(node_id), failed=True)
-        else:
-            scope.failures.append(Failure(node_id, key, fatal))
-            return Ran(error, failed=True, open=True)
-        self._show(scope, node_id, ran)
+        kind = problem.kind if isinstance(problem, Failing) else "EXPRESSION_ERROR"
+        failure = Failure(kind, node_id, key, attempt, fatal)
+        ran = Ran(self.moment, port=None, failure=failure, attempt=attempt)
+        if not fatal and self.shape.catches(node_id):
+            ran.port, ran.output = "error", failure.payload()
+        elif not fatal and self.shape.nodes[node_id].get("continue_on_error"):
+            ran.port = fallback_port(self.shape.type_of(node_id), self.shape.config(node_id))
+            ran.output = {"error": failure.payload()}
         return ran
 
-    def _normal_port(self, node_id: str) -> str:
-        return {"condition_if": "false", "condition_switch": "default", "flow_parallel": "*"}.get(
-            self._type(node_id), "output"
-        )
+    def _left(self, node_id: str, key: str, sight: Sight, ran: Ran) -> Ran:
+        """A failed step leaves by connections too; if even those cannot be asked, all ends."""
+        try:
+            if ran.port is not None:
+                self._weigh(node_id, sight, ran)
+        except Unevaluable:
+            problem = Failing("EXPRESSION_ERROR", fatal=True)
+            return self._failed(node_id, key, problem, ran.attempt)
+        return ran
 
-    def _step(self, scope: Scope, node_id: str, key: str, env: Names, arms: JsonObject) -> Ran:
-        """Runs one node of any type but a loop."""
-        config = self._config(node_id)
-        given = env.lookup("input")
-        match self._type(node_id):
-            case "trigger_command" | "trigger_event":
-                return Ran(self.payload)
-            case "data_variable_set":
-                made = compile_template(config["variables"]).render(env, Budget())
-                self._set(scope, made, local=config.get("scope") == "local")
-                return Ran(made)
-            case "data_transform":
-                return self._transform(scope, config["transformations"], env)
-            case "condition_if":
-                holds = compile_condition(config["condition"]).test(env, Budget())
-                return Ran(given, "true" if holds else "false")
-            case "condition_switch":
-                value = compile_reference(config["value"]).render(env, Budget())
-                return Ran(given, config["cases"].get(str(value), "default"))
-            case "flow_parallel":
-                return Ran(given, "*")
-            case "flow_merge":
-                return Ran(dict(arms))
-            case "flow_end":
-                return self._end(scope, node_id, config, env)
-            case "loop_break":
-                return self._break(scope, node_id, config, env)
-            case "action_module":
-                request = compile_template(config["input"]).render(env, Budget())
-                self.meaning.inputs[key] = request
-                return Ran(self.effect(node_id, key))
-            case "loop_foreach":
-                return self._foreach(scope, node_id, key, env)
-            case "loop_while":
-                return self._while(scope, node_id, key, env)
-        raise NotImplementedError(self._type(node_id))
+    def _record(self, scope: Scope, node_id: str, ran: Ran) -> None:
+        scope.ran[node_id] = ran
+        self._states.clear()
+        self.path.append(node_id)
+        self.gave[scope.prefix + node_id] = ran
+        self.variables.update(ran.variables)
+        scope.locals.update(ran.local)
+        if node_id in scope.loops:
+            scope.shown.update(scope.loops[node_id].last_shown())
+        if ran.failure is not None and ran.port is None:
+            self._escalate(scope, ran.failure)
+            return
+        error = ran.failure.payload() if ran.failure else None
+        scope.shown[node_id] = {"output": ran.output, "port": ran.port, "error": error}
+        if self.shape.type_of(node_id) == "flow_end" and ran.port != "error":
+            self.ends[node_id] = ran.output
+            if self.shape.config(node_id).get("terminate") and ran.failure is None:
+                self.ended = Ended("completed", self._final_output())
+        if ran.broke:
+            scope.shown[node_id]["port"] = "break"
+            self._break(scope)
 
-    def _set(self, scope: Scope, values: JsonObject, *, local: bool = False) -> None:
-        (scope.locals if local else self.meaning.variables).update(values)
+    def _break(self, scope: Scope) -> None:
+        """Ends the loop: this iteration's result counts, those beside it have none."""
+        run = scope.run
+        assert run is not None
+        run.broken = True
+        for beside in run.running():
+            if beside is scope:
+                self._end_iteration(run, beside)
+            beside.over = True
 
-    def _transform(self, scope: Scope, steps: JsonObject, env: Names) -> Ran:
-        made: JsonObject = {}
-        for name, source in steps.items():
-            made[name] = compile_expression(source).evaluate(Overlay(env, made), Budget())
-        self._set(scope, made)
-        return Ran(made)
-
-    def _end(self, scope: Scope, node_id: str, config: JsonObject, env: Names) -> Ran:
-        output = env.lookup("input")
-        if "output" in config:
-            output = compile_template(config["output"]).render(env, Budget())
-        self.ends[node_id] = output
-        if not config.get("terminate"):
-            return Ran(output)
-        scope.broke = node_id
-        return Ran(output, open=True)
-
-    def _break(self, scope: Scope, node_id: str, config: JsonObject, env: Names) -> Ran:
-        passed = env.lookup("input")
-        condition = config.get("condition")
-        if condition is not None and not compile_condition(condition).test(env, Budget()):
-            return Ran(passed)
-        scope.broke = node_id
-        return Ran(passed, open=True)
+    def _escalate(self, scope: Scope, failure: Failure) -> None:
+        """Ends the iteration of the nearest loop that bears errors, or else the execution."""
+        for around in scope.chain():
+            run = around.run
+            if failure.fatal or run is None:
+                break
+            if self.shape.nodes[run.node_id].get("continue_on_error"):
+                self.escalated += 1
+                run.results[around.index] = {"error": failure.payload()}
+                around.over = True
+                return
+        self.ended = Ended("failed", failure=failure)
 
     # Loops ---------------------------------------------------------------------------------
 
-    def _foreach(self, scope: Scope, node_id: str, key: str, env: Names) -> Ran:
-        config = self._config(node_id)
-        items = compile_reference(config["items"]).render(env, Budget())
+    def _enter(self, scope: Scope, node_id: str) -> None:
+        """A `loop_foreach` has its items. Raises `Failing` or `Unevaluable` if it has not."""
+        if node_id in scope.loops or self.shape.type_of(node_id) != "loop_foreach":
+            raise Disagreement(f"{node_id} is entered twice")
+        items = refer(self.shape.config(node_id)["items"], self._sight(scope, node_id))
         if not isinstance(items, list):
             raise Failing("TYPE_ERROR")
-        if len(items) > config.get("max_iterations", MOST_ITERATIONS):
+        if len(items) > self._most(node_id):
             raise Failing("LOOP_LIMIT_EXCEEDED", fatal=True)
-        concurrent = config.get("concurrency", 1) > 1
-        results: list[Json] = []
-        shown: JsonObject = {}
-        failed = False
-        for index, item in enumerate(items):
-            names = {config.get("item_variable", "item"): item}
-            names[config.get("index_variable", "index")] = index
-            inner = self._iterate(scope, node_id, key, index, names, item)
-            results.append(self._result(scope, node_id, inner))
-            shown.update(inner.shown)
-            failed |= bool(inner.failures)
-            if concurrent and len(items) > 1 and (inner.broke or inner.failures):
-                raise Unclear
-            if inner.broke or (failed and not concurrent):
-                break
-        scope.shown.update(shown)
-        return Ran(results, open=failed)
+        scope.loops[node_id] = LoopRun(node_id, scope, items)
 
-    def _while(self, scope: Scope, node_id: str, key: str, env: Names) -> Ran:
-        config = self._config(node_id)
-        condition = compile_condition(config["condition"])
-        shown: JsonObject = {}
-        count, last, failed = 0, None, False
-        while not failed and condition.test(Overlay(env, {"index": count}), Budget()):
-            if count == config.get("max_iterations", MOST_ITERATIONS):
-                raise Failing("LOOP_LIMIT_EXCEEDED", fatal=True)
-            index = {"index": count}
-            inner = self._iterate(scope, node_id, key, count, index, dict(index))
-            count += 1
-            last = self._result(scope, node_id, inner)
-            shown.update(inner.shown)
-            failed = bool(inner.failures)
-            if inner.broke:
-                break
-        scope.shown.update(shown)
-        return Ran({"iterations": count, "last": last}, open=failed)
+    def _most(self, node_id: str) -> int:
+        own = self.shape.config(node_id).get("max_iterations") or self._most_iterations
+        return min(int(own), self._most_iterations)
 
-    def _iterate(
-        self, scope: Scope, loop: str, key: str, index: int, names: JsonObject, given: Json
-    ) -> Scope:
-        inner = Scope(
-            self._own(self.bodies[loop]), f"{key}[{index}].", scope, names, entry_input=given
-        )
-        self._settle_all(inner)
-        return inner
+    def _may_begin(self, run: LoopRun) -> bool:
+        if run.broken:
+            return False
+        if run.items is None:
+            return not run.running()
+        width = self.shape.config(run.node_id).get("concurrency", 1)
+        return len(run.iterations) < len(run.items) and len(run.running()) < width
 
-    def _result(self, scope: Scope, loop: str, inner: Scope) -> Json:
-        """An iteration's result, or the error that took its place. A failure nobody took is left
-        in `inner.failures` and handed on to the scope around."""
-        if not inner.failures:
-            leaves = self._leaves(inner)
-            if len(leaves) > 1:
-                return leaves
-            return next(iter(leaves.values()), None)
-        failures = [self._judged(inner, failure) for failure in inner.failures]
-        if not self.nodes[loop].get("continue_on_error") or any(f.fatal for f in failures):
-            scope.failures += failures
-            return None
-        if len(failures) > 1 or not failures[0].alone:
-            raise Unclear
-        inner.failures.clear()
-        error = {"node_id": failures[0].node_id, "step_key": failures[0].step_key}
-        return {"error": {**error, "type": "?", "message": "?"}}
+    def _iterate(self, scope: Scope, node_id: str) -> None:
+        """A loop begins its next iteration. Raises `Failing` or `Unevaluable` if it cannot."""
+        run = self._run_of(scope, node_id)
+        if run is not None and run.broken:
+            return  # It was about to, and nothing comes of it.
+        if run is None or not self._may_begin(run):
+            raise Disagreement(f"{node_id} may not begin an iteration")
+        if run.items is None and not self._goes_on(scope, run):
+            raise Disagreement(f"{node_id} does not go on")
+        self._begin(run, self._closed(scope, run))
 
-    def _judged(self, inner: Scope, failure: Failure) -> Failure:
-        """The failure as the scope around sees it: was anything beside it in this scope?"""
-        holds = (n for n in inner.nodes if failure.node_id in self.bodies.get(n, ()))
-        place = next(holds, failure.node_id)
-        return replace(failure, alone=failure.alone and self._alone(inner, place))
+    def _run_of(self, scope: Scope, node_id: str) -> LoopRun | None:
+        if self.shape.type_of(node_id) == "loop_while":
+            scope.loops.setdefault(node_id, LoopRun(node_id, scope, None))
+        return scope.loops.get(node_id)
 
-    # The end -------------------------------------------------------------------------------
+    def _goes_on(self, scope: Scope, run: LoopRun) -> bool:
+        count = len(run.iterations)
+        sight = self._sight(scope, run.node_id).with_own(index=count)
+        if not holds(self.shape.config(run.node_id)["condition"], sight):
+            return False
+        if count >= self._most(run.node_id):
+            raise Failing("LOOP_LIMIT_EXCEEDED", fatal=True)
+        return True
 
-    def _conclude(self, root: Scope) -> None:
-        meaning = self.meaning
-        meaning.failures = root.failures
-        if root.failures:
-            meaning.status = "failed"
+    def _names(self, run: LoopRun) -> tuple[JsonObject, Json]:
+        """The variables of a loop's next iteration, and what it hands in."""
+        config, index = self.shape.config(run.node_id), len(run.iterations)
+        if run.items is None:
+            return {"index": index}, {"index": index}
+        item = run.items[index]
+        names = {config.get("item_variable", "item"): item}
+        return names | {config.get("index_variable", "index"): index}, item
+
+    def _closed(self, scope: Scope, run: LoopRun) -> set[int]:
+        """The connections into the next iteration whose `conditional` is false."""
+        names, entry = self._names(run)
+        sight = self._sight(scope, run.node_id).with_own(**names, input=entry)
+        edges = self.shape.into_body(run.node_id)
+        guarded = {n: self.shape.edges[n].get("conditional") for n in edges}
+        return {
+            n for n, condition in guarded.items() if condition and not evaluate(condition, sight)
+        }
+
+    def _begin(self, run: LoopRun, dead: set[int]) -> None:
+        names, entry = self._names(run)
+        index = len(run.iterations)
+        prefix = f"{run.scope.prefix}{run.node_id}[{index}]."
+        nodes = self.shape.own(self.shape.bodies[run.node_id])
+        run.iterations.append(Scope(nodes, prefix, run, index, entry, names, dead=dead))
+        self._states.clear()
+
+    def _end_iteration(self, run: LoopRun, scope: Scope) -> None:
+        leaves = self.leaves(scope)
+        run.results[scope.index] = leaves if len(leaves) > 1 else next(iter(leaves.values()), None)
+        scope.over = True
+
+    def _conclude_loop(self, scope: Scope, node_id: str, sight: Sight, ran: Ran) -> None:
+        """A loop is said to be over: so it is, or it failed."""
+        if self.shape.type_of(node_id) == "loop_foreach" and node_id not in scope.loops:
+            self._enter(scope, node_id)
+            raise Disagreement(f"{node_id} ended without having been entered")
+        run = self._run_of(scope, node_id)
+        assert run is not None
+        if self._may_begin(run) and (run.items is not None or self._goes_on(scope, run)):
+            self._closed(scope, run)
+            raise Disagreement(f"{node_id} ended, but has to go on")
+        if run.running():
+            raise Disagreement(f"{node_id} ended, but its iterations run")
+        ran.output = run.result()
+
+    # What follows --------------------------------------------------------------------------
+
+    def _tidy(self) -> None:
+        """Ends what is over and begins what need not be told."""
+        self._states.clear()
+        while self.ended is None and self._moved(self.root):
+            self._states.clear()
+        if self.ended is not None:
             return
-        meaning.certain = set(meaning.steps)
-        if root.broke:
-            meaning.final_output = self.ends[root.broke]
-        elif self.ends:
-            several = len(self.ends) > 1
-            meaning.final_output = self.ends if several else next(iter(self.ends.values()))
-        else:
-            meaning.final_output = self._leaves(root)
+        active = dict(self._all_active(self.root))
+        self.beyond = {active[key] for key in active.keys() - self.begun}
+        self.begun |= active.keys()
+        if len(self.begun) > self._most_steps:
+            failure = Failure("OPERATION_LIMIT_EXCEEDED", "?", "?", fatal=True)
+            self.ended = Ended("failed", failure=failure)
+        elif not active:
+            self.ended = Ended("completed", self._final_output())
+
+    def _all_active(self, scope: Scope) -> Iterator[tuple[str, str]]:
+        for node_id in self.active(scope):
+            yield scope.prefix + node_id, node_id
+            if node_id in scope.loops:
+                for iteration in scope.loops[node_id].running():
+                    yield from self._all_active(iteration)
+
+    def _moved(self, scope: Scope) -> bool:
+        """Whether something in this scope went on by itself."""
+        for node_id in self.active(scope):
+            if self.shape.type_of(node_id) in LOOPS and self._loop_moved(scope, node_id):
+                return True
+        return False
+
+    def _loop_moved(self, scope: Scope, node_id: str) -> bool:
+        if self._silent and node_id not in scope.loops and not self._entered(scope, node_id):
+            return False
+        run = scope.loops.get(node_id)
+        for iteration in run.running() if run else ():
+            if self._moved(iteration):
+                return True
+            if run is not None and not self.active(iteration):
+                self._end_iteration(run, iteration)
+                return True
+        return run is not None and self._may_begin(run) and self._began(scope, run)
+
+    def _entered(self, scope: Scope, node_id: str) -> bool:
+        try:
+            if self._run_of(scope, node_id) is None:
+                self._enter(scope, node_id)
+        except (Failing, Unevaluable):
+            return False  # It will be said to have failed.
+        return True
+
+    def _began(self, scope: Scope, run: LoopRun) -> bool:
+        """Begins an iteration if that need not be told: nothing is to be decided."""
+        decided = run.items is None or any(
+            self.shape.edges[n].get("conditional") for n in self.shape.into_body(run.node_id)
+        )
+        if decided and not self._silent:
+            return False
+        try:
+            if run.items is None and not self._goes_on(scope, run):
+                return False
+            self._begin(run, self._closed(scope, run))
+        except (Failing, Unevaluable):
+            return False  # It will be said to have failed.
+        return True
+
+    def _final_output(self) -> Json:
+        if self.ends:
+            return dict(self.ends) if len(self.ends) > 1 else next(iter(self.ends.values()))
+        return self.leaves(self.root)
+
+
+def chooses(port: str | None, edge: JsonObject) -> bool:
+    """Whether this port, or `*`, which is every port for a result, is the one of the edge."""
+    return edge["from_port_name"] == port or (port == "*" and edge["from_port_name"] != "error")

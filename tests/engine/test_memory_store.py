@@ -8,6 +8,7 @@ from time import monotonic
 import pytest
 
 from engine.memory_store import MemoryStore
+from tests.family_contract import FamilyContract
 from tests.store_contract import Kill, StoreContract
 
 
@@ -19,7 +20,7 @@ class WallClock:
         return monotonic()
 
 
-class TestMemoryStore(StoreContract):
+class TestMemoryStore(StoreContract, FamilyContract):
     @pytest.fixture
     def store(self) -> MemoryStore:
         return MemoryStore(WallClock())

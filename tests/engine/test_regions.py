@@ -116,6 +116,32 @@ def test_two_bodies_that_meet_are_an_error() -> None:
     assert codes(found) == ["LOOP_BODY_ESCAPE", "LOOP_BODY_ESCAPE"]
 
 
+def test_of_many_that_meet_only_those_that_leave_a_body_are_wrong() -> None:
+    found = regions(
+        "t>each1 t>each2 t>each3 each1.loop>a each2.loop>b each3.loop>c a>x b>x c>x t>x"
+    )
+
+    assert codes(found) == ["LOOP_BODY_ESCAPE"] * 3
+    assert {problem.node_id for problem in found.problems} == {"a", "b", "c"}
+    assert not any("None" in problem.message for problem in found.problems)
+    assert found.owner["x"] is None
+
+
+def test_every_cycle_is_printed() -> None:
+    flow = " ".join(f"a{i}>a{i + 1} a{i + 1}>a{i}" for i in range(300))
+
+    assert codes(regions(f"t>a0 {flow}")) == ["CYCLE"] * 300
+
+
+def test_every_edge_that_belongs_elsewhere_is_reported_in_the_deepest_nest() -> None:
+    down = " ".join(f"each{i}.loop>each{i + 1}" for i in range(2000))
+    out = " ".join(f"each{i}.loop>a{i} a{i}>x" for i in range(2000))
+    found = regions(f"t>each0 {down} {out}")
+    wrong = {problem.connection_id for problem in found.problems if "LOOP_BODY" in problem.code}
+
+    assert len(wrong) == 1999
+
+
 def test_a_trigger_in_a_body_is_an_error() -> None:
     found = regions("t>each each.loop>a a>t2")
 

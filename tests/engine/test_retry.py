@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from engine.retry import RetryPolicy, delay_before, parse_retry
+from engine.retry import (
+    MAX_ATTEMPTS,
+    MAX_DELAY_SECONDS,
+    RetryPolicy,
+    delay_before,
+    parse_retry,
+)
 
 
 @pytest.mark.parametrize(
@@ -79,3 +88,60 @@ def test_a_policy_is_read_with_its_defaults() -> None:
 def test_a_wrong_policy_says_what_is_wrong(retry: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse_retry(retry)
+
+
+POLICIES = st.builds(
+    RetryPolicy,
+    max_attempts=st.integers(1, MAX_ATTEMPTS),
+    backoff=st.sampled_from(["exponential", "linear", "fixed"]),
+    initial_seconds=st.floats(0, MAX_DELAY_SECONDS),
+    max_seconds=st.floats(0, MAX_DELAY_SECONDS),
+    jitter=st.booleans(),
+)
+RANDOM = st.floats(0, 1, exclude_max=True)
+ATTEMPTS = st.integers(2, 10**6)
+WISHES = st.none() | st.floats()
+
+
+@given(POLICIES, ATTEMPTS, RANDOM)
+def test_without_a_wish_a_delay_is_never_longer_than_the_policys_longest(
+    policy: RetryPolicy, attempt: int, random: float
+) -> None:
+    assert 0 <= delay_before(policy, attempt, random) <= policy.max_seconds
+
+
+@given(POLICIES, ATTEMPTS, RANDOM)
+def test_jitter_takes_no_more_than_half_away_and_adds_nothing(
+    policy: RetryPolicy, attempt: int, random: float
+) -> None:
+    whole = delay_before(replace(policy, jitter=False), attempt, random)
+    assert whole / 2 <= delay_before(replace(policy, jitter=True), attempt, random) <= whole
+
+
+@given(POLICIES, ATTEMPTS, RANDOM)
+def test_a_later_attempt_never_comes_sooner(
+    policy: RetryPolicy, attempt: int, random: float
+) -> None:
+    earlier = delay_before(policy, attempt, random)
+    assert earlier <= delay_before(policy, attempt + 1, random)
+
+
+@given(POLICIES, ATTEMPTS, RANDOM, WISHES)
+def test_a_wish_only_ever_lengthens_a_delay_and_no_further_than_it_says(
+    policy: RetryPolicy, attempt: int, random: float, wish: float | None
+) -> None:
+    own = delay_before(policy, attempt, random)
+    delay = delay_before(policy, attempt, random, wish)
+    assert own <= delay <= max(policy.max_seconds, 3600)
+    if wish is not None and wish > own:
+        assert delay <= wish
+
+
+def test_a_first_pause_longer_than_the_longest_is_cut() -> None:
+    policy = parse_retry({"initial_seconds": 90, "max_seconds": 5, "jitter": False})
+    assert [delay_before(policy, attempt, 0.0) for attempt in (2, 3)] == [5, 5]
+
+
+def test_no_pause_at_all_stays_none() -> None:
+    policy = parse_retry({"initial_seconds": 0})
+    assert [delay_before(policy, attempt, 0.9) for attempt in (2, 50)] == [0, 0]

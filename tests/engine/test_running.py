@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from engine.context import JsonObject, Limits
+from engine.ports import HttpResponse
 from tests.engine.world import World, after, document, failing
 from tests.virtual_time import simulate
 
@@ -402,7 +403,7 @@ def test_effects_run_beside_each_other_up_to_max_parallel_nodes() -> None:
     assert state["execution_time_seconds"] == pytest.approx(2, abs=0.1)
 
 
-@pytest.mark.parametrize("seconds", [0.2, 5, 86_400])
+@pytest.mark.parametrize("seconds", [0.2, 5, 3_600])
 def test_a_delay_takes_as_long_as_it_says(seconds: float) -> None:
     raw = document(
         {
@@ -568,3 +569,24 @@ def test_a_running_effect_is_among_the_steps() -> None:
         await world.engine.shutdown()
 
     simulate(main())
+
+
+@pytest.mark.parametrize("pause", [0.1, 30])
+def test_every_attempt_sends_the_same_under_its_one_key(pause: float) -> None:
+    """Also when the execution was parked in between: what was sent stands in its record."""
+    retry = {"max_attempts": 3, "backoff": "fixed", "initial_seconds": pause, "jitter": False}
+    hook = {
+        "node_type": "action_webhook",
+        "url": "https://peer.example/",
+        "body": {"at": "{{ now() }}", "id": "{{ uuid() }}"},
+        "retry": retry,
+    }
+    world = World()
+    answer = HttpResponse(200, {}, {})
+    world.outside.answers["https://peer.example/"] = failing(2, answer, retryable=True)
+    state = simulate(world.run(document({"hook": hook}, "start -> hook")))
+    bodies = [request["body"] for _, request in world.outside.arrived]
+    assert state["status"] == "completed"
+    assert len(bodies) == 3
+    assert bodies[0] == bodies[1] == bodies[2]
+    assert len(set(world.outside.keys)) == 1

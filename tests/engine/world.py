@@ -8,12 +8,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from engine.context import ExecutionContext, JsonObject, Limits
-from engine.engine import EngineSettings, WorkflowEngine
+from engine.engine import WorkflowEngine
 from engine.environment import Impure
 from engine.errors import StepFailure
 from engine.graph import choose_trigger
 from engine.memory_store import MemoryStore
-from engine.ports import HttpResponse
+from engine.ports import Callee, HttpResponse
+from engine.settings import EngineSettings
 from engine.validation import validate
 from tests.virtual_time import VirtualClock
 
@@ -105,7 +106,7 @@ class Outside:
         url: str,
         *,
         headers: Mapping[str, str],
-        params: Mapping[str, str] | None,
+        params: Mapping[str, str | list[str]] | None,
         body: Any,
         timeout_seconds: float,
     ) -> HttpResponse:
@@ -136,6 +137,19 @@ def failing(times: int, answer: Any = None, **failure: Any) -> Callable[[], Awai
     return answered
 
 
+class Gate:
+    """An answer that is given once somebody opens it."""
+
+    def __init__(self) -> None:
+        self._open = asyncio.Event()
+
+    async def wait_for_it(self) -> Any:
+        await self._open.wait()
+
+    def open(self) -> None:
+        self._open.set()
+
+
 class Log:
     """What the engine said about itself."""
 
@@ -161,6 +175,8 @@ class World:
         self.limits = limits or Limits()
         self.settings = EngineSettings(**settings)
         self.log = Log()
+        self.live: dict[str, int] = {}
+        self.gate = Gate()
         self._ids = itertools.count(1)
         self._versions = itertools.count(1)
         self.engine = self.another_engine()
@@ -171,6 +187,7 @@ class World:
             self.store,
             self.outside,
             self.outside,
+            self,
             self.clock,
             Impure(self.clock.now, lambda: 0.5, self.new_id),
             self.log,
@@ -178,15 +195,31 @@ class World:
             self.settings,
         )
 
+    async def turn(self) -> None:
+        """Lets everything that can happen now happen, and a hundredth of a second pass."""
+        await asyncio.sleep(0.01)
+
+    async def pause(self) -> None:
+        """Lets the next thing happen, and no time pass."""
+        await asyncio.sleep(0)
+
     def new_id(self) -> str:
         """A new UUID, the same in every run."""
         return f"0190b000-0000-7000-8000-{next(self._ids):012d}"
 
-    def publish(self, raw: JsonObject) -> int:
-        """Stores a version of the workflow. Returns its number."""
+    def publish(self, raw: JsonObject, workflow_id: str = WORKFLOW_ID) -> int:
+        """Stores a version of the workflow, which is live from now on. Returns its number."""
         version = next(self._versions)
-        self.store.definitions[WORKFLOW_ID, version] = canonical(raw, self.limits)
+        self.store.definitions[workflow_id, version] = canonical(raw, self.limits)
+        self.live[workflow_id] = version
         return version
+
+    async def callee(self, workflow_id: str, caller: ExecutionContext) -> Callee:
+        """The engine's directory: every published workflow may be started."""
+        version = self.live.get(workflow_id)
+        if version is None:
+            raise StepFailure("SUBWORKFLOW_NOT_FOUND", f"There is no workflow {workflow_id}.")
+        return Callee(workflow_id, version)
 
     async def context(self, raw: JsonObject, **fields: Any) -> ExecutionContext:
         """What an execution of this document is born with."""
@@ -208,6 +241,7 @@ class World:
             "created_at": self.clock.now(),
             "max_execution_seconds": stored.get("max_execution_time_seconds", 300),
             "max_parallel_executions": stored.get("max_parallel_executions"),
+            "error_workflow_id": stored.get("error_workflow_id"),
             **fields,
         }
         return ExecutionContext(**values)

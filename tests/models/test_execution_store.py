@@ -13,12 +13,13 @@ from engine.records import Batch
 from models import execution_sql as sql
 from models.dal import AsyncDAL
 from models.execution_store import PostgresExecutionStore, lock_key
+from tests.family_contract import FamilyContract
 from tests.store_contract import FIRST, SECOND, Kill, StoreContract, a_context, created, progress_of
 
 CUT_OFF = "SELECT pg_terminate_backend(pg_backend_pid()), $1::bigint"
 
 
-class TestPostgresStore(StoreContract):
+class TestPostgresStore(StoreContract, FamilyContract):
     @pytest.fixture
     async def store(self, dal: AsyncDAL) -> AsyncIterator[PostgresExecutionStore]:
         store = PostgresExecutionStore(dal)

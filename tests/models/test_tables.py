@@ -9,6 +9,7 @@ import pytest
 
 from models import query as q
 from models.dal import AsyncDAL
+from models.migrate import read_migrations
 
 COLUMNS = """
 SELECT table_name, column_name, udt_name
@@ -67,7 +68,8 @@ async def test_every_table_can_be_read_by_a_compiled_query(dal: AsyncDAL) -> Non
     for name in dal.db.tables:
         table = dal.db[name]
         key = table[table._primarykey[0]]
-        assert len(await dal.fetch(q.select(dal.db, key == key))) == (name == "schema_migrations")
+        rows = await dal.fetch(q.select(dal.db, key == key))
+        assert len(rows) == (len(read_migrations()) if name == "schema_migrations" else 0)
 
 
 @pytest.mark.parametrize("status", ["completed", "failed", "cancelled"])

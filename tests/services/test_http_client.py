@@ -37,6 +37,7 @@ class Peer:
             {
                 "method": request.method,
                 "query": dict(request.query),
+                "query_string": request.rel_url.raw_query_string,
                 "headers": dict(request.headers),
                 "body": (await request.read()).decode(),
             }
@@ -103,7 +104,7 @@ async def fetch(
     *,
     method: str = "GET",
     headers: dict[str, str] | None = None,
-    params: dict[str, str] | None = None,
+    params: dict[str, str | list[str]] | None = None,
     body: Json = None,
     timeout_seconds: float = 10,
 ) -> HttpResponse:
@@ -159,6 +160,55 @@ async def test_text_is_sent_as_text_and_an_authors_content_type_is_kept(
     ]
 
 
+@pytest.mark.parametrize(
+    ("url", "params", "sent"),
+    [
+        ("/echo", {"tag": ["a", "b c"]}, "tag=a&tag=b+c"),
+        ("/echo?tag=z", {"tag": ["a", "b"], "n": "1"}, "tag=z&tag=a&tag=b&n=1"),
+        ("/echo?a=1%262", {"q": "100% ü&=?#/"}, "a=1%262&q=100%25+%C3%BC%26%3D?%23/"),
+        ("/echo?a=1", {}, "a=1"),
+        ("/echo", None, ""),
+    ],
+)
+async def test_parameters_are_encoded_and_a_list_repeats_its_name(
+    peer: Peer, client: AiohttpClient, url: str, params: Any, sent: str
+) -> None:
+    await fetch(client, f"{peer.base}{url}", params=params)
+
+    assert [seen["query_string"] for seen in peer.seen] == [sent]
+
+
+@pytest.mark.parametrize(
+    ("body", "sent"),
+    [
+        (0, "0"),
+        (False, "false"),
+        ([], "[]"),
+        ({}, "{}"),
+        ([{"a": None}], '[{"a":null}]'),
+        ("", ""),
+    ],
+)
+async def test_any_body_but_none_is_sent_with_its_type(
+    peer: Peer, client: AiohttpClient, body: Json, sent: str
+) -> None:
+    await fetch(client, f"{peer.base}/echo", method="POST", body=body)
+
+    [seen] = peer.seen
+    assert seen["body"] == sent
+    text = isinstance(body, str)
+    assert seen["headers"]["Content-Type"] == (
+        "text/plain; charset=utf-8" if text else "application/json"
+    )
+    assert seen["headers"]["Content-Length"] == str(len(sent))
+
+
+async def test_no_body_has_no_type(peer: Peer, client: AiohttpClient) -> None:
+    await fetch(client, f"{peer.base}/echo", method="POST")
+
+    assert "Content-Type" not in peer.seen[0]["headers"]
+
+
 async def test_no_body_sends_none_and_cookies_are_not_kept(
     peer: Peer, client: AiohttpClient
 ) -> None:
@@ -191,13 +241,30 @@ async def test_an_answer_is_json_if_it_says_so_and_else_storable_text(
     assert response.body == body
 
 
-@pytest.mark.parametrize("content", [b"{", b'{"a":1,"a":2}', b"NaN", b'"\\u0000"', b"\xff"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"{",
+        b'{"a":1,"a":2}',
+        b"NaN",
+        b'"\\u0000"',
+        b'"\\ud800"',
+        b"\xff",
+        b"[" * 33 + b"]" * 33,
+        b"[" * 20_000,
+        b"18446744073709551616",
+        b"1e999",
+        b"<html>",
+    ],
+)
 async def test_bad_json_fails_the_step(peer: Peer, client: AiohttpClient, content: bytes) -> None:
     params = {"hex": content.hex(), "type": "application/json"}
 
     error = await failure(client, f"{peer.base}/raw", params=params)
 
     assert (error.error_type, error.retryable) == ("BAD_RESPONSE", False)
+    assert error.message.startswith("the answer says it is JSON, but is not acceptable: ")
+    assert len(error.message) < 300
 
 
 async def test_bad_json_under_an_error_status_leaves_the_status_to_be_judged(
@@ -213,7 +280,7 @@ async def test_bad_json_under_an_error_status_leaves_the_status_to_be_judged(
 async def test_a_slow_peer_is_a_retryable_timeout(peer: Peer, client: AiohttpClient) -> None:
     error = await failure(client, f"{peer.base}/hang", timeout_seconds=0.05)
 
-    assert (error.error_type, error.retryable) == ("TIMEOUT", True)
+    assert (error.error_type, error.retryable, error.uncertain) == ("TIMEOUT", True, True)
     assert "0.05 s" in error.message
 
 
@@ -349,8 +416,9 @@ async def test_a_closed_port_and_an_unknown_name_are_retryable_network_errors(
     closed = await failure(client, f"http://127.0.0.1:{port}/")
     unknown = await failure(client, "http://no-such-host.invalid/")
 
-    assert (closed.error_type, closed.retryable) == ("NETWORK_ERROR", True)
-    assert (unknown.error_type, unknown.retryable) == ("NETWORK_ERROR", True)
+    for error in (closed, unknown):
+        assert (error.error_type, error.retryable) == ("NETWORK_ERROR", True)
+        assert not error.uncertain
 
 
 async def answered_by(line: bytes, client: AiohttpClient) -> StepFailure:
@@ -383,7 +451,10 @@ async def answered_by(line: bytes, client: AiohttpClient) -> StepFailure:
 async def test_a_peer_that_breaks_off_or_speaks_something_else_fails_the_step(
     client: AiohttpClient, line: bytes, error_type: str
 ) -> None:
-    assert (await answered_by(line, client)).error_type == error_type
+    error = await answered_by(line, client)
+
+    assert error.error_type == error_type
+    assert error.retryable == error.uncertain == (error_type == "NETWORK_ERROR")
 
 
 @pytest.mark.parametrize(
@@ -427,6 +498,23 @@ async def test_header_bytes_that_are_no_text_become_storable(client: AiohttpClie
         response = await fetch(client, f"http://127.0.0.1:{port}/")
 
     assert response.headers == {"x-a": "\ufffd", "x-b": "1, 2"}
+
+
+async def test_what_an_address_quotes_stays_quoted(client: AiohttpClient) -> None:
+    lines: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        lines.append(await reader.readline())
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 204 No\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        await fetch(client, f"http://127.0.0.1:{port}/a%20b%2Fc%3F/ü?x=%26%3D#part")
+
+    assert lines == [b"GET /a%20b%2Fc%3F/%C3%BC?x=%26%3D HTTP/1.1\r\n"]
 
 
 async def test_a_closed_client_opens_again_when_asked(peer: Peer, client: AiohttpClient) -> None:

@@ -41,7 +41,7 @@ class Answering:
         url: str,
         *,
         headers: Mapping[str, str],
-        params: Mapping[str, str] | None,
+        params: Mapping[str, str | list[str]] | None,
         body: Json,
         timeout_seconds: float,
     ) -> HttpResponse:
@@ -104,6 +104,15 @@ async def test_a_modules_answer_is_returned_as_it_is(answer: Json) -> None:
     assert got == answer
 
 
+@pytest.mark.parametrize("answer", [{"shown": True}, [1], None])
+async def test_an_overlays_answer_is_returned_as_it_is(answer: Json) -> None:
+    transport = router(Answering(body=answer))
+
+    got = await transport.browser_source({}, idempotency_key="e:s", timeout_seconds=3)
+
+    assert got == answer
+
+
 @pytest.mark.parametrize(
     ("answer", "message_id"),
     [
@@ -128,6 +137,7 @@ async def test_a_refusal_is_final_and_says_what_the_router_said(status: int) -> 
     error = caught.value
     assert (error.error_type, error.retryable, error.retry_after) == ("ROUTER_REFUSED", False, None)
     assert error.details == {"status": status}
+    assert not error.uncertain
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503])
@@ -143,6 +153,19 @@ async def test_a_busy_router_may_be_asked_again_when_it_says(status: int) -> Non
         True,
         9,
     )
+    assert error.uncertain == (status in {500, 502})
+
+
+async def test_a_busy_router_may_name_a_date() -> None:
+    headers = {
+        "date": "Wed, 21 Oct 2015 07:28:00 GMT",
+        "retry-after": "Wed, 21 Oct 2015 07:28:30 GMT",
+    }
+
+    with pytest.raises(StepFailure) as caught:
+        await send(router(Answering(503, None, headers)))
+
+    assert caught.value.retry_after == 30
 
 
 @pytest.mark.parametrize("body", [None, "", {"error": {"code": 1}}, [1], {}])

@@ -37,7 +37,7 @@ class Recorder:
         url: str,
         *,
         headers: Mapping[str, str],
-        params: Mapping[str, str] | None,
+        params: Mapping[str, str | list[str]] | None,
         body: Json,
         timeout_seconds: float,
     ) -> HttpResponse:

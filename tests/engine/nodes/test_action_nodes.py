@@ -8,6 +8,7 @@ import pytest
 
 from engine.errors import StepFailure
 from engine.nodes import REGISTRY
+from engine.nodes.actions import LATEST
 
 CHAT = "action_chat_message"
 
@@ -90,8 +91,9 @@ def test_a_message_must_be_a_text(render: Any, value: Any) -> None:
     assert caught.value.error_type == "BAD_CONFIG"
 
 
-def test_a_number_is_written_out_as_message(render: Any) -> None:
-    assert render(CHAT, {"message": "{{ n }}"}, n=42)["message"] == "42"
+@pytest.mark.parametrize(("value", "text"), [(42, "42"), (1.5, "1.5"), (True, "True")])
+def test_a_number_or_a_truth_is_written_out_as_message(render: Any, value: Any, text: str) -> None:
+    assert render(CHAT, {"message": "{{ n }}"}, n=value)["message"] == text
 
 
 @pytest.mark.parametrize(
@@ -136,3 +138,96 @@ async def test_a_browser_source_shows_any_content(render: Any, io: Any, outside:
             },
         )
     ]
+
+
+MODULE = "action_module"
+OVERLAY = "action_browser_source"
+
+
+@pytest.mark.parametrize(
+    ("node_type", "config", "key", "value", "sent"),
+    [
+        (MODULE, {"module_name": "{{ v }}"}, "module_name", 7, "7"),
+        (MODULE, {"module_name": "m", "module_version": "{{ v }}"}, "module_version", 2, "2"),
+        (MODULE, {"module_name": "m", "module_version": "{{ v }}"}, "module_version", None, LATEST),
+        (MODULE, {"module_name": "ai", "action": "{{ v }}"}, "action", "", None),
+        (MODULE, {"module_name": "ai"}, "action", "", None),
+        (MODULE, {"module_name": "ai", "input": "{{ v }}"}, "input", {"a": [1]}, {"a": [1]}),
+        (MODULE, {"module_name": "ai", "input": "{{ v }}"}, "input", None, {}),
+        (CHAT, {"message": "m", "platform": "{{ v }}"}, "platform", "discord", "discord"),
+        (CHAT, {"message": "m", "platform": "{{ v }}"}, "platform", None, "twitch"),
+        (CHAT, {"message": "m", "platform": "{{ v }}"}, "platform", " ", "twitch"),
+        (CHAT, {"message": "m", "reply_to_message": "{{ v }}"}, "reply_to_message", True, True),
+        (CHAT, {"message": "m", "reply_to_message": "{{ v }}"}, "reply_to_message", "m1", "m1"),
+        (CHAT, {"message": "m", "reply_to_message": "{{ v }}"}, "reply_to_message", None, False),
+        (OVERLAY, {"source_type": "{{ v }}"}, "source_type", "alerts", "alerts"),
+        (OVERLAY, {}, "source_type", None, "general"),
+        (OVERLAY, {"duration": "{{ v }}"}, "duration", "2.5", 2.5),
+        (OVERLAY, {"duration": "{{ v }}"}, "duration", " 30 ", 30),
+        (OVERLAY, {"duration": "12"}, "duration", None, 12),
+        (OVERLAY, {"duration": 0}, "duration", None, 0),
+        (OVERLAY, {"priority": "{{ v }}"}, "priority", -3, -3),
+        (OVERLAY, {"content": "{{ v }}"}, "content", [1], [1]),
+        (OVERLAY, {}, "content", None, None),
+        (OVERLAY, {"action": "clear"}, "action", None, "clear"),
+    ],
+)  # fmt: skip
+def test_a_setting_arrives_as_what_it_must_be(
+    render: Any, node_type: str, config: Any, key: str, value: Any, sent: Any
+) -> None:
+    arrived = render(node_type, config, v=value)[key]
+    assert (arrived, type(arrived)) == (sent, type(sent))
+
+
+@pytest.mark.parametrize(
+    ("node_type", "config", "key", "value"),
+    [
+        (MODULE, {"module_name": "{{ v }}"}, "module_name", None),
+        (MODULE, {"module_name": "ai", "module_version": "{{ v }}"}, "module_version", [1]),
+        (MODULE, {"module_name": "ai", "action": "{{ v }}"}, "action", {}),
+        (MODULE, {"module_name": "ai", "input": "{{ v }}"}, "input", "text"),
+        (MODULE, {"module_name": "ai", "input": "{{ v }}"}, "input", [1]),
+        (CHAT, {"message": "m", "platform": "{{ v }}"}, "platform", True),
+        (CHAT, {"message": "m", "reply_to_message": "{{ v }}"}, "reply_to_message", 7),
+        (OVERLAY, {"source_type": "{{ v }}"}, "source_type", ""),
+        (OVERLAY, {"duration": "{{ v }}"}, "duration", -0.5),
+        (OVERLAY, {"duration": "{{ v }}"}, "duration", "soon"),
+        (OVERLAY, {"duration": "{{ v }}"}, "duration", None),
+        (OVERLAY, {"duration": "{{ v }}"}, "duration", True),
+        (OVERLAY, {"priority": "{{ v }}"}, "priority", "nan"),
+    ],
+)
+def test_a_rendered_setting_that_cannot_be_used_fails_by_name(
+    render: Any, node_type: str, config: Any, key: str, value: Any
+) -> None:
+    with pytest.raises(StepFailure, match=f"`{key}`") as caught:
+        render(node_type, config, v=value)
+    assert (caught.value.error_type, caught.value.retryable) == ("BAD_CONFIG", False)
+
+
+@pytest.mark.parametrize("node_type", [MODULE, CHAT, OVERLAY])
+def test_an_action_costs_what_its_answer_or_its_configuration_says(node_type: str) -> None:
+    config = {"module_name": "ai", "message": "m", "usage": {"cost": 0.5}}
+    handler = REGISTRY[node_type].compile(config)
+    assert handler.conclude({}, {"usage": {"tokens": 3}}).usage == {"cost": 0.5, "tokens": 3}
+    assert handler.conclude({}, None).usage == {"cost": 0.5}
+
+
+@pytest.mark.parametrize("node_type", [MODULE, CHAT, OVERLAY])
+def test_a_price_that_is_no_number_is_found(check: Any, node_type: str) -> None:
+    (finding,) = check(node_type, {"usage": {"cost": "free"}})
+    assert finding.path == "/usage/cost"
+
+
+@pytest.mark.parametrize("node_type", [MODULE, CHAT, OVERLAY])
+async def test_a_refusal_of_the_transport_leaves_the_node(
+    node_type: str, render: Any, io: Any, outside: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: Any, **__: Any) -> None:
+        raise StepFailure("ROUTER_REFUSED", "no")
+
+    for operation in ("execute_module", "send_message", "browser_source"):
+        monkeypatch.setattr(outside, operation, refuse)
+    config = {"module_name": "ai", "message": "m"}
+    with pytest.raises(StepFailure, match="no"):
+        await REGISTRY[node_type].compile(config).perform(render(node_type, config), io)

@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
+from engine.errors import StepFailure
 from engine.expressions import ExpressionError
+from engine.nodes import REGISTRY
+from tests.engine.documents import document, judge
 
 
 def test_transformations_see_the_ones_before_them(run: Any) -> None:
@@ -142,3 +145,92 @@ def test_a_default_is_not_evaluated_when_the_variable_is_there(run: Any) -> None
 def test_a_variable_name_that_is_no_path_is_found(check: Any) -> None:
     (finding,) = check("data_variable_get", {"variable_name": "my var"})
     assert (finding.code, finding.path) == ("EXPRESSION_SYNTAX", "/variable_name")
+
+
+@pytest.mark.parametrize("value", [7, "text", [1], None, True])
+def test_variables_that_render_to_no_object_fail(run: Any, value: Any) -> None:
+    with pytest.raises(StepFailure, match="`variables` must give an object") as caught:
+        run("data_variable_set", {"variables": "{{ v }}"}, v=value)
+    assert caught.value.error_type == "BAD_CONFIG"
+
+
+def test_variables_may_come_from_one_object(run: Any) -> None:
+    assert run("data_variable_set", {"variables": "{{ v }}"}, v={"a": [1]}).variables == {"a": [1]}
+
+
+@pytest.mark.parametrize("scope", ["workflow", "local"])
+def test_a_reserved_name_that_a_template_brings_fails(run: Any, scope: str) -> None:
+    with pytest.raises(StepFailure, match="'nodes' is reserved"):
+        run("data_variable_set", {"variables": "{{ v }}", "scope": scope}, v={"nodes": 1})
+
+
+def test_what_a_template_gives_is_not_read_again(run: Any) -> None:
+    config = {"variables": {"a": "{{ v }}", "b": ["{{ v }}!"]}}
+    assert run("data_variable_set", config, v="{{ 1 + 1 }}").output == {
+        "a": "{{ 1 + 1 }}",
+        "b": ["{{ 1 + 1 }}!"],
+    }
+
+
+def test_a_name_without_a_value_is_set_to_null(run: Any) -> None:
+    assert run("data_variable_set", {"variable_name": "n"}).variables == {"n": None}
+
+
+def test_what_a_node_sets_is_told_to_the_validator() -> None:
+    def sets(node_type: str, config: Any) -> tuple[str, ...]:
+        return REGISTRY[node_type].sets(config)
+
+    assert sets("data_variable_set", {"variables": {"a": 1, "b": 2}}) == ("a", "b")
+    assert sets("data_variable_set", {"variables": {"a": 1}, "scope": "local"}) == ()
+    transform = {"transformations": {"a": "1"}, "output_variable": "all"}
+    assert sets("data_transform", transform) == ("a", "all")
+    assert sets("data_variable_get", {"variable_name": "a", "output_variable": "b"}) == ("b",)
+    assert sets("condition_filter", {}) == ("filtered_items",)
+    assert sets("action_webhook", {"output_variable": "answer"}) == ("answer",)
+    assert sets("action_module", {"output_mapping": {"a": "x", "b": "y"}}) == ("x", "y")
+
+
+@pytest.mark.parametrize("node_type", ["data_transform", "data_variable_get"])
+def test_an_output_variable_may_not_be_reserved(check: Any, node_type: str) -> None:
+    config = {
+        "output_variable": "execution",
+        "variable_name": "a",
+        "transformations": {"a": "1"},
+    }
+    (finding,) = check(node_type, config)
+    assert (finding.path, finding.warning) == ("/output_variable", False)
+
+
+@pytest.mark.parametrize(
+    ("transformations", "said"),
+    [({"a": "1 +"}, "a"), ({"a": {"b": ["{{ 1 + }}"]}}, "a/b/0"), ({"x/y": "("}, "x~1y")],
+)
+def test_a_transformation_that_cannot_be_read_is_found(transformations: Any, said: str) -> None:
+    node = {"node_type": "data_transform", "config": {"transformations": transformations}}
+    report = judge(document({"n": node}, "t>n"))
+    syntax = [issue.path for issue in report.errors if issue.code == "EXPRESSION_SYNTAX"]
+    assert syntax == [f"/nodes/n/config/transformations/{said}"]
+
+
+def test_a_transformation_fails_as_soon_as_one_value_does(run: Any) -> None:
+    with pytest.raises(ExpressionError, match="zero"):
+        run("data_transform", {"transformations": {"a": "1 / 0", "b": "2"}})
+
+
+def test_null_or_blank_transform_code_is_none(check: Any) -> None:
+    config = {"transformations": {"a": "1"}}
+    assert check("data_transform", config | {"transform_code": None}) == []
+    assert check("data_transform", config | {"transform_code": " "}) == []
+
+
+@pytest.mark.parametrize("default", [0, False, "", {"a": ["{{ n }}"]}])
+def test_a_default_may_be_any_value(run: Any, default: Any) -> None:
+    config = {"variable_name": "gone", "default_value": default}
+    expected = {"a": [1]} if isinstance(default, dict) else default
+    assert run("data_variable_get", config, n=1).output == expected
+
+
+def test_a_variable_that_is_null_is_no_missing_one(run: Any) -> None:
+    config = {"variable_name": "n", "default_value": 7, "output_variable": "m"}
+    result = run("data_variable_get", config, n=None)
+    assert (result.output, result.variables) == (None, {"m": None})

@@ -8,7 +8,7 @@ import pytest
 
 from engine.context import Json
 from engine.errors import StepFailure
-from engine.expressions import Budget, MapEnv
+from engine.expressions import Budget, ExpressionError, MapEnv
 from engine.nodes import REGISTRY
 from engine.nodes.base import ALL_PORTS, Park
 
@@ -77,7 +77,7 @@ def test_an_end_gives_its_rendered_output(run: Any, key: str) -> None:
 def test_a_wait_parks_for_its_signal(see: Any) -> None:
     config = {"signal": "approved", "timeout_seconds": "{{ n }}", "schema": {"type": "object"}}
     wait = REGISTRY["flow_wait"].compile(config)
-    assert wait.park(see(n=60), Budget()) == Park(60.0, "approved", {"type": "object"})
+    assert wait.park(see(n=60), Budget()) == Park(60.0, "approved")
 
 
 def test_a_wait_without_timeout_parks_for_its_signal_alone(see: Any) -> None:
@@ -98,19 +98,36 @@ def test_a_signal_needs_a_fixed_name(check: Any, signal: str) -> None:
     assert "/signal" in [finding.path for finding in findings]
 
 
-@pytest.mark.parametrize("node_type", ["flow_wait", "flow_subworkflow"])
-def test_a_type_that_cannot_run_yet_is_refused(check: Any, node_type: str) -> None:
-    findings = check(node_type, {"signal": "go", "workflow_id": "w"})
-    assert [finding.code for finding in findings] == ["NODE_TYPE_NOT_AVAILABLE"]
+CHILD = "0190a000-0000-7000-8000-000000000001"
 
 
 def test_a_subworkflow_renders_what_to_start(render: Any) -> None:
-    config = {"workflow_id": "{{ target }}", "variables": {"n": "{{ n }}"}}
-    assert render("flow_subworkflow", config, target="w2", n=1) == {
-        "workflow_id": "w2",
-        "variables": {"n": 1},
+    config = {"workflow_id": "{{ target }}", "variables": {"n": ["{{ n }}"]}}
+    assert render("flow_subworkflow", config, target=CHILD.upper(), n=1) == {
+        "workflow_id": CHILD,
+        "variables": {"n": [1]},
         "wait": True,
     }
+
+
+@pytest.mark.parametrize(
+    ("config", "key"),
+    [
+        ({"workflow_id": "{{ v }}"}, "workflow_id"),
+        ({"workflow_id": CHILD, "variables": "{{ v }}"}, "variables"),
+    ],
+)
+@pytest.mark.parametrize("value", ["w2", 7, [1]])
+def test_what_no_child_can_start_with_fails(render: Any, config: Any, key: str, value: Any) -> None:
+    with pytest.raises(StepFailure, match=f"`{key}`") as caught:
+        render("flow_subworkflow", config, v=value)
+    assert caught.value.error_type == "BAD_CONFIG"
+
+
+@pytest.mark.parametrize(("named", "wrong"), [("w2", True), (CHILD, False), ("{{ w }}", False)])
+def test_a_fixed_id_of_no_workflow_is_found(check: Any, named: str, wrong: bool) -> None:
+    paths = [finding.path for finding in check("flow_subworkflow", {"workflow_id": named})]
+    assert paths == (["/workflow_id"] if wrong else [])
 
 
 def test_a_subworkflow_gives_the_childs_final_output() -> None:
@@ -161,3 +178,45 @@ def test_a_delay_of_no_sensible_length_fails(see: Any, value: Any) -> None:
 )
 def test_a_delay_needs_one_length(check: Any, config: Any, codes: list[str]) -> None:
     assert [finding.code for finding in check("action_delay", config)] == codes
+
+
+@pytest.mark.parametrize("value", [-1, "soon", True, 2_592_001])
+def test_a_wait_of_no_sensible_length_fails(see: Any, value: Any) -> None:
+    wait = REGISTRY["flow_wait"].compile({"signal": "go", "timeout_seconds": "{{ n }}"})
+    with pytest.raises(StepFailure, match="timeout_seconds"):
+        wait.park(see(n=value), Budget())
+
+
+def test_a_delay_says_its_length_in_any_spelling_by_templates(see: Any) -> None:
+    for config, seconds in (
+        ({"delay_seconds": "{{ user.wait }}"}, 9.0),
+        ({"delay_ms": "{{ user.wait * 1000 }}"}, 9.0),
+        ({"delay_ms": "{{ '250' }}"}, 0.25),
+        ({"delay_variable": "{{ user.wait }}"}, 9.0),
+        ({"delay_variable": "user.wait + 1"}, 10.0),
+        ({"delay_variable": 4}, 4.0),
+    ):
+        delay = REGISTRY["action_delay"].compile(config)
+        assert delay.park(see(user={"wait": 9}), Budget()).seconds == seconds
+
+
+@pytest.mark.parametrize("key", ["delay_seconds", "delay_ms", "delay_variable"])
+def test_a_delay_that_cannot_be_read_fails_by_name(see: Any, key: str) -> None:
+    delay = REGISTRY["action_delay"].compile({key: "{{ n }}"})
+    with pytest.raises(StepFailure, match=f"`{key}`"):
+        delay.park(see(n="a while"), Budget())
+    with pytest.raises(ExpressionError, match="gone"):
+        REGISTRY["action_delay"].compile({key: "{{ gone }}"}).park(see(), Budget())
+
+
+def test_an_end_may_give_null(run: Any) -> None:
+    assert run("flow_end", {"output": None}).output is None
+    assert run("flow_end", {"output": ["{{ n }}", {"a": "{{ n }}!"}]}, n=1).output == [
+        1,
+        {"a": "1!"},
+    ]
+
+
+def test_an_end_whose_output_is_missing_fails(run: Any) -> None:
+    with pytest.raises(ExpressionError, match="gone"):
+        run("flow_end", {"output": "{{ gone }}"})

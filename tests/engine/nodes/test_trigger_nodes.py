@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from tests.engine.documents import document, judge
+
 
 @pytest.mark.parametrize("node_type", ["trigger_command", "trigger_event"])
 def test_a_trigger_gives_the_payload(run: Any, node_type: str) -> None:
@@ -73,3 +75,66 @@ def test_each_entry_of_allowed_ips_is_judged(check: Any) -> None:
         "/allowed_ips/4",
         "/allowed_ips/5",
     ]
+
+
+FULL: dict[str, Any] = {
+    "trigger_command": {
+        "command": "!so",
+        "aliases": ["!shoutout"],
+        "platforms": ["twitch"],
+        "cooldown_seconds": 5,
+        "user_cooldown_seconds": 60,
+        "require_permission": "moderator",
+        "case_sensitive": True,
+    },
+    "trigger_event": {
+        "event_type": "raid",
+        "platforms": ["twitch"],
+        "event_filters": {"viewers": 10},
+    },
+    "trigger_webhook": {"require_signature": True, "allowed_ips": ["203.0.113.0/24"]},
+    "trigger_schedule": {
+        "cron_expression": "0 18 * * FRI",
+        "timezone": "Europe/Berlin",
+        "max_executions": 3,
+    },
+}
+
+
+@pytest.mark.parametrize("node_type", FULL)
+def test_what_decides_about_a_start_is_kept_for_the_caller_and_does_nothing_here(
+    run: Any, node_type: str
+) -> None:
+    report = judge(document([{"node_id": "t", "node_type": node_type, "config": FULL[node_type]}]))
+    assert report.issues == ()
+    assert report.document["nodes"]["t"]["config"] == FULL[node_type]
+    assert run(node_type, FULL[node_type]).output == run(node_type, {}).output
+
+
+@pytest.mark.parametrize("payload", [None, [], "text", 7, {"a": {"b": 1}}])
+def test_a_payload_may_be_any_value(run: Any, payload: Any) -> None:
+    trigger = {"payload": payload, "metadata": {}}
+    assert run("trigger_command", {}, trigger=trigger).output == payload
+    assert run("trigger_webhook", {}, trigger=trigger).output["body"] == payload
+
+
+def test_metadata_of_another_form_gives_empty_objects(run: Any) -> None:
+    trigger = {"payload": 1, "metadata": {"headers": "x", "query": None}}
+    output = run("trigger_webhook", {}, trigger=trigger).output
+    assert output == {"headers": {}, "query": {}, "body": 1}
+
+
+@pytest.mark.parametrize(
+    ("node_type", "key"),
+    [
+        ("trigger_command", "aliases"),
+        ("trigger_command", "platforms"),
+        ("trigger_event", "platforms"),
+    ],
+)
+def test_each_entry_of_a_list_of_names_is_judged(check: Any, node_type: str, key: str) -> None:
+    found = check(node_type, {key: ["fine", 7, "", {}, None]})
+    assert [(finding.code, finding.path) for finding in found] == [
+        ("VALIDATION", f"/{key}/{position}") for position in (1, 2, 3, 4)
+    ]
+    assert "the number 7" in found[0].message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -100,14 +101,147 @@ def test_a_url_that_cannot_be_requested_fails_when_rendered(render: Any, url: An
         {"headers": {"X-A": "a\r\nX-B: b"}},
         {"headers": {"X-A\n": "a"}},
         {"headers": {"X-A": ["a"]}},
+        {"headers": {"X A": "a"}},
+        {"headers": {"": "a"}},
+        {"headers": {"Content-Length": "0"}},
+        {"headers": "{{ n }}"},
         {"params": {"a": {}}},
+        {"params": {"a": [["b"]]}},
+        {"params": {"a": [1, {}]}},
         {"params": "{{ n }}"},
     ],
 )
-def test_headers_and_parameters_that_cannot_be_sent_fail(render: Any, config: Any) -> None:
+def test_headers_and_parameters_that_cannot_be_sent_fail_when_rendered(
+    render: Any, config: Any
+) -> None:
     with pytest.raises(StepFailure) as caught:
         render("action_webhook", {"url": URL, **config}, n=1)
     assert caught.value.error_type == "BAD_CONFIG"
+
+
+@pytest.mark.parametrize(
+    ("url", "name", "sent"),
+    [
+        ("https://a.example/{{ quote(name) }}?q={{ quote(name) }}", "a b/c&d", "a%20b%2Fc%26d"),
+        ("https://a.example/{{ name }}?q={{ name }}", "a/b", "a/b"),
+    ],
+)
+def test_what_a_template_puts_into_an_address_is_encoded_by_quote_alone(
+    render: Any, url: str, name: str, sent: str
+) -> None:
+    rendered = render("action_webhook", {"url": url}, name=name)
+    assert rendered["url"] == f"https://a.example/{sent}?q={sent}"
+
+
+def test_an_address_that_a_template_breaks_fails(render: Any) -> None:
+    with pytest.raises(StepFailure, match="white space") as caught:
+        render("action_webhook", {"url": "https://a.example/{{ name }}"}, name="a b")
+    assert caught.value.error_type == "BAD_URL"
+
+
+def test_a_header_that_a_template_broke_over_two_lines_is_named(render: Any) -> None:
+    config = {"url": URL, "headers": {"X-Name": "{{ name }}"}}
+    with pytest.raises(StepFailure, match="header 'X-Name' contains a line break"):
+        render("action_webhook", config, name="a\r\nX-Admin: yes")
+
+
+def test_parameters_are_written_as_text_and_lists_repeat_their_name(render: Any) -> None:
+    params = {
+        "page": 2,
+        "ratio": 0.5,
+        "all": False,
+        "who": "{{ names }}",
+        "mixed": [1, None, True, "x"],
+        "none": None,
+        "nobody": [],
+    }
+    rendered = render("action_webhook", {"url": URL, "params": params}, names=["ada", "bob"])
+    assert rendered["params"] == {
+        "page": "2",
+        "ratio": "0.5",
+        "all": "false",
+        "who": ["ada", "bob"],
+        "mixed": ["1", "true", "x"],
+    }
+
+
+@pytest.mark.parametrize("key", ["headers", "params"])
+def test_null_headers_and_parameters_are_none(render: Any, key: str) -> None:
+    assert render("action_webhook", {"url": URL, key: "{{ n }}"}, n=None)[key] == {}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["application/x-www-form-urlencoded", "Application/X-WWW-Form-URLencoded; charset=utf-8"],
+)
+def test_an_object_is_sent_as_a_form_where_the_type_says_so(render: Any, kind: str) -> None:
+    config = {
+        "url": URL,
+        "headers": {"content-type": kind},
+        "body": {"user": "{{ name }}", "tag": ["a", "b"], "n": 1, "none": None},
+    }
+    rendered = render("action_webhook", config, name="ada & co")
+    assert rendered["body"] == "user=ada+%26+co&tag=a&tag=b&n=1"
+    assert rendered["headers"] == {"content-type": kind}
+
+
+def test_a_form_of_what_no_form_can_hold_fails(render: Any) -> None:
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    with pytest.raises(StepFailure, match=r"body\.user"):
+        render("action_webhook", {"url": URL, "headers": headers, "body": {"user": {"a": 1}}})
+
+
+def test_a_form_that_is_text_already_leaves_as_it_is(render: Any) -> None:
+    config = {
+        "url": URL,
+        "headers": {"Content-Type": "application/x-www-form-urlencoded"},
+        "body": "a=1&b=2",
+    }
+    assert render("action_webhook", config)["body"] == "a=1&b=2"
+
+
+@pytest.mark.parametrize("body", [{"a": [1, None]}, [1], 0, False, "", "text", None])
+async def test_a_body_of_any_kind_leaves_as_it_is(
+    render: Any, io: Any, outside: Any, body: Any
+) -> None:
+    await send({"body": body}, render, io)
+    assert outside.calls[0][1]["body"] == body
+
+
+@pytest.mark.parametrize(
+    ("own", "of_the_step", "used"), [(5, 30, 5.0), (60, 30, 30), (None, 30, 30)]
+)
+async def test_the_shorter_time_out_counts(
+    render: Any, io: Any, outside: Any, own: Any, of_the_step: float, used: float
+) -> None:
+    io = replace(io, timeout_seconds=of_the_step)
+    await send({"timeout_seconds": own}, render, io)
+    assert outside.calls[0][1]["timeout_seconds"] == used
+
+
+@pytest.mark.parametrize(
+    ("config", "path"),
+    [
+        ({"headers": {"X A": "a"}}, "/headers/X A"),
+        ({"headers": {"Connection": "close"}}, "/headers/Connection"),
+        ({"headers": {"X-A": "a\nb"}}, "/headers/X-A"),
+        ({"headers": {"X-A": ["{{ a }}"]}}, "/headers/X-A"),
+        ({"headers": {"X-A": {}}}, "/headers/X-A"),
+        ({"params": {"a/b": {"c": 1}}}, "/params/a~1b"),
+        ({"params": {"a": [[1]]}}, "/params/a"),
+        ({"usage": {"cost": "{{ n }}"}}, "/usage/cost"),
+        ({"output_variable": "nodes"}, "/output_variable"),
+    ],
+)
+def test_what_can_never_be_sent_is_found(check: Any, config: Any, path: str) -> None:
+    (finding,) = check("action_webhook", {"url": URL, **config})
+    assert (finding.code, finding.path, finding.warning) == ("VALIDATION", path, False)
+
+
+def test_what_a_template_may_mend_passes(check: Any) -> None:
+    headers = {"X-A": "{{ a }}\n", "X-B": 7, "X-C": None}
+    params = {"a": "{{ a }}", "b": ["{{ b }}", 1, None]}
+    assert check("action_webhook", {"url": URL, "headers": headers, "params": params}) == []
 
 
 @pytest.mark.parametrize(
@@ -123,13 +257,21 @@ def test_headers_and_parameters_that_cannot_be_sent_fail(render: Any, config: An
         ("200,404", 404, True),
         ("2xx, 404", 404, True),
         ("2xx,404", 500, False),
+        ("200-204", 204, True),
+        ("200-204", 205, False),
+        (["200 - 204", "5xx"], 503, True),
+        ("200-3xx", 399, True),
+        ("2XX", 200, True),
     ],
 )
 def test_expected_status_has_many_forms(expected: Any, status: int, welcome: bool) -> None:
     assert expects(expected)(status) is welcome
 
 
-@pytest.mark.parametrize("expected", ["", "ok", 99, 1000, "6xx", [], [None], 200.5, {}, True])
+@pytest.mark.parametrize(
+    "expected",
+    ["", "ok", 99, 1000, "6xx", [], [None], 200.5, {}, True, "204-200", "-200", "200-", "1-2-3"],
+)
 def test_an_expected_status_that_is_none_is_found(check: Any, expected: Any) -> None:
     (finding,) = check("action_webhook", {"expected_status": expected})
     assert (finding.code, finding.path) == ("VALIDATION", "/expected_status")
@@ -172,7 +314,12 @@ async def test_an_expected_error_status_is_an_output(render: Any, io: Any, outsi
     [
         ({}, None),
         ({"Retry-After": " 120 "}, 120.0),
+        ({"retry-after": "0.65"}, 0.65),
+        ({"Retry-After": "9" * 400}, float("inf")),
         ({"Retry-After": "soon"}, None),
+        ({"Retry-After": "1e9"}, None),
+        ({"Retry-After": "٣"}, None),
+        ({"Retry-After": ""}, None),
         ({"Retry-After": "-5"}, None),
         (
             {
@@ -202,19 +349,13 @@ def test_the_output_can_be_stored_in_a_variable() -> None:
     assert handler.conclude({}, output).variables == {"answer": output}
 
 
-@pytest.mark.parametrize(
-    ("body", "usage"),
-    [
-        ({"usage": {"cost": 0.5, "tokens": 12}}, {"cost": 0.5, "tokens": 12}),
-        ({"usage": {"tokens": 12, "model": "x"}}, {"tokens": 12}),
-        ({"usage": {"cost": -1, "tokens": True}}, {"cost": 0.1}),
-        ({"usage": 7}, {"cost": 0.1}),
-        ("text", {"cost": 0.1}),
-    ],
-)
-def test_usage_is_the_answers_else_the_configured_one(body: Any, usage: Any) -> None:
+def test_the_usage_is_read_from_the_body_of_the_answer() -> None:
     handler = REGISTRY["action_webhook"].compile({"url": URL, "usage": {"cost": 0.1}})
-    assert handler.conclude({}, {"body": body}).usage == usage
+    assert handler.conclude({}, {"body": {"usage": {"tokens": 12}}}).usage == {
+        "cost": 0.1,
+        "tokens": 12,
+    }
+    assert handler.conclude({}, {"body": "text"}).usage == {"cost": 0.1}
 
 
 def test_a_mocked_output_of_any_form_is_concluded() -> None:

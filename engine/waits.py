@@ -1,0 +1,224 @@
+"""How one execution waits: for time, for a signal, for a child.
+
+The half of the runner (`runner.py`) that knows timers and letters. What is waited for is in the
+journal before anything depends on it; timers and letters only say when to look.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from collections import deque
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from engine import steps
+from engine.context import ExecutionContext, Json, Kind, Outcome, StepError
+from engine.effects import Effects
+from engine.environment import Impure, StepEnv
+from engine.errors import StepFailure
+from engine.expressions import ExpressionError
+from engine.family import Family
+from engine.graph import Graph
+from engine.journal import Journal
+from engine.mailbox import Mailbox
+from engine.messages import Inbox, Wake
+from engine.nodes.base import Park
+from engine.pace import Pace
+from engine.ports import Clock
+from engine.recording import Recorder
+from engine.records import Letter, Progress, StepRow
+from engine.scopes import Step, Transition
+from engine.state import ExecutionState
+
+PARK_SECONDS = 1.0
+"""A wait of at least this long is recorded and may leave memory; a shorter one is a timer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What every execution of a session works with."""
+
+    journal: Journal
+    effects: Effects
+    family: Family
+    clock: Clock
+    impure: Impure
+    pace: Pace
+
+
+def child_of(step: Step) -> str | None:
+    """The execution that a sub-workflow's step waits for; None for any other step."""
+    child: str | None = step.parked.get("child") if step.waiting and step.parked else None
+    return child
+
+
+class Waits:
+    """An execution in memory, as far as waiting goes."""
+
+    def __init__(
+        self,
+        context: ExecutionContext,
+        graph: Graph,
+        progress: Progress,
+        tools: Tools,
+        replayed: list[StepRow],
+        letters: list[Letter],
+    ) -> None:
+        started = progress.start_time or tools.clock.now()
+        recorded = replayed[-1].seq if replayed else 0
+        self.context = context
+        self.graph = graph
+        self.recorder = Recorder(context, graph, tools.journal, progress, started, recorded)
+        self._tools = tools
+        self._state = ExecutionState(graph, context.variables, context.trigger_node_id)
+        self._ready: deque[Step] = deque()
+        self._timers: dict[Step, asyncio.TimerHandle] = {}
+        self._inbox = Inbox()
+        self._abandoning: list[asyncio.Task[None]] = []
+        details = [row.details for row in replayed if row.details]
+        self._mail = Mailbox(letters, [each["letter"] for each in details if "letter" in each])
+
+    @property
+    def letters_read(self) -> int:
+        """How many letters this execution has been handed."""
+        return self._mail.received
+
+    @abstractmethod
+    def _env(self, step: Step) -> StepEnv: ...
+
+    @abstractmethod
+    def _settle(self, step: Step, outcome: Outcome, given: Json, started: datetime) -> None: ...
+
+    def _absorb(self, transition: Transition) -> None:
+        for step in transition.cancelled:
+            self._forget(step)
+            if self._state.ended is None:  # else the store cancels every child
+                self._abandon_child_of(step)
+        self._ready.extend(transition.ready)
+
+    def _abandon_child_of(self, step: Step) -> None:
+        child = child_of(step)
+        if child is not None:
+            self._abandon(child)
+
+    def _abandon(self, child: str) -> None:
+        self._abandoning.append(self._tools.family.abandon(child))
+
+    def _forget(self, step: Step) -> None:
+        timer = self._timers.pop(step, None)
+        if timer is not None:
+            timer.cancel()
+        if step in self._ready:
+            self._ready.remove(step)
+
+    def _start_waiting(self, step: Step) -> None:
+        now = self._tools.clock.now()
+        try:
+            waited = steps.park(step, self._env(step))
+        except (StepFailure, ExpressionError) as failure:
+            self._settle(
+                step, steps.failed(step, failure, self._env(step)), self._state.input_of(step), now
+            )
+            return
+        wake_at = None if waited.seconds is None else now + timedelta(seconds=waited.seconds)
+        outcome = Outcome(
+            step_key=step.key,
+            kind=Kind.WAITING,
+            output={"seconds": waited.seconds, "signal": waited.signal},
+            wake_at=wake_at,
+            signal=waited.signal,
+        )
+        short = waited.seconds is not None and waited.seconds < PARK_SECONDS
+        if short and waited.signal is None:
+            self._absorb(self._state.apply(outcome))
+        else:
+            self._settle(step, outcome, self._state.input_of(step), now)
+        self._set_timer(step)
+        if waited.signal is not None:
+            self._read(step)
+
+    def _set_timer(self, step: Step) -> None:
+        if step.wake_at is None:
+            return
+        left = (step.wake_at - self._tools.clock.now()).total_seconds()
+        self._timers[step] = asyncio.get_running_loop().call_later(
+            max(left, 0.0), self._inbox.post, Wake(step)
+        )
+
+    def _woken(self, step: Step) -> None:
+        """The time of a waiting step has come."""
+        self._timers.pop(step, None)
+        if self._state.active.get(step.key) is not step or not step.waiting:
+            return
+        if child_of(step) is not None:
+            self._child_is_late(step)
+            return
+        step.waiting = False
+        if step.node.family != "park":
+            self._ready.append(step)
+            return
+        outcome = steps.woken(step, _parked(step), None, self._env(step), timed_out=True)
+        self._settle(step, outcome, self._state.input_of(step), self._tools.clock.now())
+
+    def _child_is_late(self, step: Step) -> None:
+        child = child_of(step)
+        failure = StepFailure(
+            "TIMEOUT",
+            f"The execution that {step.node.node_id} started took longer than "
+            f"{step.node.timeout_seconds:g} s.",
+            retryable=True,
+        )
+        self._conclude(step, steps.attempted(step, failure, self._env(step)))
+        if child is not None and self._state.ended is None:
+            self._abandon(child)  # once the time-out is durable, not before
+
+    # Letters
+
+    def _read_mail(self) -> None:
+        """Lets every waiting step go on that a letter has come for."""
+        for step in self._state.waiting_steps():
+            if self._state.active.get(step.key) is step:
+                self._read(step)
+
+    def _read(self, step: Step) -> None:
+        if not step.waiting:
+            return
+        env, child = self._env(step), child_of(step)
+        if child is not None:
+            letter = self._mail.take_child(child)
+            if letter is not None:
+                outcome = steps.child_ended(step, child, letter.payload, env)
+                self._conclude(step, replace(outcome, letter=letter.letter_id))
+        elif step.signal is not None:
+            handler = step.node.handler
+            letter = self._mail.take_signal(step.signal, handler.fits)
+            if letter is not None:
+                outcome = steps.woken(step, _parked(step), letter.payload, env, timed_out=False)
+                self._conclude(step, replace(outcome, letter=letter.letter_id))
+
+    def _conclude(self, step: Step, outcome: Outcome) -> None:
+        """Ends a wait, or begins the back-off before the next attempt."""
+        timer = self._timers.pop(step, None)
+        if timer is not None:
+            timer.cancel()
+        step.waiting = False
+        self._settle(step, outcome, None, self._tools.clock.now())
+        if outcome.kind is Kind.RETRYING:
+            self._set_timer(step)
+
+
+def _parked(step: Step) -> Park:
+    parked = step.parked or {}
+    return Park(parked.get("seconds"), parked.get("signal"))
+
+
+def timed_out(step: Step | None, seconds: int) -> StepError:
+    """Why an execution ends whose time is up; `step` was busy then."""
+    return StepError(
+        message=f"The execution took longer than {seconds} s, the most it may.",
+        type="EXECUTION_TIMEOUT",
+        node_id=step.node.node_id if step else "",
+        step_key=step.key if step else "",
+        fatal=True,
+    )

@@ -1,0 +1,80 @@
+"""What the hot statements cost on a table with history."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+from models import execution_sql as sql
+from models.dal import AsyncDAL
+
+FILL = """
+INSERT INTO workflow_executions (execution_id, workflow_id, workflow_version, workflow_name,
+    community_id, user_id, trigger_source, trigger_node_id, status, start_time, end_time,
+    max_execution_seconds, parent_execution_id, parent_step_key, error_workflow_id,
+    error_answered, wake_at, worker_id, created, letters)
+SELECT gen_random_uuid(), gen_random_uuid(), 1, 'w', 1, 1, 'api', 'start',
+       CASE WHEN i % 1000 = 0 THEN 'waiting' WHEN i % 1000 = 1 THEN 'running'
+            WHEN i % 3 = 0 THEN 'failed' ELSE 'completed' END,
+       now(), CASE WHEN i % 1000 IN (0, 1) THEN NULL ELSE now() END, 300,
+       CASE WHEN i % 2 = 0 THEN gen_random_uuid() END, CASE WHEN i % 2 = 0 THEN 'sub' END,
+       CASE WHEN i % 3 = 0 THEN gen_random_uuid() END, i % 3 = 0,
+       CASE WHEN i % 1000 = 0 THEN now() + interval '1 day' END,
+       CASE WHEN i % 1000 = 1 THEN '0190c000-0000-7000-8000-000000000001'::uuid END,
+       now() - i * interval '1 s', i % 3
+  FROM generate_series(1, 60000) i
+"""
+A = "0190c000-0000-7000-8000-000000000001"
+CHILDREN = """UPDATE workflow_executions e SET cancel_requested_at = now()
+ WHERE parent_execution_id = $1::uuid AND parent_step_key IS NOT NULL AND end_time IS NULL"""
+
+
+async def test_no_hot_statement_reads_the_whole_table(dal: AsyncDAL) -> None:
+    await dal.execute(FILL)
+    await dal.execute(
+        "INSERT INTO workflow_letters (execution_id, number, letter_id, kind, name)"
+        " SELECT gen_random_uuid(), 1, gen_random_uuid(), 'signal', 'x'"
+        " FROM generate_series(1, 50000)"
+    )
+    await dal.execute(
+        "INSERT INTO workflow_steps (execution_id, seq, step_key, node_id, node_type, kind, status,"
+        " started_at) SELECT gen_random_uuid(), 2, 'a', 'a', 'x', 'finished', 'completed', now()"
+        " FROM generate_series(1, 50000)"
+    )
+    await dal.execute("ANALYZE")
+    letter = (A, A, "signal", "x", b"1", 1, datetime.now(UTC), "c", 500)
+    statements = {
+        "LOOK": (sql.LOOK, (A,)),
+        "CLAIM": (sql.CLAIM, (A, 10)),
+        "UNANSWERED": (sql.UNANSWERED, (50,)),
+        "POST": (sql.POST, letter),
+        "WHY_NOT_POSTED": (sql.WHY_NOT_POSTED, (A, A)),
+        "LETTERS_AFTER": (sql.LETTERS_AFTER, (A, 0)),
+        "LETTERS": (sql.LETTERS, ([A],)),
+        "ANSWERED": (sql.ANSWERED, ([A],)),
+        "CHILDREN": (CHILDREN, (A,)),
+        "CANCEL_UNHELD": (sql.CANCEL_UNHELD, (A,)),
+        "ANY_LIMITED": (sql.ANY_LIMITED, ()),
+        "LET_GO": (sql.LET_GO, (A, [A])),
+        "RELEASE": (sql.RELEASE, (A,)),
+        "FREE_ORPHANS": (sql.FREE_ORPHANS, ([A],)),
+    }
+    bad = {}
+    for mode in ("force_custom_plan", "force_generic_plan"):
+        for name, (statement, args) in statements.items():
+            async with dal.acquire() as c:
+                await c.execute(f"SET plan_cache_mode = {mode}")
+                t = c.transaction()
+                await t.start()
+                plan = "\n".join(
+                    r[0] for r in await c.fetch("EXPLAIN (ANALYZE, BUFFERS) " + statement, *args)
+                )
+                await t.rollback()
+                await c.execute("RESET plan_cache_mode")
+            ms = re.findall(r"Execution Time: ([\d.]+)", plan)
+            print(mode, name, ms, re.findall(r"Seq Scan on (?!engine_workers)\w+", plan))
+            if re.search(r"Seq Scan on workflow", plan):
+                bad[mode, name] = plan
+    for k, v in bad.items():
+        print(k, v)
+    assert not bad
