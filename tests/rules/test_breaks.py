@@ -1,0 +1,382 @@
+"""Loops that end early: breaks, errors in a body, and what still counts."""
+
+from __future__ import annotations
+
+from tests.rules.harness import (
+    hold,
+    hold_crashed,
+    hold_dry,
+)
+from tests.rules.writing import (
+    Rule,
+    breaks,
+    broken,
+    calls,
+    checks,
+    each,
+    each_of,
+    fails,
+    gives,
+    having,
+    loops_while,
+    node,
+    rule,
+    says,
+    sets,
+    waits,
+)
+
+RULES = [
+    rule(
+        "a break without a condition ends the loop after this node",
+        {"loop": each_of([1, 2, 3]), "say": says("{{ item }}"), "stop": breaks()},
+        "start -> loop",
+        "loop.loop -> say",
+        "say -> stop",
+        messages=["1"],
+        outputs={"loop": [{"message_id": "m"}]},
+        steps=["start", "loop[0].say", "loop[0].stop", "loop"],
+    ),
+    rule(
+        "a break whose condition holds ends the loop and results so far count",
+        {
+            "loop": each_of([1, 2, 3, 4]),
+            "a": sets(x="{{ item }}"),
+            "stop": breaks("item == 3"),
+            "b": sets(y="{{ item }}"),
+            "after": says("after"),
+        },
+        "start -> loop",
+        "loop.loop -> a",
+        "a -> stop",
+        "stop -> b",
+        "loop -> after",
+        messages=["after"],
+        outputs={"loop": [{"y": 1}, {"y": 2}, {"x": 3}]},
+        variables={"x": 3, "y": 2},
+    ),
+    rule(
+        "a break whose condition does not hold leaves by output and passes its input through",
+        {
+            "loop": each_of([1]),
+            "a": sets(x=1),
+            "stop": breaks("false"),
+            "b": sets(got="{{ input }}"),
+        },
+        "start -> loop",
+        "loop.loop -> a",
+        "a -> stop",
+        "stop -> b",
+        has={"got": {"x": 1}},
+        ports={"loop[0].stop": "output"},
+    ),
+    rule(
+        "nothing behind a break that broke runs in its iteration",
+        {"loop": each_of([1, 2]), "stop": breaks(), "never": says("never")},
+        "start -> loop",
+        "loop.loop -> stop",
+        "stop -> never",
+        messages=[],
+        states={"never": "skipped"},
+    ),
+    rule(
+        "a break ends the innermost loop only",
+        {
+            "outer": each_of([1, 2]),
+            "inner": each_of(["a", "b", "c"], item_variable="letter"),
+            "say": says("{{ item }}{{ letter }}"),
+            "stop": breaks("letter == 'b'"),
+        },
+        "start -> outer",
+        "outer.loop -> inner",
+        "inner.loop -> say",
+        "say -> stop",
+        messages=["1a", "1b", "2a", "2b"],
+    ),
+    rule(
+        "a break in the outer body behind an inner loop ends the outer loop",
+        {
+            "outer": each_of([1, 2, 3]),
+            "inner": each_of(["a"], item_variable="letter"),
+            "say": says("{{ item }}{{ letter }}"),
+            "stop": breaks("item == 2"),
+        },
+        "start -> outer",
+        "outer.loop -> inner",
+        "inner.loop -> say",
+        "inner -> stop",
+        messages=["1a", "2a"],
+    ),
+    rule(
+        "a break ends a while loop and its iteration counts",
+        {"loop": loops_while("true"), "a": sets(n="{{ index }}"), "stop": breaks("index == 2")},
+        "start -> loop",
+        "loop.loop -> a",
+        "a -> stop",
+        outputs={"loop": {"iterations": 3, "last": {"n": 2}}},
+    ),
+    rule(
+        "a break cancels the iterations that run beside it",
+        {
+            "loop": each_of([1, 2, 3], concurrency=3),
+            "check": checks("item == 2"),
+            "stop": breaks(),
+            "slow": waits(100),
+            "late": says("late"),
+            "after": says("after"),
+        },
+        "start -> loop",
+        "loop.loop -> check",
+        "check.true -> stop",
+        "check.false -> slow",
+        "slow -> late",
+        "loop -> after",
+        messages=["after"],
+        seconds=(0, 2),
+    ),
+    rule(
+        "a break cancels a call beside it in its own iteration",
+        {
+            "loop": each_of([1, 2]),
+            "slow": calls("slow", timeout_seconds=500),
+            "quick": calls("quick"),
+            "stop": breaks(),
+            "after": says("after"),
+        },
+        "start -> loop",
+        "loop.loop -> slow",
+        "loop.loop -> quick",
+        "quick -> stop",
+        "loop -> after",
+        answers={"slow": gives(after=100), "quick": gives(after=1)},
+        messages=["after"],
+        seconds=(1, 2),
+        states={"slow": "cancelled"},
+        only=("run",),
+    ),
+    rule(
+        "a call that a break cut off is listed among the steps as cancelled",
+        {
+            "loop": each_of([1]),
+            "slow": calls("slow", timeout_seconds=500),
+            "quick": calls("quick"),
+            "stop": breaks(),
+        },
+        "start -> loop",
+        "loop.loop -> slow",
+        "loop.loop -> quick",
+        "quick -> stop",
+        answers={"slow": gives(after=100), "quick": gives(after=1)},
+        listed={"loop[0].slow": "cancelled", "loop[0].quick": "completed"},
+        only=("run",),
+    ),
+    rule(
+        "a break starts no further iteration of a concurrent loop",
+        {
+            "loop": each_of([1, 2, 3, 4, 5, 6], concurrency=2),
+            "call": calls("x"),
+            "stop": breaks(),
+        },
+        "start -> loop",
+        "loop.loop -> call",
+        "call -> stop",
+        answers={"call": gives(after=5)},
+        calls={"call": 2},
+        only=("run",),
+    ),
+    rule(
+        "a break whose condition cannot be evaluated fails",
+        {"loop": each_of([1]), "stop": breaks("nowhere")},
+        "start -> loop",
+        "loop.loop -> stop",
+        error=("EXPRESSION_ERROR", "stop"),
+    ),
+    # errors in a body
+    rule(
+        "an error in a body fails the execution",
+        {"loop": each_of([1, 2, 3]), "say": says("{{ item }}"), "bad": checks("item / 0 > 1")},
+        "start -> loop",
+        "loop.loop -> say",
+        "say -> bad",
+        error=("EXPRESSION_ERROR", "bad"),
+        messages=["1"],
+    ),
+    rule(
+        "an error in a body gives that iteration's result to a loop that continues",
+        {
+            "loop": having(each_of([1, 0, 2]), continue_on_error=True),
+            "a": node("data_transform", transformations={"x": "10 / item"}),
+            "after": sets(n="{{ len(input) }}", kind="{{ input[1].error.type }}"),
+        },
+        "start -> loop",
+        "loop.loop -> a",
+        "loop -> after",
+        has={"n": 3, "kind": "EXPRESSION_ERROR"},
+        steps={"start", "loop[0].a", "loop[1].a", "loop[2].a", "loop", "after"},
+        states={"loop": "completed"},
+    ),
+    rule(
+        "an iteration's error tells its node and its step",
+        {
+            "loop": having(each_of([1]), continue_on_error=True),
+            "a": calls(),
+            "after": sets(got="{{ input[0] }}"),
+        },
+        "start -> loop",
+        "loop.loop -> a",
+        "loop -> after",
+        answers={"a": fails()},
+        has={
+            "got": {
+                "error": {
+                    "message": "It is down.",
+                    "type": "MOCKED_ERROR",
+                    "node_id": "a",
+                    "step_key": "loop[0].a",
+                    "attempts": 1,
+                }
+            }
+        },
+    ),
+    rule(
+        "the rest of an iteration that failed does not run",
+        {
+            "loop": having(each_of([1, 2]), continue_on_error=True),
+            "bad": checks("item / 0 > 1"),
+            "never": says("never"),
+            "after": says("after"),
+        },
+        "start -> loop",
+        "loop.loop -> bad",
+        "bad.true -> never",
+        "bad.false -> never",
+        "loop -> after",
+        messages=["after"],
+    ),
+    rule(
+        "an error in a body cancels what runs beside it in its iteration only",
+        {
+            "loop": having(each_of([1, 2]), continue_on_error=True),
+            "bad": calls("bad"),
+            "wait": waits(50),
+            "late": says("late {{ item }}"),
+        },
+        "start -> loop",
+        "loop.loop -> bad",
+        "loop.loop -> wait",
+        "wait -> late",
+        answers={"bad": [fails(), gives()]},
+        messages=["late 2"],
+    ),
+    rule(
+        "an error in an inner body goes to the nearest loop that continues",
+        {
+            "outer": having(each_of([1, 2]), continue_on_error=True),
+            "inner": each_of([1, 0], item_variable="d"),
+            "a": node("data_transform", transformations={"x": "item / d"}),
+            "after": sets(kinds="{{ [r.error.node_id for r in input] }}"),
+        },
+        "start -> outer",
+        "outer.loop -> inner",
+        "inner.loop -> a",
+        "outer -> after",
+        has={"kinds": ["a", "a"]},
+        steps={
+            "start",
+            "outer[0].inner[0].a",
+            "outer[0].inner[1].a",
+            "outer[1].inner[0].a",
+            "outer[1].inner[1].a",
+            "outer",
+            "after",
+        },
+    ),
+    rule(
+        "an inner loop that continues keeps its errors from the outer",
+        {
+            "outer": each_of([1]),
+            "inner": having(each_of([1, 0], item_variable="d"), continue_on_error=True),
+            "a": node("data_transform", transformations={"x": "item // d"}),
+            "b": sets(n="{{ len(input) }}", ok="{{ input[0].x }}"),
+        },
+        "start -> outer",
+        "outer.loop -> inner",
+        "inner.loop -> a",
+        "inner -> b",
+        outputs={"outer": [{"n": 2, "ok": 1}]},
+    ),
+    rule(
+        "an error in a body never goes to the loop's own error port",
+        {"loop": each_of([1]), "bad": broken(), "sorry": says("sorry")},
+        "start -> loop",
+        "loop.loop -> bad",
+        "loop.error -> sorry",
+        error=("EXPRESSION_ERROR", "bad"),
+        messages=[],
+    ),
+    rule(
+        "an error port inside a body handles the error there",
+        {
+            "loop": each_of([1, 2]),
+            "bad": broken(),
+            "sorry": says("sorry {{ item }} {{ input.step_key }}"),
+        },
+        "start -> loop",
+        "loop.loop -> bad",
+        "bad.error -> sorry",
+        messages=["sorry 1 loop[0].bad", "sorry 2 loop[1].bad"],
+    ),
+    rule(
+        "continue_on_error inside a body comes before the loop's",
+        {
+            "loop": having(each_of([1]), continue_on_error=True),
+            "bad": having(broken(), continue_on_error=True),
+            "b": says("went on"),
+        },
+        "start -> loop",
+        "loop.loop -> bad",
+        "bad -> b",
+        messages=["went on"],
+        outputs={"loop": [{"message_id": "m"}]},
+    ),
+    rule(
+        "a while loop that continues counts its failed iterations",
+        {
+            "loop": having(loops_while("index < 2"), continue_on_error=True),
+            "bad": calls(),
+            "after": sets(n="{{ input.iterations }}", kind="{{ input.last.error.type }}"),
+        },
+        "start -> loop",
+        "loop.loop -> bad",
+        "loop -> after",
+        answers={"bad": fails()},
+        has={"n": 2, "kind": "MOCKED_ERROR"},
+    ),
+    rule(
+        "variables set before an iteration failed stay set",
+        {
+            "loop": having(each_of([1]), continue_on_error=True),
+            "a": sets(x=1),
+            "bad": broken(),
+        },
+        "start -> loop",
+        "loop.loop -> a",
+        "a -> bad",
+        variables={"x": 1},
+    ),
+]
+
+
+@each("run", RULES)
+def test_the_engine_keeps_the_rule(rule: Rule) -> None:
+    hold(rule)
+
+
+@each("dry", RULES)
+def test_a_dry_run_keeps_the_rule(rule: Rule) -> None:
+    hold_dry(rule)
+
+
+@each("crash", RULES)
+def test_an_execution_whose_worker_dies_keeps_the_rule(rule: Rule) -> None:
+    hold_crashed(rule)

@@ -1,0 +1,462 @@
+"""Retries, time-outs and the workflow's default policy."""
+
+from __future__ import annotations
+
+from tests.rules.harness import (
+    hold,
+    hold_crashed,
+    hold_dry,
+)
+from tests.rules.writing import (
+    Rule,
+    broken,
+    calls,
+    each,
+    each_of,
+    fails,
+    fetches,
+    gives,
+    having,
+    http,
+    rule,
+    says,
+    sets,
+)
+
+FIXED = {"max_attempts": 3, "backoff": "fixed", "initial_seconds": 1, "jitter": False}
+
+RULES = [
+    rule(
+        "an action is tried again until it succeeds",
+        {"a": having(calls(), retry=FIXED)},
+        "start -> a",
+        answers={"a": [fails(), fails(), gives({"x": 1})]},
+        attempts={"a": 3},
+        calls={"a": 3},
+        outputs={"a": {"x": 1}},
+        states={"a": "completed"},
+        steps=["start", "a"],
+        only=("run", "dry"),
+    ),
+    rule(
+        "an action tried again ends the same after a crash",
+        {"a": having(calls(), retry=FIXED), "b": sets(got="{{ input.x }}")},
+        "start -> a",
+        "a -> b",
+        answers={"a": [fails(), fails(), gives({"x": 1})]},
+        attempts={"a": 3},
+        has={"got": 1},
+    ),
+    rule(
+        "an action without a retry is tried once",
+        {"a": calls()},
+        "start -> a",
+        answers={"a": fails()},
+        error=("MOCKED_ERROR", "a"),
+        calls={"a": 1},
+    ),
+    rule(
+        "max_attempts counts the first one and then the error stands",
+        {"a": having(calls(), retry=FIXED), "b": sets(n="{{ input.attempts }}")},
+        "start -> a",
+        "a.error -> b",
+        answers={"a": fails()},
+        attempts={"a": 3},
+        variables={"n": 3},
+    ),
+    rule(
+        "what cannot be mended is not tried again",
+        {"a": having(calls(), retry=FIXED)},
+        "start -> a",
+        answers={"a": fails("WRONG", retryable=False)},
+        error=("WRONG", "a"),
+        calls={"a": 1},
+        only=("run",),
+    ),
+    rule(
+        "an expression that cannot be evaluated is not tried again",
+        {"a": having(says("{{ nowhere }}"), retry=FIXED)},
+        "start -> a",
+        error=("EXPRESSION_ERROR", "a"),
+        attempts={"a": 1},
+        calls={"a": 0},
+        seconds=0,
+    ),
+    rule(
+        "an error port takes only what is left when the retries are used up",
+        {"a": having(calls(), retry=FIXED), "sorry": says("sorry")},
+        "start -> a",
+        "a.error -> sorry",
+        answers={"a": [fails(), gives()]},
+        messages=[],
+    ),
+    rule(
+        "continue_on_error waits until the retries are used up",
+        {"a": having(calls(), retry=FIXED, continue_on_error=True)},
+        "start -> a",
+        answers={"a": [fails(), gives({"x": 1})]},
+        outputs={"a": {"x": 1}},
+    ),
+    # pauses
+    rule(
+        "a fixed back-off waits the same every time",
+        {"a": having(calls(), retry={**FIXED, "max_attempts": 4, "initial_seconds": 5})},
+        "start -> a",
+        answers={"a": fails()},
+        error=("MOCKED_ERROR", "a"),
+        seconds=15,
+        only=("run", "dry"),
+    ),
+    rule(
+        "a linear back-off grows by its first pause",
+        {
+            "a": having(
+                calls(),
+                retry={
+                    "max_attempts": 4,
+                    "backoff": "linear",
+                    "initial_seconds": 5,
+                    "jitter": False,
+                },
+            )
+        },
+        "start -> a",
+        answers={"a": fails()},
+        error=("MOCKED_ERROR", "a"),
+        seconds=5 + 10 + 15,
+        only=("run", "dry"),
+    ),
+    rule(
+        "an exponential back-off doubles",
+        {
+            "a": having(
+                calls(),
+                retry={
+                    "max_attempts": 5,
+                    "backoff": "exponential",
+                    "initial_seconds": 2,
+                    "jitter": False,
+                },
+            )
+        },
+        "start -> a",
+        answers={"a": fails()},
+        error=("MOCKED_ERROR", "a"),
+        seconds=2 + 4 + 8 + 16,
+        only=("run", "dry"),
+    ),
+    rule(
+        "back-off is exponential from one second when nothing is said",
+        {"a": having(calls(), retry={"max_attempts": 4, "jitter": False})},
+        "start -> a",
+        answers={"a": fails()},
+        error=("MOCKED_ERROR", "a"),
+        seconds=1 + 2 + 4,
+        only=("run", "dry"),
+    ),
+    rule(
+        "no pause is longer than max_seconds",
+        {
+            "a": having(
+                calls(),
+                retry={
+                    "max_attempts": 5,
+                    "initial_seconds": 10,
+                    "max_seconds": 15,
+                    "jitter": False,
+                },
+            )
+        },
+        "start -> a",
+        answers={"a": fails()},
+        error=("MOCKED_ERROR", "a"),
+        seconds=10 + 15 + 15 + 15,
+        only=("run", "dry"),
+    ),
+    rule(
+        "a minute is the longest pause when nothing is said",
+        {"a": having(calls(), retry={"max_attempts": 4, "initial_seconds": 40, "jitter": False})},
+        "start -> a",
+        answers={"a": fails()},
+        error=("MOCKED_ERROR", "a"),
+        seconds=40 + 60 + 60,
+        only=("run", "dry"),
+    ),
+    rule(
+        "jitter spreads a pause over its upper half",
+        {"a": having(calls(), retry={"max_attempts": 2, "initial_seconds": 20})},
+        "start -> a",
+        answers={"a": fails()},
+        error=("MOCKED_ERROR", "a"),
+        seconds=(10, 20),
+        only=("run", "dry"),
+    ),
+    rule(
+        "a retry that names no max_attempts is three",
+        {"a": having(calls(), retry={"backoff": "fixed", "initial_seconds": 1})},
+        "start -> a",
+        answers={"a": fails()},
+        error=("MOCKED_ERROR", "a"),
+        attempts={"a": 3},
+    ),
+    rule(
+        "a pause of under a second is waited for too",
+        {"a": having(calls(), retry={**FIXED, "initial_seconds": 0.4})},
+        "start -> a",
+        answers={"a": [fails(), fails(), gives()]},
+        seconds=0.8,
+        only=("run", "dry"),
+    ),
+    rule(
+        "Retry-After is honoured",
+        {"a": having(fetches(), retry=FIXED)},
+        "start -> a",
+        answers={"a": [http(429, Retry_After="30"), http(200)]},
+        seconds=30,
+        attempts={"a": 2},
+        only=("run",),
+    ),
+    rule(
+        "Retry-After is a minimum and does not shorten a pause",
+        {"a": having(fetches(), retry={**FIXED, "initial_seconds": 20})},
+        "start -> a",
+        answers={"a": [http(503, Retry_After="5"), http(200)]},
+        seconds=20,
+        only=("run",),
+    ),
+    rule(
+        "Retry-After may be longer than max_seconds",
+        {"a": having(fetches(), retry={**FIXED, "max_seconds": 10})},
+        "start -> a",
+        answers={"a": [http(429, Retry_After="200"), http(200)]},
+        seconds=200,
+        only=("run",),
+    ),
+    rule(
+        "Retry-After is believed up to an hour",
+        {"a": having(fetches(), retry=FIXED)},
+        "start -> a",
+        answers={"a": [http(429, Retry_After="999999"), http(200)]},
+        fields={"max_execution_time_seconds": 86_400},
+        seconds=3600,
+        only=("run",),
+    ),
+    *(
+        rule(
+            f"an answer of {status} is tried again",
+            {"a": having(fetches(), retry=FIXED)},
+            "start -> a",
+            answers={"a": [http(status), http(200)]},
+            attempts={"a": 2},
+            states={"a": "completed"},
+            only=("run",),
+        )
+        for status in (408, 425, 429, 500, 502, 503, 504)
+    ),
+    *(
+        rule(
+            f"an answer of {status} fails the node at once",
+            {"a": having(fetches(), retry=FIXED)},
+            "start -> a",
+            answers={"a": [http(status), http(200)]},
+            error=("HTTP_STATUS", "a"),
+            because=str(status),
+            calls={"a": 1},
+            only=("run",),
+        )
+        for status in (301, 400, 401, 403, 404, 409, 422)
+    ),
+    # time-outs
+    rule(
+        "an action that takes longer than its time-out fails",
+        {"a": having(calls(), timeout_seconds=5)},
+        "start -> a",
+        answers={"a": gives(after=50)},
+        error=("TIMEOUT", "a"),
+        seconds=5,
+        only=("run", "crash"),
+    ),
+    rule(
+        "an action that keeps its time-out succeeds",
+        {"a": having(calls(), timeout_seconds=5)},
+        "start -> a",
+        answers={"a": gives({"x": 1}, after=4)},
+        outputs={"a": {"x": 1}},
+        seconds=4,
+        only=("run", "crash"),
+    ),
+    rule(
+        "a time-out is of one attempt and is tried again",
+        {"a": having(calls(), timeout_seconds=5, retry=FIXED)},
+        "start -> a",
+        answers={"a": [gives(after=50), gives(after=50), gives({"x": 1}, after=1)]},
+        attempts={"a": 3},
+        outputs={"a": {"x": 1}},
+        seconds=5 + 1 + 5 + 1 + 1,
+        only=("run",),
+    ),
+    rule(
+        "a time-out can be handled by the error port",
+        {"a": having(calls(), timeout_seconds=5), "late": says("{{ input.type }}")},
+        "start -> a",
+        "a.error -> late",
+        answers={"a": gives(after=50)},
+        messages=["TIMEOUT"],
+        only=("run", "crash"),
+    ),
+    rule(
+        "a module has thirty seconds when nothing is said",
+        {"a": calls()},
+        "start -> a",
+        answers={"a": gives(after=100)},
+        error=("TIMEOUT", "a"),
+        seconds=30,
+        only=("run",),
+    ),
+    rule(
+        "a web request has ten seconds when nothing is said",
+        {"a": fetches()},
+        "start -> a",
+        answers={"a": gives(after=100)},
+        error=("TIMEOUT", "a"),
+        seconds=10,
+        only=("run",),
+    ),
+    rule(
+        "the settings' own timeout_seconds counts for a web request",
+        {"a": fetches(timeout_seconds=3)},
+        "start -> a",
+        answers={"a": gives(after=100)},
+        error=("TIMEOUT", "a"),
+        seconds=3,
+        only=("run",),
+    ),
+    rule(
+        "of two time-outs of a web request the smaller counts",
+        {"a": having(fetches(timeout_seconds=30), timeout_seconds=4)},
+        "start -> a",
+        answers={"a": gives(after=100)},
+        error=("TIMEOUT", "a"),
+        seconds=4,
+        only=("run",),
+    ),
+    # the workflow's own policy
+    rule(
+        "retry_failed_nodes gives every action max_retries more attempts",
+        {"a": calls()},
+        "start -> a",
+        fields={"retry_failed_nodes": True, "max_retries": 2},
+        answers={"a": fails()},
+        error=("MOCKED_ERROR", "a"),
+        attempts={"a": 3},
+        seconds=(1.5, 3),
+        only=("run", "dry"),
+    ),
+    rule(
+        "retry_failed_nodes lets an action succeed at last",
+        {"a": says("hi"), "b": says("there")},
+        "start -> a",
+        "a -> b",
+        fields={"retry_failed_nodes": True, "max_retries": 2},
+        answers={"a": [fails(), gives()], "b": [fails(), fails(), gives()]},
+        attempts={"a": 2, "b": 3},
+        messages=["hi", "there"],
+    ),
+    rule(
+        "retry_failed_nodes is for actions only",
+        {"a": broken()},
+        "start -> a",
+        fields={"retry_failed_nodes": True, "max_retries": 5},
+        error=("EXPRESSION_ERROR", "a"),
+        attempts={"a": 1},
+        seconds=0,
+    ),
+    rule(
+        "a node's own retry comes before the workflow's",
+        {"a": having(calls(), retry={"max_attempts": 2, "initial_seconds": 1, "jitter": False})},
+        "start -> a",
+        fields={"retry_failed_nodes": True, "max_retries": 9},
+        answers={"a": fails()},
+        error=("MOCKED_ERROR", "a"),
+        attempts={"a": 2},
+        seconds=1,
+        only=("run", "dry"),
+    ),
+    rule(
+        "a node can opt out of the workflow's retries",
+        {"a": having(calls(), retry={"max_attempts": 1})},
+        "start -> a",
+        fields={"retry_failed_nodes": True, "max_retries": 9},
+        answers={"a": fails()},
+        error=("MOCKED_ERROR", "a"),
+        attempts={"a": 1},
+    ),
+    rule(
+        "max_retries alone retries nothing",
+        {"a": calls()},
+        "start -> a",
+        fields={"max_retries": 3},
+        answers={"a": fails()},
+        error=("MOCKED_ERROR", "a"),
+        attempts={"a": 1},
+    ),
+    rule(
+        "retry_failed_nodes without max_retries retries nothing",
+        {"a": calls()},
+        "start -> a",
+        fields={"retry_failed_nodes": True},
+        answers={"a": fails()},
+        error=("MOCKED_ERROR", "a"),
+        attempts={"a": 1},
+    ),
+    rule(
+        "retry_count in an action's settings is that many more attempts",
+        {"a": calls(retry_count=2)},
+        "start -> a",
+        answers={"a": [fails(), fails(), gives({"x": 1})]},
+        attempts={"a": 3},
+        outputs={"a": {"x": 1}},
+    ),
+    rule(
+        "a step in a body is tried again within its iteration",
+        {"loop": each_of(["p", "q"]), "a": having(calls(input={"i": "{{ item }}"}), retry=FIXED)},
+        "start -> loop",
+        "loop.loop -> a",
+        answers={"a": [fails(), gives({"n": 1}), fails(), gives({"n": 2})]},
+        attempts={"loop[0].a": 2, "loop[1].a": 2},
+        outputs={"loop": [{"n": 1}, {"n": 2}]},
+    ),
+    rule(
+        "an at_most_once action runs as any other when nothing goes wrong",
+        {"a": having(says("once"), effect="at_most_once"), "b": says("then")},
+        "start -> a",
+        "a -> b",
+        messages=["once", "then"],
+        calls={"a": 1},
+        only=("run", "dry"),
+    ),
+    rule(
+        "an at_most_once action that failed by itself is tried again",
+        {"a": having(calls(), effect="at_most_once", retry=FIXED)},
+        "start -> a",
+        answers={"a": [fails(), gives({"x": 1})]},
+        attempts={"a": 2},
+        outputs={"a": {"x": 1}},
+        only=("run", "dry"),
+    ),
+]
+
+
+@each("run", RULES)
+def test_the_engine_keeps_the_rule(rule: Rule) -> None:
+    hold(rule)
+
+
+@each("dry", RULES)
+def test_a_dry_run_keeps_the_rule(rule: Rule) -> None:
+    hold_dry(rule)
+
+
+@each("crash", RULES)
+def test_an_execution_whose_worker_dies_keeps_the_rule(rule: Rule) -> None:
+    hold_crashed(rule)
