@@ -203,11 +203,20 @@ def _logs(rows: list[StepRow]) -> list[JsonObject]:
                 )
             )
         elif row.kind is Kind.WAITING:
-            until = f" until {rfc3339(row.wake_at)}" if row.wake_at else ""
-            logs.append(_line(row.started_at, "info", f"Waiting{until}."))
+            logs.append(_line(row.started_at, "info", f"Waiting{_waiting_for(row)}."))
         elif row.error:
             logs.append(_line(row.completed_at or row.started_at, "error", row.error["message"]))
     return logs
+
+
+def _waiting_for(row: StepRow) -> str:
+    parked = row.output if isinstance(row.output, dict) else {}
+    what = ""
+    if parked.get("child"):
+        what = f" for execution {parked['child']}"
+    elif parked.get("signal"):
+        what = f" for the signal {parked['signal']!r}"
+    return f"{what} until {rfc3339(row.wake_at)}" if row.wake_at else what
 
 
 def _sentence(text: str) -> str:
