@@ -116,6 +116,8 @@ class Execution(BaseModel):
     workflow_version: int
     community_id: int
     user_id: int
+    parent_execution_id: str | None = None
+    retry_of: str | None = None
     status: ExecutionStatus
     created_at: str = Field(json_schema_extra={"format": "date-time"})
     start_time: str | None = Instant
@@ -176,7 +178,15 @@ class Rehearsal(BaseModel):
     workflow_id: str
     test_mode: Literal[True]
     status: ExecutionStatus
+    execution_time_seconds: float = Field(description="In virtual time.")
     trace: list[dict[str, Any]]
+    final_variables: dict[str, Any]
+    final_output: Any = None
+    error_message: str | None = None
+    error_code: str | None = None
+    error_node_id: str | None = None
+    assertions: list[dict[str, Any]]
+    coverage: dict[str, Any]
     summary: dict[str, Any]
 
 

@@ -20,6 +20,7 @@ from controllers.requests import (
     payload_of,
     read_body,
     read_json_or_nothing,
+    read_optional,
     read_query,
     shape,
     workflow_id_of,
@@ -196,7 +197,7 @@ async def retry_execution(execution_id: str) -> Response:
     them as `reused`. A request repeated with the same `Idempotency-Key` starts nothing more.
     """
     execution_id = execution_id_of(execution_id)
-    body = await read_body(RetryBody)
+    body = await read_optional(RetryBody)
     owner, started, again = await state().control.retry(
         current_caller(), execution_id, body.origin, body.variables, idempotency_key()
     )

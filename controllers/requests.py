@@ -72,6 +72,12 @@ async def read_body(model: type[M]) -> M:
     return shape(model, await read_object())
 
 
+async def read_optional(model: type[M]) -> M:
+    """As `read_body`; nothing at all is an object without fields."""
+    body = await read_json_or_nothing()
+    return shape(model, {} if body is None else body)
+
+
 def shape(model: type[M], value: Json) -> M:
     """A JSON value as a model. Raises `NotValid`."""
     try:

@@ -177,6 +177,17 @@ async def test_a_retry_reuses_what_was_recorded_before_the_failure(api: Api) -> 
     assert "after 2" in api.log.getvalue()
 
 
+async def test_a_retry_without_a_body_is_from_the_failure(api: Api) -> None:
+    workflow_id = await api.stored(**picky())
+    failed = await started(api, workflow_id, wait=10, n=1, ok=False)
+    answer = await retry(api, failed.data["execution_id"], None)
+    assert answer.status == 202
+    assert answer.data["execution_path"] == ["start", "before"]
+    for body in ([], "failed", {"form": "failed"}):
+        answer = await retry(api, failed.data["execution_id"], body)
+        assert (answer.status, answer.code) == (400, "VALIDATION_ERROR")
+
+
 async def test_a_retry_from_the_start_reuses_nothing(api: Api) -> None:
     workflow_id = await api.stored(**picky())
     done = await started(api, workflow_id, wait=10, n=1, ok=True)
