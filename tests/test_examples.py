@@ -2,11 +2,12 @@
 
 A file holds a `workflow`, the `request` that starts it, `mocks` for what the world would answer,
 and what is `expected`: the `status`, the `final_output`, the chat `messages` in order, and some
-of the final `variables`.
+of the final `variables`. One that waits says which `signals` come.
 """
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,8 @@ async def try_out(example: dict[str, Any], mocks: JsonObject) -> JsonObject:
         platform=metadata.get("platform"),
     )
     impure = Impure(lambda: NOON, lambda: 0.5, lambda: "01980000-0000-7000-8000-000000000003")
-    trial = read_trial(graph, mocks=mocks)
+    signals = example.get("signals", [])
+    trial = read_trial(graph, mocks=mocks, signals=signals)
     return await DryRun(graph, context, trial, impure, Noon(), Pace(Noon()), nobody).run()
 
 
@@ -102,13 +104,29 @@ class Mocked(Outside):
         return output
 
 
+async def send(world: World, signals: list[JsonObject]) -> None:
+    """Sends the signals to the world's one execution."""
+    for number, signal in enumerate(signals):
+        await asyncio.sleep(signal["after_seconds"])
+        (execution_id,) = world.store._rows
+        await world.engine.signal_execution(
+            execution_id,
+            signal["name"],
+            signal["payload"],
+            sent_by=1,
+            letter_id=f"01980000-0000-7000-8000-{number:012d}",
+        )
+
+
 def run_for_real(example: dict[str, Any]) -> tuple[JsonObject, Mocked]:
     """The example's request, run by the engine to its end; and the world it ran in."""
     outside = Mocked(example["mocks"])
 
     async def main() -> JsonObject:
         world = World(outside=outside)
+        sending = asyncio.create_task(send(world, example.get("signals", [])))
         state = await world.run(example["workflow"], **example["request"])
+        await sending
         await world.engine.shutdown()
         return state
 
@@ -127,7 +145,7 @@ def messages(report: JsonObject) -> list[str]:
 def test_an_example_has_its_four_parts_and_explains_itself(file: Path) -> None:
     example = read(file)
 
-    assert set(example) == {"workflow", "request", "mocks", "expected"}
+    assert set(example) - {"signals"} == {"workflow", "request", "mocks", "expected"}
     assert set(example["request"]) == {"variables", "metadata"}
     assert set(example["expected"]) >= {"status", "final_output", "messages"}
     assert example["workflow"]["description"]
@@ -173,6 +191,6 @@ def test_an_example_does_the_same_when_it_is_run(file: Path) -> None:
 
 async def test_an_example_completes_with_whatever_the_console_answers(file: Path) -> None:
     """Started by a newcomer, whose modules and web services are simulated."""
-    report = await try_out(read(file), {})
+    report = await try_out({**read(file), "signals": []}, {})
 
     assert (report["status"], report["error_message"]) == ("completed", None)
