@@ -21,6 +21,9 @@ KINDS = {"kill": 5, "freeze": 4, "backends": 4, "database": 1, "stall": 1}
 """Each kind of fault, and how often it comes compared with the others."""
 
 
+_PATIENCE_SECONDS = 15.0
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """What happens `after` so many seconds of quiet, with a random state of its own."""
@@ -87,9 +90,16 @@ class Breaker:
             if member.note_exit():
                 self._mend(member.start())
 
-    def _victim(self, rng: random.Random) -> Member | None:
-        standing = [member for member in self.members if member.up]
-        return rng.choice(standing) if len(standing) > 1 else None
+    async def _victim(self, rng: random.Random) -> Member | None:
+        """A process to break, once another one would be left; None if that takes too long."""
+        deadline = asyncio.get_running_loop().time() + _PATIENCE_SECONDS
+        while True:
+            standing = [member for member in self.members if member.up]
+            if len(standing) > 1:
+                return rng.choice(standing)
+            if asyncio.get_running_loop().time() > deadline:
+                return None
+            await asyncio.sleep(0.05)
 
     def _mend(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
@@ -97,7 +107,7 @@ class Breaker:
         task.add_done_callback(self._mending.discard)
 
     async def _kill(self, rng: random.Random) -> bool:
-        member = self._victim(rng)
+        member = await self._victim(rng)
         if member is None:
             return False
         at = datetime.now(UTC)
@@ -108,7 +118,7 @@ class Breaker:
         return True
 
     async def _freeze(self, rng: random.Random) -> bool:
-        member = self._victim(rng)
+        member = await self._victim(rng)
         if member is None:
             return False
         member.up = False

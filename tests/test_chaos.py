@@ -24,8 +24,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 async def test_nothing_is_lost_or_wrong_among_faults() -> None:
     report = await run(Plan(seed=7, seconds=5.0, faults=list(BRIEF), processes=2, patience=20.0))
     assert report.verdict.problems == []
-    assert "kill" in report.faults
-    assert report.faults.keys() <= {"backends", "freeze", "kill"}  # a busy machine may skip some
+    assert report.faults == {"backends": 1, "freeze": 1, "kill": 1}
     assert report.acknowledged > 0
 
 
