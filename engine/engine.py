@@ -41,7 +41,7 @@ from engine.graph_cache import GraphCache
 from engine.messages import Request
 from engine.pace import Pace
 from engine.ports import (
-    MOST_LETTERS,
+    MOST_SIGNALS,
     Clock,
     Directory,
     EngineLog,
@@ -213,7 +213,7 @@ class WorkflowEngine:
         letter = Letter(letter_id, "signal", name, payload, self._clock.now(), sent_by)
         became = await self._store.post(execution_id, letter)
         if became == "full":
-            raise TooManySignals(most=MOST_LETTERS)
+            raise TooManySignals(most=MOST_SIGNALS)
         if became == "known":
             refuse_reuse(await self._store.letters(execution_id), letter)
         elif became != "kept":

@@ -15,7 +15,7 @@ import orjson
 
 from engine.context import ExecutionContext, ExecutionStatus, Json, JsonObject
 from engine.errors import LeaseLost
-from engine.ports import MOST_LETTERS, Cancellation, Clock, Outlook, Posted
+from engine.ports import MOST_SIGNALS, Cancellation, Clock, Outlook, Posted
 from engine.records import Batch, Letter, Progress, StepRow, StoredExecution
 
 T = TypeVar("T", Progress, StepRow)
@@ -149,7 +149,7 @@ class MemoryStore:
             return "known"
         if row.progress.status.terminal:
             return "ended"
-        if len(known) >= MOST_LETTERS:
+        if sum(1 for each in known.values() if each.kind == "signal") >= MOST_SIGNALS:
             return "full"
         self._post(row, letter)
         return "kept"

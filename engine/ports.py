@@ -125,10 +125,10 @@ class Cancellation:
 
 
 Posted = Literal["kept", "known", "full", "ended"]
-"""What becomes of a letter: it is kept; one of its id was before; there are `MOST_LETTERS` already
-(a child's letter is always kept); the execution has ended."""
+"""What becomes of a letter: it is kept; one of its id was before; there are `MOST_SIGNALS` signals
+already; the execution has ended."""
 
-MOST_LETTERS = 500
+MOST_SIGNALS = 500
 
 
 @dataclass(frozen=True, slots=True)

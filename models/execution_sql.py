@@ -289,7 +289,9 @@ WITH woken AS (
     UPDATE workflow_executions
        SET letters = letters + 1,
            wake_at = CASE WHEN status = 'waiting' THEN clock_timestamp() ELSE wake_at END
-     WHERE execution_id = $1 AND end_time IS NULL AND letters < $9
+     WHERE execution_id = $1 AND end_time IS NULL
+       AND $9 > (SELECT count(*) FROM workflow_letters
+                  WHERE execution_id = $1 AND kind = 'signal')
        AND NOT EXISTS (SELECT 1 FROM workflow_letters WHERE execution_id = $1 AND letter_id = $2)
     RETURNING execution_id, letters
 ), kept AS (

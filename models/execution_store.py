@@ -31,7 +31,7 @@ import orjson
 
 from engine.context import ExecutionStatus, JsonObject
 from engine.errors import LeaseLost, StoreUnavailable
-from engine.ports import MOST_LETTERS, Cancellation, Outlook, Posted
+from engine.ports import MOST_SIGNALS, Cancellation, Outlook, Posted
 from engine.records import Batch, Letter, StoredExecution
 from models import execution_sql as sql
 from models.dal import AsyncDAL, bounded, cut
@@ -128,7 +128,7 @@ class PostgresExecutionStore:
         """See `ExecutionStore.post`."""
         values = (
             letter.letter_id, letter.kind, letter.name, orjson.dumps(letter.payload),
-            letter.sent_by, letter.sent_at, CHANNEL, MOST_LETTERS,
+            letter.sent_by, letter.sent_at, CHANNEL, MOST_SIGNALS,
         )  # fmt: skip
         try:
             if await self._dal.fetchval(sql.POST, execution_id, *values):
