@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from engine.context import ExecutionContext, JsonObject, Limits
+from engine.context import ExecutionContext, ExecutionStatus, JsonObject, Limits
 from engine.environment import rfc3339
 from engine.errors import AmbiguousTrigger, InvalidDefinition, StepFailure
 from engine.graph import Graph, choose_trigger
@@ -126,6 +126,15 @@ class Callees:
             )
         callee = await self.directory.callee(workflow_id, caller)
         return callee, await self.graphs.get(callee.workflow_id, callee.version)
+
+
+def sent_off(child: ExecutionContext) -> JsonObject:
+    """What a sub-workflow's step gives that does not wait for its child."""
+    return {
+        "execution_id": child.execution_id,
+        "workflow_id": child.workflow_id,
+        "status": str(ExecutionStatus.PENDING),
+    }
 
 
 def _waits_for_itself(caller: ExecutionContext, callee: Callee, graph: Graph) -> bool:

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from engine.context import JsonObject, Kind, Outcome
-from engine.graph import ERROR_PORT, Graph, Node, OutEdge
-from engine.nodes.base import ALL_PORTS
+from engine.frontier import chosen
+from engine.graph import Graph, Node, OutEdge
 from engine.scopes import Step
 
 
@@ -30,7 +30,7 @@ class Coverage:
         if outcome.kind is Kind.FINISHED:
             self._ran.add(node.index)
             if not (node.terminates and outcome.error is None):
-                leaving = (e for e in node.all_out if _chosen(e, outcome.port))
+                leaving = (e for e in node.all_out if chosen(e, outcome.port))
                 self._take(_alive(leaving, outcome))
         elif outcome.kind is Kind.ITERATE and loop is not None and not loop.broken:
             self._take(_alive(node.body_out, outcome))
@@ -64,10 +64,6 @@ class Coverage:
 
     def _target(self, edge: OutEdge) -> Node:
         return self._graph.nodes[edge.target]
-
-
-def _chosen(edge: OutEdge, port: str | None) -> bool:
-    return edge.port == port or (port == ALL_PORTS and edge.port != ERROR_PORT)
 
 
 def _alive(edges: Iterable[OutEdge], outcome: Outcome) -> list[str]:

@@ -33,6 +33,35 @@ class Finished:
     failure: StepFailure | None = None
 
 
+def idempotency_key(execution: JsonObject, step: Step) -> str:
+    """The key that an effect is sent with, the same on every attempt."""
+    return f"{execution['id']}:{step.key}"
+
+
+def effect_io(
+    step: Step, execution: JsonObject, transport: Transport, http: HttpClient
+) -> EffectIO:
+    """What a step's effect may touch, who it is, and how long one attempt may take."""
+    return EffectIO(
+        transport=transport,
+        http=http,
+        idempotency_key=idempotency_key(execution, step),
+        execution=execution,
+        timeout_seconds=step.node.timeout_seconds or DEFAULT_TIMEOUT_SECONDS,
+    )
+
+
+def too_late(who: str, seconds: float) -> StepFailure:
+    """Why an attempt failed that took longer than it may. It may have taken effect."""
+    message = f"{who} took longer than {seconds:g} s."
+    return StepFailure("TIMEOUT", message, retryable=True, uncertain=True)
+
+
+def child_too_late(step: Step, seconds: float) -> StepFailure:
+    """The same of the execution that a sub-workflow's step waited for."""
+    return too_late(f"The execution that {step.node.node_id} started", seconds)
+
+
 @dataclass(frozen=True, slots=True)
 class Effects:
     """What effects are performed with. `may_act` says whether this worker's lease still holds by
@@ -48,25 +77,14 @@ class Effects:
         """One attempt. Raises `LeaseLost` if the worker may not act any more."""
         if not self.may_act():
             raise LeaseLost
-        seconds = step.node.timeout_seconds or DEFAULT_TIMEOUT_SECONDS
-        io = EffectIO(
-            transport=self.transport,
-            http=self.http,
-            idempotency_key=f"{execution['id']}:{step.key}",
-            execution=execution,
-            timeout_seconds=seconds,
-        )
+        io = effect_io(step, execution, self.transport, self.http)
+        seconds = io.timeout_seconds
         started = self.clock.now()
         try:
             async with asyncio.timeout(seconds):
                 output = await step.node.handler.perform(given, io)
         except TimeoutError:
-            failure = StepFailure(
-                "TIMEOUT",
-                f"{step.node.node_id} took longer than {seconds:g} s.",
-                retryable=True,
-                uncertain=True,
-            )
+            failure = too_late(step.node.node_id, seconds)
         except StepFailure as refused:
             failure = refused
         except Exception as unexpected:  # the edge of a step: a node's own bug fails its step

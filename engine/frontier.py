@@ -79,7 +79,7 @@ class Frontier:
         any_live = False
         dying: list[Node] = []
         for edge in node.all_out:
-            live = port is not None and chosen(edge, port) and edge.connection_id not in dead_edges
+            live = chosen(edge, port) and edge.connection_id not in dead_edges
             any_live = any_live or live
             self.arrive(scope, node, edge, live, dying, transition)
         self.spread_death(scope, dying, transition)
@@ -190,8 +190,8 @@ class Frontier:
             self.cancel_everything(transition)
 
 
-def chosen(edge: OutEdge, port: str) -> bool:
-    """Whether a node that leaves by this port leaves by this edge."""
+def chosen(edge: OutEdge, port: str | None) -> bool:
+    """Whether a node that leaves by this port leaves by this edge; by None it leaves by no edge."""
     return edge.port == port or (port == ALL_PORTS and edge.port != ERROR_PORT)
 
 

@@ -12,16 +12,18 @@ from datetime import timedelta
 from functools import partial
 
 from engine import steps
+from engine.children import sent_off
 from engine.context import ExecutionContext, JsonObject
+from engine.effects import DEFAULT_TIMEOUT_SECONDS, child_too_late, too_late
 from engine.environment import rfc3339
 from engine.errors import StepFailure
 from engine.expressions import ExpressionError
 from engine.graph import Graph
 from engine.rehearsal_act import Act
-from engine.rehearsal_effects import seconds_allowed, would_send
+from engine.rehearsal_effects import would_send
 from engine.rehearsal_stage import Stage
 from engine.rehearsal_trace import Scene
-from engine.scopes import Step, Transition
+from engine.scopes import Step, Transition, lane_is_full
 from engine.trial import Answer, Signal
 
 SIMULATED = {"simulated": True}
@@ -100,21 +102,15 @@ class Rehearsal(Act):
         if running >= self.graph.limits.max_parallel_nodes:
             return None
         for place, step in enumerate(self._queue):
-            if not self._lane_is_full(step):
+            if not lane_is_full(step, self._busy):
                 del self._queue[place]
                 return step
         return None
 
-    def _lane_is_full(self, step: Step) -> bool:
-        return any(
-            sum(1 for other in self._busy if lane in other.node.lanes) >= lane[1]
-            for lane in step.node.lanes
-        )
-
     async def _start_effect(self, step: Step) -> None:
         scene = self.trace.scene(step)
         try:
-            given = steps.render(step, self._env(step))
+            given = scene.given or steps.render(step, self._env(step))
         except (StepFailure, ExpressionError) as failure:
             self._settle(
                 step, steps.failed(step, failure, self._env(step)), self.state.input_of(step)
@@ -139,9 +135,11 @@ class Rehearsal(Act):
             await self._call(step, given, scene)
             return
         self._busy[step] = None
-        seconds, allowed = answer.seconds, seconds_allowed(step)
+        seconds, allowed = answer.seconds, step.node.timeout_seconds
+        if allowed is None and step.node.family == "effect":
+            allowed = DEFAULT_TIMEOUT_SECONDS
         if allowed is not None and seconds > allowed:
-            answer, seconds = Answer(failure=_too_late(step.node.node_id, allowed)), allowed
+            answer, seconds = Answer(failure=too_late(step.node.node_id, allowed)), allowed
         moment = self._stage.now + timedelta(seconds=seconds)
         self._stage.at(moment, partial(self._answered, step, given, answer))
 
@@ -176,12 +174,8 @@ class Rehearsal(Act):
         scene.attached = given["wait"]
         if not given["wait"]:
             child.begin()
-            output = {
-                "execution_id": context.execution_id,
-                "workflow_id": context.workflow_id,
-                "status": "pending",
-            }
-            self._settle(step, steps.concluded_effect(step, given, output, self._env(step)), given)
+            outcome = steps.concluded_effect(step, given, sent_off(context), self._env(step))
+            self._settle(step, outcome, given)
             return
         self._busy[step] = None
         child.begin()
@@ -201,8 +195,7 @@ class Rehearsal(Act):
         if child.status != "running":
             return
         child.cancel()
-        late = _too_late(f"The execution that {step.node.node_id} started", seconds)
-        outcome = steps.attempted(step, late, self._env(step))
+        outcome = steps.attempted(step, child_too_late(step, seconds), self._env(step))
         self._settle(step, outcome, self.trace.scene(step).given)
 
     # Ending
@@ -229,11 +222,6 @@ class Rehearsal(Act):
             more = f" ({'; '.join(inside)})" if inside else ""
             held.append(f"{step.key!r} is still under way{more}")
         return held[:_MOST_SHOWN]
-
-
-def _too_late(who: str, seconds: float) -> StepFailure:
-    message = f"{who} took longer than {seconds:g} s."
-    return StepFailure("TIMEOUT", message, retryable=True, uncertain=True)
 
 
 def _waits_for_what(step: Step) -> str:

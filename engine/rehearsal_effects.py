@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from typing import NoReturn
 
 from engine.context import Json, JsonObject
-from engine.effects import DEFAULT_TIMEOUT_SECONDS
-from engine.nodes.base import EffectIO
+from engine.effects import effect_io
 from engine.scopes import Step
 
 
@@ -63,30 +62,12 @@ class _Door:
         )
 
 
-def seconds_allowed(step: Step) -> float | None:
-    """How long an attempt of this step may take; None for as long as it likes."""
-    if step.node.family == "effect":
-        return step.node.timeout_seconds or DEFAULT_TIMEOUT_SECONDS
-    return step.node.timeout_seconds
-
-
-def idempotency_key(execution: JsonObject, step: Step) -> str:
-    """The key that an effect is sent with, the same on every attempt."""
-    return f"{execution['id']}:{step.key}"
-
-
 async def would_send(step: Step, given: JsonObject, execution: JsonObject) -> JsonObject:
     """The request that the effect would send: for a webhook what the HTTP client is given, for
     the other actions the body that is posted to the router. Raises `StepFailure` if the node
     refuses to send it."""
     door = _Door()
-    io = EffectIO(
-        transport=door,
-        http=door,
-        idempotency_key=idempotency_key(execution, step),
-        execution=execution,
-        timeout_seconds=seconds_allowed(step) or DEFAULT_TIMEOUT_SECONDS,
-    )
+    io = effect_io(step, execution, door, door)
     try:
         await step.node.handler.perform(given, io)
     except _Sealed as sealed:

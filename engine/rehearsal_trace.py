@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from engine import step_log
 from engine.context import Json, JsonObject, Outcome
-from engine.environment import rfc3339
-from engine.rehearsal_effects import idempotency_key
+from engine.effects import idempotency_key
 from engine.scopes import Step
 
 
@@ -62,17 +62,13 @@ class Trace:
 
     def waits(self, step: Step, outcome: Outcome, now: datetime) -> None:
         """A step waits for a time, a signal, or both."""
-        signal = f" for the signal {outcome.signal!r}" if outcome.signal else ""
-        until = f" until {rfc3339(outcome.wake_at)}" if outcome.wake_at else ""
-        self._log(step, now, "info", f"Waiting{signal}{until}.")
+        self._log(step, now, "info", step_log.waiting(outcome.output, outcome.wake_at))
 
     def retries(self, step: Step, outcome: Outcome, now: datetime) -> None:
         """An attempt has failed, and there will be another."""
         assert outcome.error is not None
         assert outcome.wake_at is not None
-        said = outcome.error.message.rstrip(".")
-        next_at = rfc3339(outcome.wake_at)
-        message = f"Attempt {outcome.attempt} failed: {said}. Next attempt at {next_at}."
+        message = step_log.retrying(outcome.attempt, outcome.error.message, outcome.wake_at)
         self._log(step, now, "warning", message)
 
     def finished(self, step: Step, outcome: Outcome, given: Json, now: datetime) -> None:
@@ -138,5 +134,4 @@ class Trace:
         self._entries.append((entry, scene.child))
 
     def _log(self, step: Step, now: datetime, level: str, message: str) -> None:
-        line = {"timestamp": rfc3339(now), "level": level, "message": message}
-        self._scenes[step.key].logs.append(line)
+        self._scenes[step.key].logs.append(step_log.line(now, level, message))

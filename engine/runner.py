@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from engine import steps
+from engine.children import sent_off
 from engine.context import (
     ExecutionContext,
     ExecutionStatus,
@@ -31,7 +33,7 @@ from engine.expressions import ExpressionError
 from engine.graph import Graph
 from engine.messages import Called, Delivery, Exit, Request, Wake
 from engine.records import Letter, Progress, StepRow, outcome_of
-from engine.scopes import Step, Transition
+from engine.scopes import Step, Transition, lane_is_full
 from engine.waits import PARK_SECONDS, Tools, Waits, child_of, timed_out
 
 
@@ -128,7 +130,7 @@ class Runner(Waits):
             return
         called: set[str] = set()
         for row in self._replayed:
-            if row.kind is Kind.RETRYING and isinstance(row.input, dict):
+            if row.kind in (Kind.RETRYING, Kind.WAITING) and isinstance(row.input, dict):
                 self._tried[row.step_key] = row.input
             if row.node_type == "flow_subworkflow" and row.kind is Kind.WAITING:
                 called.add(row.output["child"])
@@ -196,7 +198,7 @@ class Runner(Waits):
         postponed: list[Step] = []
         while self._queue and room > 0:
             step = self._queue.popleft()
-            if self._lane_is_full(step):
+            if lane_is_full(step, self._busy()):
                 postponed.append(step)
             elif self._start_effect(step):
                 room -= 1
@@ -204,14 +206,10 @@ class Runner(Waits):
         active = self._state.active
         self._queue.extendleft(s for s in reversed(postponed) if active.get(s.key) is s)
 
-    def _lane_is_full(self, step: Step) -> bool:
-        if not step.node.lanes:
-            return False
-        busy = [*self._running, *(s for s in self._state.waiting_steps() if child_of(s))]
-        return any(
-            sum(1 for other in busy if (name, limit) in other.node.lanes) >= limit
-            for name, limit in step.node.lanes
-        )
+    def _busy(self) -> Iterator[Step]:
+        """The steps that hold a place in their lanes: effects that run, children awaited."""
+        yield from self._running
+        yield from (step for step in self._state.waiting_steps() if child_of(step))
 
     def _start_effect(self, step: Step) -> bool:
         started = self._tools.clock.now()
@@ -289,17 +287,13 @@ class Runner(Waits):
         self._tools.family.start(call.context, call.graph)
         self._settle(step, self._waiting_for(call, now), call.given, now)
         if step.waiting:
+            self._tried[step.key] = call.given
             self._set_timer(step)
 
     def _waiting_for(self, call: Called, now: datetime) -> Outcome:
         step, child = call.step, call.context
         if not call.given["wait"]:
-            output = {
-                "execution_id": child.execution_id,
-                "workflow_id": child.workflow_id,
-                "status": str(ExecutionStatus.PENDING),
-            }
-            return steps.concluded_effect(step, call.given, output, self._env(step))
+            return steps.concluded_effect(step, call.given, sent_off(child), self._env(step))
         seconds = step.node.timeout_seconds
         return Outcome(
             step_key=step.key,

@@ -6,6 +6,7 @@ nobody else does.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -71,6 +72,14 @@ class Step:
     loop: LoopRun | None = None
     parked: JsonObject | None = None
     """What the WAITING record said about the wait."""
+
+
+def lane_is_full(step: Step, busy: Iterable[Step]) -> bool:
+    """Whether a limited `flow_parallel` has as many busy steps as it may beside this one."""
+    if not step.node.lanes:
+        return False
+    taken = [lane for other in busy for lane in other.node.lanes]
+    return any(taken.count(lane) >= lane[1] for lane in step.node.lanes)
 
 
 @dataclass(slots=True, eq=False)

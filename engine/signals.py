@@ -21,7 +21,8 @@ class SignalUnfit(WorkflowEngineException):
 
     def __init__(self, name: str, problems: list[PayloadProblem]) -> None:
         first = problems[0]
-        super().__init__(f"The signal {name!r} does not fit: {first.path or '/'}: {first.message}")
+        where = f" at {first.path}" if first.path else ""
+        super().__init__(f"The signal {name!r} does not fit{where}: {first.message}")
         self.problems = problems
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from engine import step_log
 from engine.context import ExecutionStatus, Json, JsonObject, Kind
 from engine.environment import rfc3339
 from engine.graph import Graph, Node
@@ -194,37 +195,15 @@ def _logs(rows: list[StepRow]) -> list[JsonObject]:
     for row in rows:
         logs.extend(row.logs or ())
         if row.kind is Kind.RETRYING and row.wake_at is not None:
-            logs.append(
-                _line(
-                    row.started_at,
-                    "warning",
-                    f"Attempt {row.attempt} failed: {_sentence(row.error['message'])} "
-                    f"Next attempt at {rfc3339(row.wake_at)}.",
-                )
-            )
+            message = step_log.retrying(row.attempt, row.error["message"], row.wake_at)
+            logs.append(step_log.line(row.started_at, "warning", message))
         elif row.kind is Kind.WAITING:
-            logs.append(_line(row.started_at, "info", f"Waiting{_waiting_for(row)}."))
+            message = step_log.waiting(row.output, row.wake_at)
+            logs.append(step_log.line(row.started_at, "info", message))
         elif row.error:
-            logs.append(_line(row.completed_at or row.started_at, "error", row.error["message"]))
+            at = row.completed_at or row.started_at
+            logs.append(step_log.line(at, "error", row.error["message"]))
     return logs
-
-
-def _waiting_for(row: StepRow) -> str:
-    parked = row.output if isinstance(row.output, dict) else {}
-    what = ""
-    if parked.get("child"):
-        what = f" for execution {parked['child']}"
-    elif parked.get("signal"):
-        what = f" for the signal {parked['signal']!r}"
-    return f"{what} until {rfc3339(row.wake_at)}" if row.wake_at else what
-
-
-def _sentence(text: str) -> str:
-    return text if text.endswith((".", "!", "?")) else f"{text}."
-
-
-def _line(at: datetime, level: str, message: str) -> JsonObject:
-    return {"timestamp": rfc3339(at), "level": level, "message": message}
 
 
 def _node_states(folded: _Folded, steps: list[JsonObject]) -> JsonObject:

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 from engine import steps
 from engine.context import ExecutionContext, Json, Kind, Outcome, StepError
-from engine.effects import Effects
+from engine.effects import Effects, child_too_late
 from engine.environment import Impure, StepEnv
 from engine.errors import StepFailure
 from engine.expressions import ExpressionError
@@ -163,12 +163,7 @@ class Waits:
 
     def _child_is_late(self, step: Step) -> None:
         child = child_of(step)
-        failure = StepFailure(
-            "TIMEOUT",
-            f"The execution that {step.node.node_id} started took longer than "
-            f"{step.node.timeout_seconds:g} s.",
-            retryable=True,
-        )
+        failure = child_too_late(step, step.node.timeout_seconds or 0.0)
         self._conclude(step, steps.attempted(step, failure, self._env(step)))
         if child is not None and self._state.ended is None:
             self._abandon(child)  # once the time-out is durable, not before

@@ -381,3 +381,14 @@ def test_an_action_that_ends_with_the_execution_at_its_deadline_is_in_time() -> 
         assert (report["status"], report["execution_time_seconds"]) == ("completed", 300)
 
     in_world(main)
+
+
+def test_every_attempt_would_send_the_same() -> None:
+    say = {"node_type": "action_chat_message", "message": "{{ now() }} {{ uuid() }}"}
+    retry = {"max_attempts": 2, "backoff": "fixed", "initial_seconds": 60, "jitter": False}
+    raw = document({"say": {**say, "retry": retry}}, "start -> say")
+    mocks = {"say": [{"error": "busy"}, {"output": None}]}
+    report = simulate(rehearse(World(), raw, mocks=mocks))
+    entry = entries(report)["say"]
+    assert (entry["attempt"], entry["duration_seconds"]) == (2, 60)
+    assert entry["would_send"]["message"].startswith("2026-01-01T12:00:00")

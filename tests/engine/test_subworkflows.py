@@ -115,6 +115,30 @@ def test_a_failed_child_is_tried_again_as_the_nodes_policy_says() -> None:
     assert len(set(world.outside.keys)) == 3, "each attempt is an execution of its own"
 
 
+@pytest.mark.parametrize("pause", [0.1, 30])
+def test_every_attempt_starts_the_child_with_the_same_variables(pause: float) -> None:
+    async def scenario() -> list[JsonObject]:
+        world = World()
+        world.outside.answers["hello"] = failing(2)
+        retry = {"max_attempts": 3, "backoff": "fixed", "initial_seconds": pause, "jitter": False}
+        raw = parent(variables={"at": "{{ now() }}", "id": "{{ uuid() }}"}, retry=retry)
+        await run(world, raw, (CHILD, speaking()))
+        return [row.context.variables for row in world.store._rows.values()][1:]
+
+    first, *others = simulate(scenario())
+    assert len(others) == 2
+    assert others == [first, first]
+
+
+def test_a_child_that_may_have_done_its_work_is_not_tried_again_at_most_once() -> None:
+    world = World()
+    raw = parent(timeout_seconds=20, effect="at_most_once", retry={"max_attempts": 3})
+    slow = document({"nap": {"node_type": "action_delay", "delay_seconds": 200}}, "start -> nap")
+    state = simulate(run(world, raw, (CHILD, slow)))
+    assert (state["status"], state["error_code"]) == ("failed", "TIMEOUT")
+    assert len(world.store._rows) == 2
+
+
 def test_the_default_retry_policy_is_for_actions_only() -> None:
     world = World()
     world.outside.answers["hello"] = failing(1)
@@ -158,7 +182,8 @@ def test_a_workflow_that_calls_itself_stops_at_the_depth_limit() -> None:
 
     state, executions = simulate(scenario())
     assert state["status"] == "failed"
-    assert "SUBWORKFLOW_TOO_DEEP" in str(state["error_message"]) or executions == 4
+    assert state["error_code"] == "SUBWORKFLOW_FAILED"
+    assert "at most 3 deep (MAX_SUBWORKFLOW_DEPTH)" in state["error_message"]
     assert executions == 4
 
 
