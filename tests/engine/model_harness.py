@@ -397,10 +397,9 @@ def _check_nodes(model: Model, run: Run) -> None:
 
 def _touch_and_go(model: Model, node_id: str) -> bool:
     """Whether one and the same event may have begun and cancelled a node."""
-    return model.ended is not None and (
-        model.ended.failure is not None
-        or any(node_id in branch for race in model.shape.races for branch in race.branches)
-    )
+    failed = model.ended is not None and model.ended.failure is not None
+    raced = any(node_id in branch for race in model.shape.races for branch in race.branches)
+    return failed or raced
 
 
 def check_rehearsal(case: Case) -> Model | None:

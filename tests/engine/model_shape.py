@@ -112,6 +112,16 @@ class Shape:
         ]
         return self._reachable(entries, loop)
 
+    def breaks_while_asking(self) -> bool:
+        """Whether a loop may be broken by one iteration while it asks whether another may begin.
+        Which comes first is told by a journal, but not by the trace of a rehearsal."""
+        return any(
+            self.config(loop).get("concurrency", 1) > 1
+            and any(self.edges[n].get("conditional") for n in self.into_body(loop))
+            and any(self.type_of(node) == "loop_break" for node in body)
+            for loop, body in self.bodies.items()
+        )
+
     def _race(self, parallel: str) -> Iterator[Race]:
         if self.config(parallel).get("execution_type") != "any_first":
             return
