@@ -6,7 +6,7 @@ The half of a rehearsal (`rehearsal.py`) that is about outcomes. Its one rule: e
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections import deque
 from datetime import datetime, timedelta
 from functools import partial
@@ -30,7 +30,7 @@ from engine.state import ExecutionState
 from engine.trial import Signal
 
 
-class Act:
+class Act(ABC):
     """One execution in virtual time, as far as outcomes go."""
 
     def __init__(

@@ -60,6 +60,12 @@ class Runner(Waits):
         self._tried: dict[str, JsonObject] = {}
         """What steps that are to be tried again were given: every attempt sends the same."""
 
+    @property
+    def failed(self) -> bool:
+        """Whether the execution has ended as failed here."""
+        ended = self._state.ended
+        return ended is not None and ended.status == "failed"
+
     def ask(self, request: Request) -> None:
         """Asks the execution to stop; it obeys before it does anything else."""
         self._inbox.post(request)

@@ -22,7 +22,7 @@ from engine.journal import Journal
 from engine.messages import Exit, Request
 from engine.pace import Pace
 from engine.ports import Clock, EngineLog, ExecutionStore, Outlook
-from engine.post import PostOffice
+from engine.post_office import PostOffice
 from engine.records import Letter, Progress, StepRow, StoredExecution
 from engine.runner import Runner
 from engine.scopes import Step
@@ -222,7 +222,7 @@ class Session:
             self._runners.pop(execution_id, None)
             context = runner.context
             limited = context.max_parallel_executions is not None
-            answerable = context.error_workflow_id is not None
+            answerable = runner.failed and context.error_workflow_id is not None
             if self.crowded or limited or answerable or leaving is Exit.PARKED:
                 self.nudge()
 

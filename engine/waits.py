@@ -7,7 +7,7 @@ journal before anything depends on it; timers and letters only say when to look.
 from __future__ import annotations
 
 import asyncio
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections import deque
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -53,7 +53,7 @@ def child_of(step: Step) -> str | None:
     return child
 
 
-class Waits:
+class Waits(ABC):
     """An execution in memory, as far as waiting goes."""
 
     def __init__(
