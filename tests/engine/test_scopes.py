@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
 
-from engine.scopes import LoopRun, Phase, Scope, Step, inside
+from engine.scopes import LoopRun, Phase, Scope, Step, inside, lane_is_full
 from tests.engine.folding import NODE, Fold, again, each
 
 
@@ -100,3 +101,20 @@ def test_a_loop_s_phases_are_these() -> None:
     phases.append(fold.step("more").phase)
     assert phases == ["run", "enter", "finish", "test"]
     assert set(phases) == set(get_args(Phase))
+
+
+def test_a_lane_is_full_when_as_many_as_it_takes_are_busy_in_it() -> None:
+    lane, other = ("fan", 2), ("wide", 3)
+    step, beside, elsewhere = in_lanes(lane), in_lanes(lane, other), in_lanes(other)
+    assert lane_is_full(step, []) is False
+    assert lane_is_full(step, [beside, elsewhere, elsewhere]) is False
+    assert lane_is_full(step, [beside, beside]) is True
+    assert lane_is_full(step, [beside, beside, beside]) is True
+    assert lane_is_full(in_lanes(other, lane), [beside, in_lanes(lane)]) is True
+    assert lane_is_full(in_lanes(), [beside, beside, beside]) is False
+
+
+def in_lanes(*lanes: tuple[str, int]) -> Step:
+    """A step whose node is in these lanes."""
+    node = replace(Fold({"a": NODE}, "start -> a").graph.by_id["a"], lanes=lanes)
+    return Step("a", node, Scope("", None, None, -1, None))
