@@ -10,7 +10,7 @@ RUN_READY := .venv/.requirements.lock
 DEV_READY := .venv/.requirements-dev.lock
 
 .DEFAULT_GOAL := run
-.PHONY: run test lint format bench chaos simulate mutate migrate docs lock clean
+.PHONY: run test lint format bench chaos simulate sabotage mutate migrate docs lock clean
 
 run: $(RUN_READY)  ## start the service (HOST, PORT, DATA_DIR, DATABASE_URL: see .env.example)
 	$(BIN)/python -m app
@@ -35,6 +35,9 @@ chaos: $(RUN_READY)  ## break real processes for MINUTES (2) at random, and look
 
 simulate: $(RUN_READY)  ## break the engine in virtual time, SEEDS (2000) times
 	$(BIN)/python -m simulation --seeds $(SEEDS)
+
+sabotage: $(DEV_READY)  ## break each promise in a copy of the source, and demand that a test goes red
+	$(BIN)/python -m sabotage
 
 mutate: $(DEV_READY)  ## change the pure files in small ways, and count what the tests notice
 	$(BIN)/python -m mutation

@@ -12,22 +12,22 @@ import random
 import signal
 import socket
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
-from hypercorn.asyncio import serve
-from hypercorn.config import Config as ServerConfig
 from quart import Quart
 
 from config import Config, ConfigError
-from controllers import execution_api, operations, workflow_api
+from controllers import execution_api, execution_control_api, operations, workflow_api
 from controllers.auth import Authenticator
 from controllers.commands import add_commands
 from controllers.gate import add_gate, limited_request
 from controllers.openapi import add_openapi
+from controllers.server import EXIT_SECONDS, LastResort, Listener, serve
 from controllers.sockets import without_websockets
 from controllers.state import EXTENSION, AppState
 from engine.context import Limits
@@ -43,12 +43,14 @@ from models.embedded import start_embedded
 from models.execution_store import PostgresExecutionStore
 from models.executions import Executions
 from models.idempotency import IdempotencyKeys
-from models.migrate import DatabaseRefused, migrate
+from models.migrate import DatabaseRefused, first_start, migrate
 from models.permissions import Permissions
+from models.retention import History
 from models.workflows import Workflows
 from services.aaa_log import AaaLog, LogFormat, route_library_logs
 from services.api_keys import ApiKeyService
 from services.audit import AuditTrail
+from services.batch_service import BatchService
 from services.bootstrap import KEY_FILE, Example, load_examples, make_first_key
 from services.clock import SystemClock, new_id
 from services.directory import WorkflowDirectory
@@ -59,12 +61,12 @@ from services.health import HealthService
 from services.http_client import AiohttpClient, HttpLimits
 from services.once import Once
 from services.permission_service import PermissionService
+from services.retention import Retention
 from services.transports import ConsoleTransport, RouterTransport
 from services.welcome import welcome
 from services.workflow_service import WorkflowService
 
 EXAMPLES = Path(__file__).resolve().parent / "examples"
-CLOCK = SystemClock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ class Running:
 
     state: AppState
     lines: AaaLog
+    engine: WorkflowEngine
     first_key: str | None = None
     examples: list[Example] = field(default_factory=list)
 
@@ -91,9 +94,12 @@ def create_app(config: Config | None = None, *, service: Running | None = None) 
     app.request_class = limited_request(config.max_batch_body_bytes)
     add_gate(app)
     app.asgi_app = without_websockets(app.asgi_app)  # type: ignore[method-assign]  # Quart's way
-    add_openapi(app, config.module_version)
-    for blueprint in (execution_api.blueprint, workflow_api.blueprint, operations.blueprint):
-        app.register_blueprint(blueprint)
+    app.register_blueprint(operations.blueprint)
+    if config.serves_api:
+        add_openapi(app, config.module_version)
+        app.register_blueprint(execution_api.blueprint)
+        app.register_blueprint(execution_control_api.blueprint)
+        app.register_blueprint(workflow_api.blueprint)
     _add_commands(app, config)
 
     if service is not None:
@@ -158,36 +164,44 @@ async def _compose(
     config: Config, lines: AaaLog, stream: TextIO, dal: AsyncDAL, stack: AsyncExitStack
 ) -> Running:
     """Puts the services together and starts what has a life of its own."""
-    audit = AuditTrail(lines, AuditLog(dal), now=CLOCK.now)
+    clock = SystemClock()
+    audit = AuditTrail(lines, AuditLog(dal), now=clock.now)
     await audit.start()
     stack.push_async_callback(audit.stop)
+    retention = Retention(lines, History(dal), days=config.retention_days)
+    retention.start()
+    stack.push_async_callback(retention.stop)
     definitions = Workflows(dal)
     permissions = PermissionService(Permissions(dal), definitions)
     transport = await _transport(config, stream, stack)
     directory = WorkflowDirectory(permissions, definitions)
-    engine = await _engine(config, lines, dal, transport, directory, stack)
+    engine = await _engine(config, lines, dal, transport, directory, clock, stack)
     workflows = WorkflowService(definitions, permissions, engine.limits, new_id=new_id)
     reads = Executions(dal)
     once = Once(IdempotencyKeys(dal), reads)
     executions = ExecutionService(
-        engine, reads, once, permissions, workflows, now=CLOCK.now, new_id=new_id
+        engine, reads, once, permissions, workflows, now=clock.now, new_id=new_id
     )
+    batches = BatchService(engine, executions, once, permissions, new_id=new_id)
     control = ExecutionControl(engine, reads, once, permissions, new_id=new_id)
-    keys = ApiKeyService(ApiKeys(dal), now=CLOCK.now, new_id=new_id)
+    keys = ApiKeyService(ApiKeys(dal), now=clock.now, new_id=new_id)
     health = HealthService(dal, engine, name=config.module_name, version=config.module_version)
     state = AppState(
         authenticator=Authenticator(keys, config.secret_key),
         workflows=workflows,
         executions=executions,
+        batches=batches,
         control=control,
         health=health,
         audit=audit,
         new_id=new_id,
     )
     if not config.embedded:
-        return Running(state, lines)
-    first_key = await make_first_key(keys, config.data_dir)
-    return Running(state, lines, first_key, await load_examples(workflows, EXAMPLES))
+        return Running(state, lines, engine)
+    async with first_start(dal):
+        first_key = await make_first_key(keys, config.data_dir)
+        examples = await load_examples(workflows, EXAMPLES)
+    return Running(state, lines, engine, first_key, examples)
 
 
 async def _engine(
@@ -196,6 +210,7 @@ async def _engine(
     dal: AsyncDAL,
     transport: Transport,
     directory: Directory,
+    clock: SystemClock,
     stack: AsyncExitStack,
 ) -> WorkflowEngine:
     http = await stack.enter_async_context(
@@ -209,8 +224,8 @@ async def _engine(
         transport=transport,
         http=http,
         directory=directory,
-        clock=CLOCK,
-        impure=Impure(now=CLOCK.now, random=random.random, uuid=new_id),
+        clock=clock,
+        impure=Impure(now=clock.now, random=random.random, uuid=new_id),
         log=lines,
         limits=Limits(
             workflow_timeout_seconds=config.workflow_timeout_seconds,
@@ -224,8 +239,11 @@ async def _engine(
         ),
         settings=EngineSettings(
             name=f"{socket.gethostname()}:{config.port}",
+            runs=config.runs_executions,
             max_concurrent_executions=config.max_concurrent_executions,
             max_pending_executions=config.max_pending_executions,
+            max_concurrent_per_community=config.max_concurrent_per_community,
+            max_pending_per_community=config.max_pending_per_community,
             lease_seconds=config.lease_seconds,
             shutdown_grace_seconds=config.shutdown_grace_seconds,
         ),
@@ -247,7 +265,7 @@ def _add_commands(app: Quart, config: Config) -> None:
     @asynccontextmanager
     async def open_keys() -> AsyncIterator[ApiKeyService]:
         async with database(config) as dal:
-            yield ApiKeyService(ApiKeys(dal), now=CLOCK.now, new_id=new_id)
+            yield ApiKeyService(ApiKeys(dal), now=SystemClock().now, new_id=new_id)
 
     async def run_migrations() -> list[str]:
         if config.database_url is not None:
@@ -278,6 +296,8 @@ def main() -> int:
         return 1
     try:
         asyncio.run(_serve(config, listener))
+    except asyncio.CancelledError:
+        return 0  # It was told to stop while it started.
     except (DatabaseRefused, StoreUnavailable, RuntimeError, OSError) as error:
         print(f"The service did not start: {error}", file=sys.stderr)
         return 1
@@ -286,34 +306,60 @@ def main() -> int:
     return 0
 
 
-def _listen(config: Config) -> socket.socket:
+def _listen(config: Config) -> Listener:
     """Takes the port before anything else starts, so that a taken one is said at once."""
-    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-    return socket.create_server((config.host, config.port), family=family, backlog=1024)
+    if config.listen_fd is None:
+        return Listener.own(config.host, config.port)
+    try:
+        return Listener.inherited(config.listen_fd)
+    except ValueError as error:
+        raise ConfigError(f"LISTEN_FDS names no socket to listen on: {error}") from error
 
 
-async def _serve(config: Config, listener: socket.socket) -> None:
-    server = ServerConfig()
-    server.bind = [f"fd://{listener.detach()}"]
-    server.include_server_header = False
-    server.graceful_timeout = config.shutdown_grace_seconds
-    server.errorlog = logging.getLogger("hypercorn.error")
-    server.accesslog = None
-    stopping = asyncio.Event()
-    async with running(config) as service:
+async def _serve(config: Config, listener: Listener) -> None:
+    """Serves until it is told to stop. What breaks on the way out does not matter any more: it is
+    logged, and the next start finds everything in the database."""
+    starting = asyncio.current_task()
+    assert starting is not None
+    _when_told_to_stop(starting.cancel)
+    left: Running | None = None
+    try:
+        async with running(config) as service:
+            last_resort = LastResort(partial(service.lines.error, "stop", reason="it hangs"))
+            _when_told_to_stop(partial(_leave, config, service, last_resort))
+            if config.embedded and config.serves_api:
+                print(_welcome(config, service), flush=True)
+            service.lines.system(
+                "serve",
+                role=config.role,
+                host=config.host,
+                port=config.port,
+                shared=listener.shared,
+            )
+            app = create_app(config, service=service)
+            delay = config.shutdown_delay_seconds
+            await serve(app, listener, service.engine.departure, delay_seconds=delay)
+            left = service
+    except Exception as error:
+        if left is None:
+            raise
+        left.lines.error("stop", reason=str(error), error_type=type(error).__name__)
 
-        def stop() -> None:
-            service.state.health.drain()
-            stopping.set()
 
-        for name in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(name, stop)
-        if config.embedded:
-            print(_welcome(config, service), flush=True)
-        service.lines.system("serve", host=config.host, port=config.port)
-        server.errorlog.setLevel(logging.WARNING)  # it would say so again, less uniformly
-        app = create_app(config, service=service)
-        await serve(app, server, shutdown_trigger=stopping.wait)
+def _when_told_to_stop(act: Callable[[], object]) -> None:
+    for name in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(name, act)
+
+
+def _leave(config: Config, service: Running, last_resort: LastResort) -> None:
+    """Obeys the first word; a second one ends the grace time."""
+    engine = service.engine
+    if not engine.departure.begun:
+        service.lines.system("drain", grace_seconds=config.shutdown_grace_seconds)
+        engine.wind_down()
+    else:
+        engine.departure.hurry()
+    last_resort.within(engine.departure.left() + EXIT_SECONDS)
 
 
 def _welcome(config: Config, service: Running) -> str:

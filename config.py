@@ -20,7 +20,13 @@ from dotenv import dotenv_values
 T = TypeVar("T")
 
 KIB, MIB = 1024, 1024 * 1024
+LONGEST_RETENTION_DAYS = 36_500
 LOOPBACK = ("127.0.0.0/8", "::1/128")
+ROLES = ("all", "api", "worker")
+
+_LISTEN_FDS, _LISTEN_PID = "LISTEN_FDS", "LISTEN_PID"
+_FIRST_FD = 3
+"""Where systemd's protocol (sd_listen_fds(3)) puts the first inherited socket."""
 
 _HOST = re.compile(r"(\*?\.)?[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9])?")
 
@@ -35,6 +41,9 @@ class Config:
 
     host: str = "127.0.0.1"
     port: int = 8070
+    role: str = "all"
+    listen_fd: int | None = None
+    """A listening socket that was inherited; not a variable of ours, but systemd's protocol."""
     data_dir: Path = Path(".data")
     database_url: str | None = field(default=None, repr=False)
     database_pool_min: int = 2
@@ -59,10 +68,14 @@ class Config:
     max_execution_bytes: int = 64 * MIB
     max_concurrent_executions: int = 200
     max_pending_executions: int = 10_000
+    max_concurrent_per_community: int | None = None
+    max_pending_per_community: int | None = None
     max_body_bytes: int = MIB
     max_batch_body_bytes: int = 32 * MIB
     shutdown_grace_seconds: float = 20.0
+    shutdown_delay_seconds: float = 0.0
     lease_seconds: float = 10.0
+    retention_days: int | None = None
     module_name: str = "workflow_core_module"
     module_version: str = "0.1.0"
 
@@ -85,6 +98,11 @@ class Config:
                 f"DATABASE_POOL_MIN={config.database_pool_min} must not be more than "
                 f"DATABASE_POOL_MAX={config.database_pool_max}"
             )
+        if config.shutdown_delay_seconds > config.shutdown_grace_seconds:
+            read.problems.append(
+                f"SHUTDOWN_DELAY_SECONDS={config.shutdown_delay_seconds:g} must not be more than "
+                f"SHUTDOWN_GRACE_SECONDS={config.shutdown_grace_seconds:g}, of which it is a part"
+            )
         if read.problems:
             raise ConfigError("\n".join(read.problems))
         return config
@@ -93,6 +111,16 @@ class Config:
     def embedded(self) -> bool:
         """Whether the database is the embedded one: a development machine, not production."""
         return self.database_url is None
+
+    @property
+    def serves_api(self) -> bool:
+        """Whether callers come here, or only whoever looks after the process."""
+        return self.role != "worker"
+
+    @property
+    def runs_executions(self) -> bool:
+        """Whether executions run here, or are only accepted."""
+        return self.role != "api"
 
 
 def _service(read: _Reader) -> dict[str, object]:
@@ -104,6 +132,8 @@ def _service(read: _Reader) -> dict[str, object]:
     return {
         "host": read.value("HOST", "127.0.0.1", str),
         "port": read.integer("PORT", 8070, 1, 65_535, "MODULE_PORT"),
+        "role": read.choice("ROLE", "all", ROLES),
+        "listen_fd": _listen_fd(read),
         "data_dir": read.value("DATA_DIR", Path(".data"), Path),
         "database_url": database_url,
         "database_pool_min": read.integer("DATABASE_POOL_MIN", 2, 0, 1000),
@@ -143,9 +173,24 @@ def _engine(read: _Reader) -> dict[str, object]:
             "MAX_CONCURRENT_EXECUTIONS", 200, 1, 1_000_000, "MAX_CONCURRENT_WORKFLOWS"
         ),
         "max_pending_executions": read.integer("MAX_PENDING_EXECUTIONS", 10_000, 1, 100_000_000),
+        "max_concurrent_per_community": read.value(
+            "MAX_CONCURRENT_PER_COMMUNITY", None, _at_least_one
+        ),
+        "max_pending_per_community": read.value("MAX_PENDING_PER_COMMUNITY", None, _at_least_one),
         "shutdown_grace_seconds": read.seconds("SHUTDOWN_GRACE_SECONDS", 20.0, 0, 3600),
+        "shutdown_delay_seconds": read.seconds("SHUTDOWN_DELAY_SECONDS", 0.0, 0, 3600),
         "lease_seconds": read.seconds("LEASE_SECONDS", 10.0, 1, 3600),
+        "retention_days": read.value("RETENTION_DAYS", None, _days),
     }
+
+
+def _listen_fd(read: _Reader) -> int | None:
+    """The inherited socket, by systemd's protocol: variables that are meant for another process,
+    because they name it or name none, are no concern of this one."""
+    pid = read.value(_LISTEN_PID, None, _process_id)
+    if pid != os.getpid():
+        return None
+    return read.value(_LISTEN_FDS, None, _one_socket)
 
 
 class _Reader:
@@ -215,6 +260,30 @@ def _http_url(text: str) -> str:
     if url.scheme not in ("http", "https") or not url.hostname:
         raise ValueError("a URL such as https://router.example.org")
     return text.rstrip("/")
+
+
+def _process_id(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,10}", text):
+        raise ValueError("the number of the process that LISTEN_FDS is meant for")
+    return int(text)
+
+
+def _one_socket(text: str) -> int:
+    if text != "1":
+        raise ValueError("1: this service listens on one socket")
+    return _FIRST_FD
+
+
+def _at_least_one(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < 1:
+        raise ValueError("a whole number from 1 to 999999999, such as 50")
+    return int(text)
+
+
+def _days(text: str) -> int:
+    if not re.fullmatch(r"[0-9]+", text) or not 1 <= int(text) <= LONGEST_RETENTION_DAYS:
+        raise ValueError(f"a whole number of days from 1 to {LONGEST_RETENTION_DAYS}, such as 90")
+    return int(text)
 
 
 def _word(text: str) -> str:

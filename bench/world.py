@@ -54,6 +54,12 @@ class Quiet:
     def error(self, action: str, result: str, **fields: object) -> None:
         raise AssertionError(f"{action}: {fields}")
 
+    def trouble(self, action: str, **fields: object) -> None:
+        raise AssertionError(f"{action}: {fields}")
+
+    def over(self, action: str) -> None:
+        return None
+
 
 @dataclass(slots=True)
 class World:
@@ -84,10 +90,14 @@ class World:
             report.document,
         )
         await self.engine.graphs.get(workflow_id, 1)
+        return self.template(workflow_id, str(document["name"]))
+
+    def template(self, workflow_id: str, name: str = "a workflow") -> ExecutionContext:
+        """A context to copy for executions of the only version of a workflow."""
         return ExecutionContext(
             execution_id="",
             workflow_id=workflow_id,
-            workflow_name=str(document["name"]),
+            workflow_name=name,
             workflow_version=1,
             community_id=1,
             user_id=1,
@@ -105,25 +115,33 @@ async def world() -> AsyncIterator[World]:
         server = start_embedded(Path(directory))
         try:
             await migrate(server.dsn)
-            async with AsyncDAL(server.dsn) as dal:
-                clock = SystemClock()
-                quiet = Quiet()
-                engine = WorkflowEngine(
-                    PostgresExecutionStore(dal),
-                    quiet,
-                    quiet,  # type: ignore[arg-type]  # it answers nothing, and need not
-                    quiet,  # type: ignore[arg-type]  # nor does it know a workflow to start
-                    clock,
-                    Impure(clock.now, random.random, lambda: str(uuid_utils.uuid7())),
-                    quiet,
-                    LIMITS,
-                    EngineSettings(max_concurrent_executions=2_000),
-                )
-                await engine.start()
+            async with AsyncDAL(server.dsn) as dal, engine_on(dal) as (engine, clock):
                 yield World(dal, server.dsn, engine, clock)
-                await engine.shutdown()
         finally:
             server.stop()
+
+
+@asynccontextmanager
+async def engine_on(dal: AsyncDAL) -> AsyncIterator[tuple[WorkflowEngine, SystemClock]]:
+    """An engine that runs on a database that is there."""
+    clock = SystemClock()
+    quiet = Quiet()
+    engine = WorkflowEngine(
+        PostgresExecutionStore(dal),
+        quiet,
+        quiet,  # type: ignore[arg-type]  # it answers nothing, and need not
+        quiet,  # type: ignore[arg-type]  # nor does it know a workflow to start
+        clock,
+        Impure(clock.now, random.random, lambda: str(uuid_utils.uuid7())),
+        quiet,
+        LIMITS,
+        EngineSettings(max_concurrent_executions=2_000),
+    )
+    await engine.start()
+    try:
+        yield engine, clock
+    finally:
+        await engine.shutdown()
 
 
 def chain(length: int, node_type: str) -> JsonObject:

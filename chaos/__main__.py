@@ -12,6 +12,7 @@ import sys
 from chaos.faults import plan
 from chaos.run import Plan, run
 
+PROCESSES = 3
 SHOWN_PROBLEMS = 40
 LONGEST_PROBLEM = 1_000
 
@@ -21,7 +22,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
     parser.add_argument("--minutes", type=float, default=2.0, help="how long faults and load last")
     parser.add_argument("--seed", type=int, help="makes the same faults again (random)")
-    parser.add_argument("--processes", type=int, default=3, help="of the service (3)")
+    parser.add_argument(
+        "--processes", type=int, default=PROCESSES, help=f"of the service ({PROCESSES})"
+    )
     chosen = parser.parse_args()
     seed = secrets.randbelow(1_000_000) if chosen.seed is None else chosen.seed
     seconds = chosen.minutes * 60
@@ -29,7 +32,10 @@ def main() -> int:
     report = asyncio.run(run(Plan(seed, seconds, faults, chosen.processes)))
     for problem in report.verdict.problems[-SHOWN_PROBLEMS:]:
         print(problem[:LONGEST_PROBLEM], file=sys.stderr)
-    print(json.dumps(report.as_json(), indent=1))
+    command = f"python -m chaos --minutes {chosen.minutes:g} --seed {seed}"
+    if chosen.processes != PROCESSES:
+        command += f" --processes {chosen.processes}"
+    print(json.dumps({"command": command, **report.as_json()}, indent=1))
     return 0 if report.passed else 1
 
 

@@ -15,14 +15,20 @@ from typing import Any
 import asyncpg
 
 from chaos.database import Database
+from chaos.promises import Promises
 from chaos.sink import Call
 from chaos.workflows import Workload
 from engine.context import Json
 
 ENDED = frozenset({"completed", "failed", "cancelled"})
 
+LATE_SECONDS = 0.5
+"""How long after the answer to a cancellation a call may still be read by the sink: both pass
+through sockets of one machine, and which of them is read first is chance."""
+
 _EXECUTIONS = """
 SELECT execution_id::text AS execution_id, workflow_id::text AS workflow_id, status, error_code,
+       execution_name, parent_execution_id::text AS parent,
        error_message, final_output, input_parameters, nodes_executed, steps_completed, end_time,
        recoveries, worker_id IS NOT NULL AS held
   FROM workflow_executions WHERE workflow_id = ANY($1::uuid[])
@@ -60,6 +66,8 @@ class Run:
     defects: list[str] = field(default_factory=list)
     """What is wrong with its journal in itself."""
     facts: str = ""
+    name: str | None = None
+    parent: str | None = None
 
 
 async def read(database: Database, workflow_ids: Iterable[str]) -> dict[str, Run]:
@@ -93,6 +101,8 @@ def _run(row: asyncpg.Record, steps: list[asyncpg.Record]) -> Run:
         defects=_defects(finished, steps),
         facts=f"status {row['status']}, {row['error_code']}: {row['error_message']},"
         f" held {row['held']}, taken over {row['recoveries']} times",
+        name=row["execution_name"],
+        parent=row["parent"],
     )
 
 
@@ -143,25 +153,34 @@ class Judge:
     workloads: dict[str, Workload]
     expected: dict[tuple[str, int], Result]
 
-    def judge(self, runs: dict[str, Run], acknowledged: set[str], calls: list[Call]) -> Verdict:
+    def judge(self, runs: dict[str, Run], promises: Promises, calls: list[Call]) -> Verdict:
         """Looks at everything. An execution that nobody was promised must be right as well."""
         verdict = Verdict()
-        for execution_id in acknowledged - runs.keys():
+        for execution_id in promises.acknowledged - runs.keys():
             verdict.lose(f"{execution_id} is not in the database")
+        for complaint in promises.complaints:
+            verdict.blame(complaint)
         for run in runs.values():
-            self._judge_run(run, acknowledged, verdict)
+            self._judge_run(run, runs, promises, verdict)
+        _judge_keys(runs, promises, verdict)
+        _judge_cancels(runs, promises, calls, verdict)
         self._judge_effects(runs, calls, verdict)
         return verdict
 
-    def _judge_run(self, run: Run, acknowledged: set[str], verdict: Verdict) -> None:
+    def _judge_run(
+        self, run: Run, runs: dict[str, Run], promises: Promises, verdict: Verdict
+    ) -> None:
         workload = self.workloads[run.workflow_id]
         name = f"{workload.name} {run.execution_id}"
         if run.status not in ENDED:
-            blame = verdict.lose if run.execution_id in acknowledged else verdict.blame
+            promised = run.execution_id in promises.acknowledged
+            blame = verdict.lose if promised else verdict.blame
             blame(f"{name} does not end: {run.facts}")
             return
         for defect in run.defects:
             verdict.blame(f"{name}: {defect}")
+        if run.status == "cancelled" and _may_be_cancelled(run, runs, promises):
+            return
         if run.status != "completed":
             if run.error_code not in workload.excused:
                 verdict.blame(f"{name}: {run.facts}")
@@ -200,6 +219,46 @@ class Judge:
                 verdict.blame(f"{run.execution_id}:{step} happened {count} times, at most once")
 
 
+def _may_be_cancelled(run: Run, runs: dict[str, Run], promises: Promises) -> bool:
+    """Whether somebody asked for its end, or for that of one above it."""
+    while run.execution_id not in promises.cancels_asked:
+        above = runs.get(run.parent) if run.parent is not None else None
+        if above is None:
+            return False
+        run = above
+    return True
+
+
+def _judge_keys(runs: dict[str, Run], promises: Promises, verdict: Verdict) -> None:
+    """Each key stands for one execution, which carries it as its name; the same in all answers."""
+    started: dict[str, set[str]] = defaultdict(set)
+    for run in runs.values():
+        if run.name is not None:
+            started[run.name].add(run.execution_id)
+    for key, named in promises.keyed.items():
+        if len(named) > 1:
+            verdict.blame(f"the answers with the key {key} name {sorted(named)}")
+        if len(started[key]) > 1:
+            verdict.blame(f"the key {key} has started {sorted(started[key])}")
+        if not named <= started[key]:
+            verdict.blame(f"the key {key} stands for {named}, but has started {started[key]}")
+
+
+def _judge_cancels(
+    runs: dict[str, Run], promises: Promises, calls: list[Call], verdict: Verdict
+) -> None:
+    """What was said to be cancelled is, and has no effect any more."""
+    for execution_id in promises.cancelled:
+        run = runs.get(execution_id)
+        if run is not None and run.status != "cancelled":
+            verdict.blame(f"{execution_id} was said to be cancelled: {run.facts}")
+    for call in calls:
+        said = promises.cancelled.get(call.execution)
+        if said is not None and call.at > said + LATE_SECONDS:
+            late = call.at - said
+            verdict.blame(f"{call.key} had an effect {late:.1f} s after it was cancelled")
+
+
 def _difference(found: Result, expected: Result) -> str:
     if found.output != expected.output:
         return f"output {found.output}, expected {expected.output}"
@@ -212,15 +271,3 @@ def _difference(found: Result, expected: Result) -> str:
     )
     shown = [(found.steps.get(key), expected.steps.get(key)) for key in keys]
     return f"steps {keys}, as found and expected: {shown}"
-
-
-def recoveries(runs: dict[str, Run], kills: list[tuple[datetime, list[str]]]) -> list[float]:
-    """For each execution that a killed process held, the seconds until it went on, in order."""
-    seconds = []
-    for at, held in kills:
-        for execution_id in held:
-            run = runs.get(execution_id)
-            later = [moment for moment in run.moments if moment > at] if run else []
-            if later:
-                seconds.append((later[0] - at).total_seconds())
-    return sorted(seconds)

@@ -1,4 +1,4 @@
-"""The service under test: several processes of it on one data directory.
+"""The service under test: several processes of it on one database.
 
 Its one rule: a process that was started here is ended here, by its number, whatever happens.
 """
@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 from asyncio.subprocess import Process
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -21,6 +22,7 @@ HOST = "127.0.0.1"
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 60.0
 LEASE_SECONDS = 2.0
+GRACE_SECONDS = 5.0
 
 _UNSEEN = "exception was never retrieved"
 """What asyncio says of a background task that has broken without anybody looking."""
@@ -31,16 +33,20 @@ _KEPT = ("PATH", "HOME", "LANG", "TMPDIR")
 
 @dataclass(slots=True)
 class Member:
-    """One process of the service. `up` is whether it serves and nobody has stopped it."""
+    """One process of the service. `database_url` says to the database who it is, `settings` go
+    over those that every process gets; `up` is whether it serves and nobody has stopped it."""
 
     number: int
     port: int
     home: Path
     log: IO[bytes]
+    database_url: str
+    settings: Mapping[str, str] = field(default_factory=dict)
     process: Process | None = None
     up: bool = False
     exits: list[int] = field(default_factory=list)
-    """The statuses with which it ended although nobody had ended it."""
+    """The statuses with which it ended although nobody had ended it, or other than 0 when it was
+    asked to."""
 
     @property
     def url(self) -> str:
@@ -73,17 +79,27 @@ class Member:
         if self.process is not None and self.process.returncode is None:
             self.process.send_signal(number)
 
-    async def stop(self, seconds: float) -> None:
-        """Asks the process to end, and after `seconds` does not ask any more."""
+    async def drain(self, seconds: float) -> None:
+        """Asks the process to end, as a deploy does; remembers its status unless that is 0, or that
+        it had to be killed after `seconds`."""
         self.up = False
+        process = self.process
+        if process is None or process.returncode is not None:
+            return
+        process.send_signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(seconds):
+                status = await process.wait()
+        except TimeoutError:
+            await self.kill()
+            status = -signal.SIGKILL
+        if status:
+            self.exits.append(status)
+
+    async def stop(self, seconds: float) -> None:
+        """Ends the process, by force after `seconds`."""
         self.signal(signal.SIGCONT)
-        self.signal(signal.SIGTERM)
-        if self.process is not None:
-            try:
-                async with asyncio.timeout(seconds):
-                    await self.process.wait()
-            except TimeoutError:
-                await self.kill()
+        await self.drain(seconds)
         self.log.close()
 
     def tracebacks(self) -> int:
@@ -111,9 +127,12 @@ class Member:
                 "PYTHONPATH": str(ROOT),
                 "HOST": HOST,
                 "PORT": str(self.port),
+                "DATABASE_URL": self.database_url,
                 "DATA_DIR": str(self.home / "data"),
+                "EGRESS_ALLOW": "127.0.0.0/8",
                 "LEASE_SECONDS": str(LEASE_SECONDS),
-                "SHUTDOWN_GRACE_SECONDS": "5",
+                "SHUTDOWN_GRACE_SECONDS": str(GRACE_SECONDS),
+                **self.settings,
             },
             stdin=asyncio.subprocess.DEVNULL,
             stdout=self.log,
@@ -128,12 +147,20 @@ class Member:
             return False
 
 
-def members(count: int, home: Path) -> list[Member]:
-    """`count` processes that have not been started, on free ports."""
-    return [
-        Member(number, _free_port(), home, (home / f"service-{number}.log").open("ab"))
-        for number in range(count)
-    ]
+def members(
+    count: int,
+    home: Path,
+    url_of: Callable[[int], str],
+    settings: Mapping[str, str] | None = None,
+) -> list[Member]:
+    """`count` processes that have not been started, on free ports. `url_of(port)` is the database
+    as the process on that port is to name it."""
+    made = []
+    for number in range(count):
+        port = _free_port()
+        log = (home / f"service-{number}.log").open("ab")
+        made.append(Member(number, port, home, log, url_of(port), settings or {}))
+    return made
 
 
 def _free_port() -> int:

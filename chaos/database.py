@@ -12,6 +12,7 @@ import math
 import os
 import random
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 import asyncpg
 
 from models.embedded import EmbeddedPostgres, start_embedded
+from models.migrate import migrate
 
 NAME = "chaos"
 PATIENCE_SECONDS = 30.0
@@ -35,17 +37,39 @@ SELECT e.execution_id::text AS execution_id
   FROM workflow_executions e JOIN engine_workers w USING (worker_id) WHERE w.name LIKE $1
 """
 
+_WORKERS = "SELECT worker_id FROM engine_workers WHERE state = 'alive' AND name LIKE $1"
+
+_ANY_DEAD = """
+SELECT 1 FROM engine_workers WHERE state = 'dead' AND worker_id = ANY($1::uuid[]) LIMIT 1
+"""
+
+_MOST_CONNECTIONS = 2_000
+
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """The embedded server of a data directory, joined as one more user of it."""
+    """The embedded server of a data directory, which the service knows by its URL only."""
 
     server: EmbeddedPostgres
 
     @classmethod
     async def join(cls, data_dir: Path) -> Database:
-        """Starts the server, or joins it."""
-        return cls(await asyncio.to_thread(start_embedded, data_dir))
+        """Starts the server, or joins it, and brings it to the schema."""
+        database = cls(await asyncio.to_thread(start_embedded, data_dir))
+        await migrate(database.server.dsn)
+        return database
+
+    def url(self, setting: str, process: int) -> str:
+        """The server's URL for one process, whose connections say so by `setting`."""
+        return f"{self.server.dsn}&{setting}={process}"
+
+    async def execute(self, script: str) -> None:
+        """Runs some statements."""
+        connection = await asyncpg.connect(self.server.dsn, timeout=5)
+        try:
+            await connection.execute(script)
+        finally:
+            await connection.close(timeout=5)
 
     async def fetch(self, query: str, *args: Any) -> list[asyncpg.Record]:
         """All rows of the result; asks again while the server is away."""
@@ -73,6 +97,14 @@ class Database:
         """The executions that the workers of the process on `port` hold."""
         return [row["execution_id"] for row in await self.fetch(_HELD, f"%:{port}")]
 
+    async def workers_of(self, port: int) -> list[str]:
+        """The living workers of the process on `port`."""
+        return [row["worker_id"] for row in await self.fetch(_WORKERS, f"%:{port}")]
+
+    async def any_dead(self, worker_ids: Sequence[str]) -> bool:
+        """Whether one of these workers was declared dead."""
+        return bool(await self.fetch(_ANY_DEAD, list(worker_ids)))
+
     async def terminate_backends(self, rng: random.Random) -> None:
         """Ends a few of the service's connections, or many, or all."""
         pids = [row["pid"] for row in await self.fetch(_BACKENDS, NAME)]
@@ -94,6 +126,22 @@ class Database:
         finally:
             for pid in frozen:
                 _signal(pid, signal.SIGCONT)
+
+    async def use_up(self, seconds: float) -> None:
+        """Takes every connection that the server will give, for `seconds`."""
+        taken: list[asyncpg.Connection] = []
+        mine = {"application_name": NAME}
+        try:
+            while len(taken) < _MOST_CONNECTIONS:
+                try:
+                    connect = asyncpg.connect(self.server.dsn, timeout=5, server_settings=mine)
+                    taken.append(await connect)
+                except asyncpg.TooManyConnectionsError:
+                    break
+            await asyncio.sleep(seconds)
+        finally:
+            for connection in taken:
+                connection.terminate()
 
     async def stop(self) -> None:
         """Stops the server, whoever still uses it."""

@@ -14,14 +14,23 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from chaos.cluster import LEASE_SECONDS, Member
+from chaos.cluster import GRACE_SECONDS, LEASE_SECONDS, Member
 from chaos.database import Database
 
-KINDS = {"kill": 5, "freeze": 4, "backends": 4, "database": 1, "stall": 1}
+KINDS = {
+    "kill": 10,
+    "freeze": 5,
+    "drain": 2,
+    "backends": 2,
+    "database": 3,
+    "stall": 1,
+    "connections": 1,
+}
 """Each kind of fault, and how often it comes compared with the others."""
 
-
 _PATIENCE_SECONDS = 15.0
+_DRAIN_SECONDS = GRACE_SECONDS + 15.0
+"""How long a process may take to end when it is asked to, also among other faults."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +42,23 @@ class Fault:
     seed: int
 
 
+@dataclass(frozen=True, slots=True)
+class Blow:
+    """A process was stopped at a moment, while it held these executions."""
+
+    kind: str
+    at: datetime
+    held: list[str]
+
+
 def plan(rng: random.Random, seconds: float) -> list[Fault]:
-    """Faults for so many seconds: one to four seconds apart, every kind at least once if there is
-    room for that."""
+    """Faults for so many seconds, 0.7 to 2.5 s apart, every kind at least once
+    if there is room for that."""
     kinds = rng.sample(list(KINDS), len(KINDS))
     faults: list[Fault] = []
     left = seconds
     while True:
-        after = rng.uniform(1.0, 4.0)
+        after = rng.uniform(0.7, 2.5)
         left -= after
         if left < 0:
             return faults
@@ -50,12 +68,14 @@ def plan(rng: random.Random, seconds: float) -> list[Fault]:
 
 @dataclass(slots=True)
 class Breaker:
-    """Carries a plan out. `kills` holds when a process was killed and what it held."""
+    """Carries a plan out. `blows` holds which processes were stopped and what they held; `zombies`
+    counts those that held something, were declared dead, and woke up afterwards."""
 
     members: list[Member]
     database: Database
     done: Counter[str] = field(default_factory=Counter)
-    kills: list[tuple[datetime, list[str]]] = field(default_factory=list)
+    blows: list[Blow] = field(default_factory=list)
+    zombies: int = 0
     _mending: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def run(self, faults: list[Fault]) -> None:
@@ -63,9 +83,11 @@ class Breaker:
         kinds: dict[str, Callable[[random.Random], Awaitable[bool]]] = {
             "kill": self._kill,
             "freeze": self._freeze,
+            "drain": self._drain,
             "backends": self._end_backends,
             "database": self._restart_database,
             "stall": self._stall_database,
+            "connections": self._use_up_connections,
         }
         for fault in faults:
             await asyncio.sleep(fault.after)
@@ -112,8 +134,7 @@ class Breaker:
             return False
         at = datetime.now(UTC)
         await member.kill()
-        held = await self.database.held_by(member.port)
-        self.kills.append((at, held))
+        self.blows.append(Blow("kill", at, await self.database.held_by(member.port)))
         self._mend(member.start())
         return True
 
@@ -122,8 +143,28 @@ class Breaker:
         if member is None:
             return False
         member.up = False
+        at = datetime.now(UTC)
         member.signal(signal.SIGSTOP)
-        self._mend(_thaw(member, LEASE_SECONDS + rng.uniform(0.5, 2.0)))
+        self._mend(self._thaw(member, at, LEASE_SECONDS + rng.uniform(0.7, 2.5)))
+        return True
+
+    async def _thaw(self, member: Member, at: datetime, seconds: float) -> None:
+        try:
+            workers = await self.database.workers_of(member.port)
+            held = await self.database.held_by(member.port)
+            self.blows.append(Blow("freeze", at, held))
+            await asyncio.sleep(seconds)
+            self.zombies += bool(held) and await self.database.any_dead(workers)
+        finally:
+            member.signal(signal.SIGCONT)
+            member.up = True
+
+    async def _drain(self, rng: random.Random) -> bool:
+        member = await self._victim(rng)
+        if member is None:
+            return False
+        member.up = False
+        self._mend(_restart(member))
         return True
 
     async def _end_backends(self, rng: random.Random) -> bool:
@@ -138,8 +179,11 @@ class Breaker:
         await self.database.stall(rng.uniform(1.0, 2 * LEASE_SECONDS))
         return True
 
+    async def _use_up_connections(self, rng: random.Random) -> bool:
+        await self.database.use_up(rng.uniform(1.0, 3.0))
+        return True
 
-async def _thaw(member: Member, seconds: float) -> None:
-    await asyncio.sleep(seconds)
-    member.signal(signal.SIGCONT)
-    member.up = True
+
+async def _restart(member: Member) -> None:
+    await member.drain(_DRAIN_SECONDS)
+    await member.start()

@@ -6,7 +6,6 @@ Its one rule: everything that was started is stopped, however the run ends.
 from __future__ import annotations
 
 import asyncio
-import math
 import random
 import shutil
 import tempfile
@@ -17,17 +16,27 @@ from pathlib import Path
 
 import aiohttp
 
-from chaos.check import ENDED, Judge, Result, Verdict, read, recoveries
-from chaos.cluster import Member, members
+from chaos.check import ENDED, Judge, Result, Run, Verdict, read
+from chaos.cluster import LEASE_SECONDS, Member, members
 from chaos.database import Database
 from chaos.faults import Breaker, Fault
 from chaos.load import Load, publish, run_once
+from chaos.promises import Promises
+from chaos.recovery import quantiles, recoveries
 from chaos.sink import Sink, sink
+from chaos.watch import SETTING, LateWrites, install, late_writes
 from chaos.workflows import NUMBERS, Workload, with_ids, workloads
+from config import Config
 from engine.context import JsonObject
+from models.api_keys import ApiKeys
+from models.dal import AsyncDAL
+from services.api_keys import ApiKeyService, NewKey
+from services.bootstrap import FIRST_USER
+from services.caller import ADMIN
+from services.clock import SystemClock, new_id
 
-KEY_FILE = "api-key"
 CALLERS = 4
+STOP_SECONDS = 20.0
 
 _OPEN = """
 SELECT count(*) AS open FROM workflow_executions
@@ -54,11 +63,12 @@ class Report:
 
     plan: Plan
     executions: int
-    acknowledged: int
+    promises: Promises
     faults: dict[str, int]
+    zombies: int
+    late: LateWrites
     verdict: Verdict
-    recovery: list[float]
-    answers: dict[str, int] = field(default_factory=dict)
+    recovery: dict[str, list[float]] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -70,16 +80,25 @@ class Report:
         return {
             "seed": self.plan.seed,
             "minutes": round(self.plan.seconds / 60, 2),
+            "processes": self.plan.processes,
+            "lease_seconds": LEASE_SECONDS,
+            "version": Config().module_version,
             "executions": self.executions,
-            "acknowledged": self.acknowledged,
-            "answers": self.answers,
+            "acknowledged": len(self.promises.acknowledged),
+            "keys": len(self.promises.keyed),
+            "cancelled": len(self.promises.cancelled),
+            "signals": self.promises.signals,
+            "answers": dict(sorted(self.promises.answers.items())),
             "faults": self.faults,
+            "zombies": self.zombies,
+            "late_writes_attempted": self.late.attempted,
+            "late_writes_refused": self.late.refused,
             "lost": self.verdict.lost,
             "wrong": self.verdict.wrong,
             "repeated_effects": self.verdict.repeated_effects,
-            "recoveries": len(self.recovery),
-            "recovery_p50_seconds": _percentile(self.recovery, 0.50),
-            "recovery_p99_seconds": _percentile(self.recovery, 0.99),
+            "recovery_seconds": {
+                kind: quantiles(self.recovery.get(kind, [])) for kind in ("kill", "freeze")
+            },
         }
 
 
@@ -90,9 +109,11 @@ async def run(plan: Plan) -> Report:
         world = await stack.enter_async_context(sink(plan.seed))
         database = await Database.join(home / "data")
         stack.push_async_callback(database.stop)
-        service = members(plan.processes, home)
-        await stack.enter_async_context(_running(service))
-        report = await _run(plan, world, database, service, home)
+        await install(database)
+        service = members(plan.processes, home, lambda port: database.url(SETTING, port))
+        async with _running(service):
+            report = await _run(plan, world, database, service)
+    _look_at(service, report.verdict)
     if report.passed:
         shutil.rmtree(home)
     else:
@@ -103,19 +124,17 @@ async def run(plan: Plan) -> Report:
 @asynccontextmanager
 async def _running(service: list[Member]) -> AsyncIterator[None]:
     try:
-        await service[0].start()  # it migrates the database and makes the key
-        await asyncio.gather(*(member.start() for member in service[1:]))
+        await asyncio.gather(*(member.start() for member in service))
         yield
     finally:
-        await asyncio.gather(*(member.stop(10) for member in service))
+        await asyncio.gather(*(member.stop(STOP_SECONDS) for member in service))
 
 
-async def _run(
-    plan: Plan, world: Sink, database: Database, service: list[Member], home: Path
-) -> Report:
-    key = (home / "data" / KEY_FILE).read_text().strip()
+async def _run(plan: Plan, world: Sink, database: Database, service: list[Member]) -> Report:
+    key = await make_key(database)
     judge = await _without_faults(key, world, database, service[0])
-    load = Load(key, [(workload, name) for name, workload in judge.workloads.items()])
+    targets = [(workload, name) for name, workload in judge.workloads.items()]
+    load = Load(key, targets, plan.patience)
     breaker = Breaker(service, database)
     callers = (
         load.run(service, random.Random(f"{plan.seed} {n}"), plan.seconds, plan.pause)
@@ -131,23 +150,48 @@ async def _run(
     finally:
         await breaker.close()
     runs = await read(database, judge.workloads)
-    verdict = judge.judge(runs, load.acknowledged, world.calls)
-    _look_at(service, verdict)
+    late = await late_writes(database)
     return Report(
         plan,
         executions=len(runs),
-        acknowledged=len(load.acknowledged),
+        promises=load.promises,
         faults=dict(sorted(breaker.done.items())),
-        verdict=verdict,
-        recovery=recoveries(runs, breaker.kills),
-        answers=dict(sorted(load.answers.items())),
+        zombies=breaker.zombies,
+        late=late,
+        verdict=_judged(judge, runs, load.promises, world, late),
+        recovery=recoveries(runs, breaker.blows, _waiting_for_callers(judge, runs, load.promises)),
     )
+
+
+def _judged(
+    judge: Judge, runs: dict[str, Run], promises: Promises, world: Sink, late: LateWrites
+) -> Verdict:
+    verdict = judge.judge(runs, promises, world.calls)
+    if late.attempted > late.refused:
+        count = late.attempted - late.refused
+        verdict.blame(f"{count} of {late.attempted} late writes got through")
+    return verdict
+
+
+def _waiting_for_callers(judge: Judge, runs: dict[str, Run], promises: Promises) -> set[str]:
+    signalled = {name for name, workload in judge.workloads.items() if workload.signals}
+    return promises.paused | {
+        run.execution_id for run in runs.values() if run.workflow_id in signalled
+    }
+
+
+async def make_key(database: Database) -> str:
+    """An API key that may do everything."""
+    async with AsyncDAL(database.server.dsn, min_size=1, max_size=2) as dal:
+        keys = ApiKeyService(ApiKeys(dal), now=SystemClock().now, new_id=new_id)
+        made = await keys.create(NewKey(FIRST_USER, "chaos", [ADMIN]))
+    return made.secret
 
 
 def _look_at(service: list[Member], verdict: Verdict) -> None:
     for member in service:
         for status in member.exits:
-            verdict.blame(f"process {member.number} ended by itself with status {status}")
+            verdict.blame(f"process {member.number} ended with status {status}")
         if count := member.tracebacks():
             verdict.blame(f"process {member.number} printed {count} tracebacks")
 
@@ -160,7 +204,11 @@ async def _without_faults(key: str, world: Sink, database: Database, member: Mem
             ids = {each.name: workflow_id for workflow_id, each in known.items()}
             document = with_ids(workload.document, ids)
             known[await publish(http, member, document)] = workload
-        started = (run_once(http, member, name, n) for name in known for n in NUMBERS)
+        started = (
+            run_once(http, member, name, n, workload.signals)
+            for name, workload in known.items()
+            for n in NUMBERS
+        )
         await asyncio.gather(*started)
     expected: dict[tuple[str, int], Result] = {}
     for first in (await read(database, known)).values():
@@ -180,9 +228,3 @@ async def _settled(database: Database, judge: Judge, patience: float, breaker: B
         if row["open"] == 0:
             return
         await asyncio.sleep(0.25)
-
-
-def _percentile(ordered: list[float], share: float) -> float | None:
-    if not ordered:
-        return None
-    return round(ordered[max(0, math.ceil(share * len(ordered)) - 1)], 3)

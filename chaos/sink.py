@@ -24,13 +24,15 @@ _ALWAYS = {"Date": "Thu, 01 Jan 1970 00:00:00 GMT"}
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call that arrived: its Idempotency-Key, who it claims to be, and whether it was taken."""
+    """A call that arrived: its Idempotency-Key, who it claims to be, whether it was taken, and
+    when it came (`loop.time()`)."""
 
     key: str
     execution: str
     step: str
     n: int
     taken: bool
+    at: float = 0.0
 
 
 @dataclass(slots=True)
@@ -48,7 +50,8 @@ class Sink:
         key = request.headers.get("Idempotency-Key", "")
         self._seen[key] += 1
         taken = not request.path.endswith("/flaky") or self._seen[key] > 1
-        self.calls.append(Call(key, body["execution"], body["step"], body["n"], taken))
+        now = asyncio.get_running_loop().time()
+        self.calls.append(Call(key, body["execution"], body["step"], body["n"], taken, now))
         await asyncio.sleep(self.latency.uniform(0, SLOWEST_SECONDS))
         if not taken:
             return web.json_response({"error": "not yet"}, status=503)

@@ -17,6 +17,9 @@ COMMUNITY_ID = 1
 NUMBERS = (1, 2, 3)
 """The values of `n` under load."""
 
+SIGNAL = "go"
+"""The name of every signal."""
+
 CHILD = "id of "
 """Before the name of a workload: what stands in a document until that workload has an id."""
 
@@ -26,13 +29,14 @@ Nodes = Mapping[str, JsonObject]
 @dataclass(frozen=True, slots=True)
 class Workload:
     """A workflow and what may become of it. `weight` is its share of the load; an execution may
-    also fail with one of `excused`, if faults are about."""
+    also fail with one of `excused`, if faults are about, and waits for so many `signals`."""
 
     name: str
     document: JsonObject
     weight: int = 2
     excused: frozenset[str] = field(default_factory=frozenset)
     at_most_once: bool = False
+    signals: int = 0
 
 
 def workloads(sink: str) -> list[Workload]:
@@ -46,6 +50,7 @@ def workloads(sink: str) -> list[Workload]:
         Workload("limited", _limited(sink), weight=1),
         Workload("family", _family(sink)),
         Workload("once", _once(sink), 1, frozenset({"OUTCOME_UNKNOWN"}), at_most_once=True),
+        Workload("signalled", _signalled(sink), weight=0, signals=2),
     ]
 
 
@@ -139,6 +144,24 @@ def _once(sink: str) -> JsonObject:
         "end": _end("{{ nodes.send.output.body.value }}"),
     }
     return _document("once", nodes, "start -> send -> end")
+
+
+def _signalled(sink: str) -> JsonObject:
+    """Two signals of one name: which of them came first is in the output, and so is one that
+    counted twice."""
+    wait = {"node_type": "flow_wait", "config": {"signal": SIGNAL}}
+    nodes = {
+        "first": wait,
+        "between": _call(sink, "between"),
+        "second": wait,
+        "end": _end("{{ [nodes.first.output, nodes.second.output] }}"),
+    }
+    return _document("signalled", nodes, "start -> first -> between -> second -> end")
+
+
+def payload(n: int, number: int) -> JsonObject:
+    """What the signal with this number (from 0) says to an execution with `n`."""
+    return {"n": n, "number": number}
 
 
 _BRIEFLY = {"backoff": "fixed", "initial_seconds": 0.2}

@@ -169,6 +169,13 @@ class Cancelled(BaseModel):
     cancelled_at: str = Field(json_schema_extra={"format": "date-time"})
 
 
+class Paused(BaseModel):
+    """An execution that was asked to pause, or to go on."""
+
+    execution_id: str
+    status: ExecutionStatus
+
+
 class Rehearsal(BaseModel):
     """What a dry run did."""
 

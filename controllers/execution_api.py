@@ -1,4 +1,4 @@
-"""Blueprint `execution_api`: workflows are executed, seen, listed, cancelled, signalled, rehearsed.
+"""Blueprint `execution_api`: workflows are executed, seen, listed, rehearsed.
 
 Its one rule: a handler reads the request, asks one service and answers.
 """
@@ -17,10 +17,7 @@ from controllers.operation import note, operation
 from controllers.requests import (
     execution_id_of,
     idempotency_key,
-    payload_of,
     read_body,
-    read_json_or_nothing,
-    read_optional,
     read_query,
     shape,
     workflow_id_of,
@@ -32,15 +29,14 @@ from controllers.schemas import (
     ExecuteBody,
     ExecuteQuery,
     ExecutionsQuery,
-    RetryBody,
-    SignalBody,
     StepsQuery,
     TestBody,
 )
+from controllers.started import location_of, started_view
 from controllers.state import state
 from engine.context import Json, JsonObject
 from engine.engine import Started
-from services.errors import InvalidCursor, NotValid, Problem, Refusal
+from services.errors import InvalidCursor, Refusal
 from services.execution_service import ExecutionPage, ListRequest, StartRequest
 
 blueprint = Blueprint("execution_api", __name__, url_prefix="/api/v1/workflows")
@@ -78,16 +74,16 @@ async def execute_workflow(workflow_id: str) -> Response:
     else:
         started, again = await executions.start_once(current_caller(), workflow_id, request, key)
     note(execution_id=started.execution_id)
-    headers = {"Location": _location(started.execution_id)}
+    headers = {"Location": location_of(started.execution_id)}
     if again:
         headers["Idempotent-Replayed"] = "true"
     if not wait:
-        return success(_started(started), "Execution started", status=202, headers=headers)
+        return success(started_view(started), "Execution started", status=202, headers=headers)
     has_ended = await executions.wait(started.execution_id, wait)
     found = await executions.state(started.execution_id)
     if has_ended:
         return success(found, "Execution ended", headers=headers)
-    so_far = _started(started) if found is None else _so_far(found)
+    so_far = started_view(started) if found is None else _so_far(found)
     return success(so_far, "Execution goes on", status=202, headers=headers)
 
 
@@ -102,20 +98,26 @@ async def execute_workflow(workflow_id: str) -> Response:
 async def execute_workflow_batch(workflow_id: str) -> Response:
     """Starts up to 1000 executions of the workflow in one transaction.
 
-    Each item is a body of `execute`, and gets an id or an error of its own.
+    Each item is a body of `execute`, and gets an id or an error of its own. A request repeated
+    with the same `Idempotency-Key` and body within a day starts nothing more.
     """
     workflow_id = workflow_id_of(workflow_id)
-    if idempotency_key() is not None:
-        message = "execute/batch takes no Idempotency-Key; send such items to execute, one by one"
-        raise NotValid([Problem(path="", message=message)])
+    key = idempotency_key()
     body = await read_body(BatchBody)
     requests = [_item_request(item) for item in body.items]
-    outcomes = await state().executions.start_many(current_caller(), workflow_id, requests)
-    items = [_item(index, outcome) for index, outcome in enumerate(outcomes)]
-    accepted = sum(isinstance(outcome, Started) for outcome in outcomes)
+    batches, again = state().batches, False
+    if key is None:
+        items = _items(await batches.start(current_caller(), workflow_id, requests))
+    else:
+        items, again = await batches.start_once(
+            current_caller(), workflow_id, requests, body.items, key, _items
+        )
+    accepted = sum(item["execution_id"] is not None for item in items)
     note(accepted=accepted, rejected=len(items) - accepted)
     data = {"accepted": accepted, "rejected": len(items) - accepted, "items": items}
-    return success(data, f"{accepted} of {len(items)} executions started", status=202)
+    headers = {"Idempotent-Replayed": "true"} if again else {}
+    message = f"{accepted} of {len(items)} executions started"
+    return success(data, message, status=202, headers=headers)
 
 
 @blueprint.get("/executions/<execution_id>")
@@ -160,78 +162,6 @@ async def get_execution_steps(execution_id: str) -> Response:
     following = str(after) if after < len(steps) else None
     meta = {"total": len(steps), "next_cursor": following}
     return success(steps[first:after], "Steps found", meta=meta)
-
-
-@blueprint.post("/executions/<execution_id>/cancel")
-@async_endpoint(
-    "cancel_execution",
-    answers={200: answers.Answer[answers.Cancelled]},
-    errors=(404, 409),
-)
-@auth_required("executions:cancel")
-async def cancel_execution(execution_id: str) -> Response:
-    """Cancels an execution, whichever process runs it, and answers once it is cancelled."""
-    execution_id = execution_id_of(execution_id)
-    owner, cancelled_at = await state().control.cancel(current_caller(), execution_id)
-    note(community_id=owner.community_id, workflow_id=owner.workflow_id)
-    data = {
-        "execution_id": execution_id,
-        "status": "cancelled",
-        "cancelled_at": cancelled_at,
-    }
-    return success(data, "Execution cancelled")
-
-
-@blueprint.post("/executions/<execution_id>/retry")
-@async_endpoint(
-    "retry_execution",
-    body=RetryBody,
-    answers={202: answers.Answer[answers.Retried]},
-    errors=(404, 409, 422),
-)
-@auth_required("executions:execute")
-async def retry_execution(execution_id: str) -> Response:
-    """Runs an ended execution again, on the same version of its workflow.
-
-    The new execution begins with the recorded results of everything before `from`; its steps show
-    them as `reused`. A request repeated with the same `Idempotency-Key` starts nothing more.
-    """
-    execution_id = execution_id_of(execution_id)
-    body = await read_optional(RetryBody)
-    owner, started, again = await state().control.retry(
-        current_caller(), execution_id, body.origin, body.variables, idempotency_key()
-    )
-    note(community_id=owner.community_id, workflow_id=owner.workflow_id, again=started.execution_id)
-    headers = {"Location": _location(started.execution_id)}
-    if again:
-        headers["Idempotent-Replayed"] = "true"
-    data = {**_started(started), "retry_of": execution_id}
-    return success(data, "Execution started again", status=202, headers=headers)
-
-
-@blueprint.post("/executions/<execution_id>/signals/<name>")
-@async_endpoint(
-    "signal_execution",
-    body=SignalBody,
-    answers={202: answers.Answer[answers.Signalled]},
-    errors=(404, 409, 422),
-)
-@auth_required("executions:execute")
-async def signal_execution(execution_id: str, name: str) -> Response:
-    """Sends a signal to the node that waits for it, or that will.
-
-    The body is the payload, any JSON or nothing; an object with the one field `payload` gives
-    that. 202 means it is durable. Sent again with the same `Idempotency-Key` it counts once.
-    """
-    execution_id = execution_id_of(execution_id)
-    payload = payload_of(await read_json_or_nothing())
-    owner, again = await state().control.signal(
-        current_caller(), execution_id, name, payload, idempotency_key()
-    )
-    note(community_id=owner.community_id, workflow_id=owner.workflow_id, signal=name)
-    headers = {"Idempotent-Replayed": "true"} if again else {}
-    data = {"execution_id": execution_id, "signal": name}
-    return success(data, "Signal sent", status=202, headers=headers)
 
 
 @blueprint.get("/<workflow_id>/executions")
@@ -301,6 +231,10 @@ def _item_request(item: Json) -> StartRequest | Refusal:
         return refusal
 
 
+def _items(outcomes: list[Started | Exception]) -> list[JsonObject]:
+    return [_item(index, outcome) for index, outcome in enumerate(outcomes)]
+
+
 def _item(index: int, outcome: Started | Exception) -> JsonObject:
     if isinstance(outcome, Started):
         return {
@@ -314,24 +248,10 @@ def _item(index: int, outcome: Started | Exception) -> JsonObject:
     return {"index": index, "execution_id": None, "status": None, "error": error}
 
 
-def _started(started: Started) -> JsonObject:
-    return {
-        "execution_id": started.execution_id,
-        "workflow_id": started.workflow_id,
-        "status": started.status,
-        "start_time": started.start_time,
-        "execution_path": started.execution_path,
-    }
-
-
 def _so_far(found: JsonObject) -> JsonObject:
     """What `_started` says, of an execution that was read again."""
     names = ("execution_id", "workflow_id", "status", "start_time", "execution_path")
     return {name: found[name] for name in names}
-
-
-def _location(execution_id: str) -> str:
-    return f"/api/v1/workflows/executions/{execution_id}"
 
 
 def _position(cursor: str | None) -> int:

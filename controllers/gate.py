@@ -60,6 +60,8 @@ async def _finish(response: Response) -> Response:
     current = operation()
     response.headers[REQUEST_ID_HEADER] = current.request_id
     response.headers["X-Content-Type-Options"] = "nosniff"
+    if state().health.draining and request.http_version.startswith("1"):
+        response.headers["Connection"] = "close"  # there is no such header in HTTP/2
     rule = request.url_rule
     if rule is not None and rule.rule not in PUBLIC:
         view = current_app.view_functions[rule.endpoint]

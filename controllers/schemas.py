@@ -274,6 +274,7 @@ class WorkflowBody(BaseModel):
     max_parallel_executions: int | None = None
     retry_failed_nodes: bool = False
     max_retries: int = 0
+    retention_days: int | None = None
 
 
 class WorkflowChanges(BaseModel):

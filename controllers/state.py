@@ -12,6 +12,7 @@ from quart import current_app
 
 from controllers.auth import Authenticator
 from services.audit import AuditTrail
+from services.batch_service import BatchService
 from services.execution_control import ExecutionControl
 from services.execution_service import ExecutionService
 from services.health import HealthService
@@ -27,6 +28,7 @@ class AppState:
     authenticator: Authenticator
     workflows: WorkflowService
     executions: ExecutionService
+    batches: BatchService
     control: ExecutionControl
     health: HealthService
     audit: AuditTrail

@@ -6,14 +6,13 @@ how many are above it, so that no chain of them goes on for ever.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from engine.context import ExecutionContext, ExecutionStatus, JsonObject, Limits
+from engine.derived_ids import answer_id
 from engine.environment import rfc3339
 from engine.errors import AmbiguousTrigger, InvalidDefinition, StepFailure
 from engine.graph import Graph, choose_trigger
@@ -187,14 +186,3 @@ def _failure(failed: ExecutionContext, progress: Progress) -> JsonObject:
         "started_at": None if progress.start_time is None else rfc3339(progress.start_time),
         "ended_at": None if progress.end_time is None else rfc3339(progress.end_time),
     }
-
-
-def answer_id(execution_id: str, ended_at: datetime) -> str:
-    """The id of the execution that answers this failure: a UUID of version 7 (RFC 9562) for the
-    moment of the failure, with a hash of the failed execution's id for its random bits."""
-    milliseconds = int(ended_at.timestamp() * 1000)
-    digest = int.from_bytes(hashlib.sha256(f"answer:{execution_id}".encode()).digest()[:10])
-    bits = milliseconds << 80 | digest
-    bits = bits & ~(0xF << 76) | 7 << 76
-    bits = bits & ~(0x3 << 62) | 2 << 62
-    return str(UUID(int=bits))

@@ -6,8 +6,8 @@ raises and never stops at the first mistake: what cannot be read is left out and
 
 The one rule: reading is idempotent. A canonical document reads as itself, so what a client got
 it may send back. For the same reason no default is written into a node's `config` (the handlers
-know them), and `max_execution_time_seconds` stays absent unless given: the server's own default
-is looked up when an execution starts.
+know them), and `max_execution_time_seconds` and `retention_days` stay absent unless given: the
+server's own defaults are looked up when an execution starts, and when history is dropped.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ SERVER_FIELDS = frozenset(
 """Fields the server adds to what it returns; a client that sends them back loses nothing."""
 
 LONGEST_EXECUTION_SECONDS = 30 * 24 * 3600
+LONGEST_RETENTION_DAYS = 36_500
 
 DOCUMENT_RULES = (
     Rule("name", "string", required=True, maximum=255, minimum=1),
@@ -52,6 +53,7 @@ DOCUMENT_RULES = (
     Rule("max_parallel_executions", "integer", minimum=1),
     Rule("retry_failed_nodes", "boolean"),
     Rule("max_retries", "integer", minimum=0, maximum=100),
+    Rule("retention_days", "integer", minimum=1, maximum=LONGEST_RETENTION_DAYS),
 )
 DOCUMENT_DEFAULTS: JsonObject = {
     "global_variables": {},

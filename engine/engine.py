@@ -17,23 +17,24 @@ often costs a query; a lost wake-up costs an interval, never an execution.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from engine.admission import Admission
 from engine.children import Callees
 from engine.context import ExecutionContext, ExecutionStatus, Json, JsonObject, Kind, Limits
+from engine.departure import Departure
 from engine.dry_run import DryRun
 from engine.effects import Effects
 from engine.environment import Impure
 from engine.errors import (
     ExecutionNotFound,
-    ExecutionNotRunning,
     LeaseLost,
     OutcomeUnknown,
     StoreUnavailable,
-    TooManySignals,
     WorkflowEngineException,
 )
 from engine.graph import Graph
@@ -41,7 +42,6 @@ from engine.graph_cache import GraphCache
 from engine.messages import Request
 from engine.pace import Pace
 from engine.ports import (
-    MOST_SIGNALS,
     Clock,
     Directory,
     EngineLog,
@@ -49,17 +49,16 @@ from engine.ports import (
     HttpClient,
     Transport,
 )
-from engine.records import Letter, StepRow, StoredExecution
+from engine.records import StepRow, StoredExecution
+from engine.requests import Requests
 from engine.rerun import born_again, recorded_before
-from engine.scopes import Step
 from engine.session import Session
 from engine.settings import EngineSettings
-from engine.signals import check_signal, refuse_reuse
 from engine.trial import read_trial
 from engine.view import describe, metrics
+from engine.watch import Watch
 
-_WAIT_POLL_SECONDS = 0.2
-_CANCEL_PATIENCE_SECONDS = 15.0
+_HINTS = {each.value: each for each in (Request.CANCEL, Request.PAUSE, Request.RESUME)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +72,7 @@ class Started:
     execution_path: list[str]
 
 
-class WorkflowEngine:
+class WorkflowEngine(Requests):
     """Runs workflows. See the module's theory of operation."""
 
     def __init__(
@@ -90,11 +89,11 @@ class WorkflowEngine:
     ) -> None:
         self.limits = limits
         self.settings = settings
+        self.departure = Departure(clock, settings.shutdown_grace_seconds)
         self.graphs = GraphCache(store.definition, limits)
         self._callees = Callees(directory, self.graphs, clock.now, impure.uuid, limits)
         self._store = store
-        self._transport = transport
-        self._http = http
+        self._make_effects = partial(Effects, transport, http, clock)
         self._clock = clock
         self._impure = impure
         self._log = log
@@ -102,6 +101,7 @@ class WorkflowEngine:
         self._session: Session | None = None
         self._supervisor: asyncio.Task[None] | None = None
         self._admission = Admission(store, settings, clock)
+        self._watch = Watch(store)
         self.draining = False
 
     @property
@@ -116,15 +116,23 @@ class WorkflowEngine:
         self._session = await self._open_session()
         self._supervisor = asyncio.create_task(self._supervise(), name="engine-supervisor")
 
+    def wind_down(self) -> None:
+        """The process was told to stop: nothing more is claimed or started here, nobody is kept
+        waiting, and the grace time begins. What is asked is still done, until `shutdown`."""
+        self.departure.begin()
+        if self._session is not None:
+            self._session.leave()
+
     async def shutdown(self) -> None:
-        """Accepts nothing more, lets what runs go on for the grace time, and releases the rest
-        to other workers."""
+        """Accepts nothing more, lets the steps that run finish within what is left of the grace
+        time, and releases the rest to other workers."""
+        self.wind_down()
         self.draining = True
         if self._supervisor is not None:
             self._supervisor.cancel()
         session, self._session = self._session, None
         if session is not None:
-            await session.drain(self.settings.shutdown_grace_seconds)
+            await session.drain()
 
     async def execute_workflow(self, context: ExecutionContext, *, here: bool = True) -> Started:
         """Accepts one execution; returns once it is durable. With `here` it starts in this
@@ -141,7 +149,8 @@ class WorkflowEngine:
     ) -> list[Started]:
         """Accepts several executions in one transaction. Raises as `execute_workflow`."""
         session = self._live_session()
-        await self._admission.admit(session, len(contexts))
+        for community_id, count in Counter(c.community_id for c in contexts).items():
+            await self._admission.admit(session, community_id, count)
         graphs = [await self.graphs.get(c.workflow_id, c.workflow_version) for c in contexts]
         started = [
             self._submit(session, context, graph, here=here)
@@ -153,72 +162,18 @@ class WorkflowEngine:
         return started
 
     async def wait(self, execution_id: str, seconds: float) -> bool:
-        """Waits at most `seconds` for an execution to end, wherever it runs. Whether it did."""
+        """Waits at most `seconds` for an execution to end, wherever it runs, and no longer once
+        this process is to stop. Whether it did."""
         deadline = self._clock.monotonic() + seconds
         while True:
-            session = self._session
-            left = deadline - self._clock.monotonic()
-            if session is not None and session.holds(execution_id):
-                await session.ended(execution_id, max(left, 0.0))
-            status = await self._store.status(execution_id)
-            if status is not None and status.terminal:
-                return True
-            left = deadline - self._clock.monotonic()
-            if left <= 0:
-                return False
-            await asyncio.sleep(min(_WAIT_POLL_SECONDS, left))
-
-    async def cancel_execution(self, execution_id: str) -> datetime:
-        """Cancels an execution, whichever process runs it; returns when it was, once it is.
-
-        Raises `ExecutionNotFound`, `ExecutionNotRunning` if it had ended already.
-        """
-        deadline = self._clock.monotonic() + _CANCEL_PATIENCE_SECONDS
-        asked = False
-        while True:
-            session = self._session
-            if session is not None and session.ask(execution_id, Request.CANCEL):
-                asked = True
-                await session.ended(execution_id, _WAIT_POLL_SECONDS * 5)
-            answer = await self._store.request_cancel(execution_id)
-            if answer is None:
-                raise ExecutionNotFound
-            if answer.state == "cancelled" and answer.at is not None:
-                return answer.at
-            if answer.state == "ended":
-                if asked and answer.at is not None:
-                    return answer.at
-                raise ExecutionNotRunning(status=answer.status)
-            asked = True
-            if self._clock.monotonic() > deadline:
-                raise StoreUnavailable("the worker that runs the execution does not answer")
-            await asyncio.sleep(_WAIT_POLL_SECONDS)
-
-    async def signal_execution(
-        self, execution_id: str, name: str, payload: Json, *, sent_by: int, letter_id: str
-    ) -> bool:
-        """Sends a signal; it is durable on return, and waits for a node that has not got there
-        yet. False if it had been sent before: one `letter_id` (a UUID) is one signal.
-
-        Raises `ExecutionNotFound`, `ExecutionNotRunning`, `SignalUnknown`, `SignalUnfit`,
-        `SignalReused` if the id stands for another signal, `TooManySignals`.
-        """
-        stored = await self._store.peek(execution_id)
-        if stored is None:
-            raise ExecutionNotFound
-        context = stored.context
-        if not stored.progress.status.terminal:
-            graph = await self.graphs.get(context.workflow_id, context.workflow_version)
-            check_signal(graph, name, payload)
-        letter = Letter(letter_id, "signal", name, payload, self._clock.now(), sent_by)
-        became = await self._store.post(execution_id, letter)
-        if became == "full":
-            raise TooManySignals(most=MOST_SIGNALS)
-        if became == "known":
-            refuse_reuse(await self._store.letters(execution_id), letter)
-        elif became != "kept":
-            raise ExecutionNotRunning(status=str(await self._store.status(execution_id)))
-        return became == "kept"
+            async with self._watch.over(execution_id) as hint:
+                status = await self._store.status(execution_id)
+                if status is not None and status.terminal:
+                    return True
+                left = deadline - self._clock.monotonic()
+                if left <= 0 or self.departure.begun:
+                    return False
+                await self.departure.wait(hint, seconds=left)
 
     async def retry_execution(
         self,
@@ -241,7 +196,7 @@ class WorkflowEngine:
             execution_id, origin, again_id, user_id, variables
         )
         session = self._live_session()
-        await self._admission.admit(session, 1)
+        await self._admission.admit(session, again.community_id, 1)
         started = self._submit(session, again, graph, here=here, rows=rows)
         await self._durable(session, [again.execution_id])
         if started.status == ExecutionStatus.PENDING:
@@ -337,10 +292,12 @@ class WorkflowEngine:
         if session is None:
             return
         kind, _, execution_id = topic.partition(":")
-        if kind == "cancel":
-            session.ask(execution_id, Request.CANCEL)
+        if kind in _HINTS:
+            session.ask(execution_id, _HINTS[kind])
         elif kind == "letter":
             session.letter_arrived(execution_id)
+        elif kind == "lease":
+            session.hurry()
         else:
             session.nudge()
 
@@ -354,15 +311,12 @@ class WorkflowEngine:
             self._pace,
             self._log,
             self.settings,
+            self.departure,
             self._make_effects,
+            self._watch.left,
         )
         await session.open()
         return session
-
-    def _make_effects(
-        self, may_act: Callable[[], bool], crashed: Callable[[Step, Exception], None]
-    ) -> Effects:
-        return Effects(self._transport, self._http, self._clock, may_act, crashed)
 
     async def _supervise(self) -> None:
         """Background loop: opens a new session whenever the lease of the current one is lost."""
@@ -376,8 +330,9 @@ class WorkflowEngine:
                     if self._clock.monotonic() - opened < self.settings.poll_seconds:
                         await asyncio.sleep(self.settings.poll_seconds)
                 self._session = await self._open_session()
+                self._log.over("open_session")
             except Exception as failure:  # the edge of a background loop: it must not end
-                self._log.error("open_session", "FAILURE", reason=str(failure) or repr(failure))
+                self._log.trouble("open_session", reason=str(failure) or repr(failure))
                 await asyncio.sleep(self.settings.poll_seconds)
 
     async def _found(self, execution_id: str) -> tuple[StoredExecution, Graph]:

@@ -87,6 +87,12 @@ class Overloaded(WorkflowEngineException):
     code = "OVERLOADED"
 
 
+class CommunityOverloaded(Overloaded):
+    """This community has as many waiting executions as it may have; try again later."""
+
+    code = "RATE_LIMIT_EXCEEDED"
+
+
 class StoreUnavailable(WorkflowEngineException):
     """The database cannot be reached; nothing was accepted."""
 

@@ -30,6 +30,7 @@ from engine.records import Progress, StoredExecution
 _ANSWERED_AT_ONCE = 50
 _STORE_PAUSE_SECONDS = 0.5
 
+Admit = Callable[[int], Awaitable[None]]
 Submit = Callable[[ExecutionContext, Graph, bool], Progress]
 Ask = Callable[[str, Request], bool]
 
@@ -38,7 +39,7 @@ class Family:
     """Starts and abandons executions on behalf of others. `submit(context, graph, here)` gives
     one to the session and says how it stands, `ask` passes a request on to one that
     runs here, `nudge` is called when there may be something to claim, `admit` raises `Overloaded`
-    when nothing more is accepted."""
+    when nothing more of a community is accepted."""
 
     def __init__(
         self,
@@ -49,7 +50,7 @@ class Family:
         submit: Submit,
         ask: Ask,
         nudge: Callable[[], None],
-        admit: Callable[[], Awaitable[None]],
+        admit: Admit,
     ) -> None:
         self._store = store
         self._journal = journal
@@ -69,7 +70,7 @@ class Family:
         while True:
             try:
                 child = await self._callees.call(caller, step_key, given)
-                await self._admit()
+                await self._admit(caller.community_id)
                 return child
             except Overloaded as overloaded:
                 raise StepFailure("OVERLOADED", str(overloaded), retryable=True) from overloaded
@@ -122,7 +123,7 @@ class Family:
 
     async def _answer(self, failure: StoredExecution) -> None:
         context, graph = await self._callees.answer(failure.context, failure.progress)
-        await self._admit()
+        await self._admit(context.community_id)
         # Not started here: another process may be answering it too, and one of the two runs it.
         self._submit(context, graph, False)
 
@@ -153,4 +154,6 @@ class Family:
         except LeaseLost:
             return  # Whoever takes the parent over sees to it.
         except WorkflowEngineException as unreachable:
-            self._log.error("follow_up", "FAILURE", reason=str(unreachable))
+            self._log.trouble("follow_up", reason=str(unreachable))
+        else:
+            self._log.over("follow_up")

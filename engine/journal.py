@@ -31,7 +31,7 @@ from collections.abc import Callable
 
 from engine.context import ExecutionContext
 from engine.errors import LeaseLost, OutcomeUnknown, StoreUnavailable, WorkflowEngineException
-from engine.ports import ExecutionStore
+from engine.ports import EngineLog, ExecutionStore
 from engine.records import Batch, Progress, StepRow
 
 _FIRST_BACKOFF_SECONDS = 0.05
@@ -48,11 +48,13 @@ class Journal:
         worker_id: str,
         refused: Callable[[str, Exception], None],
         lost: Callable[[LeaseLost], None],
+        log: EngineLog,
     ) -> None:
         self._store = store
         self._worker_id = worker_id
         self._refused = refused
         self._on_lost = lost
+        self._log = log
         self._batch = Batch()
         self._appended = 0
         self._taken = 0
@@ -94,6 +96,10 @@ class Journal:
         else:
             self._batch.updates[progress.execution_id] = progress
         return self._advance()
+
+    def wake_others(self) -> None:
+        """Lets the next flush tell the other workers that there is something to claim."""
+        self._batch.wake = True
 
     def withdraw(self, execution_id: str) -> bool:
         """Takes back a creation that no flush has carried yet, with all that followed it. False
@@ -164,10 +170,12 @@ class Journal:
             except LeaseLost as lost:
                 self.lose(lost)
                 self._on_lost(lost)
-            except (StoreUnavailable, OutcomeUnknown):
+            except (StoreUnavailable, OutcomeUnknown) as unreachable:
+                self._log.trouble("flush", reason=str(unreachable), waiting=self.backlog)
                 await asyncio.sleep(backoff * (0.5 + random.random()))
                 backoff = min(backoff * 2, _LONGEST_BACKOFF_SECONDS)
             else:
+                self._log.over("flush")
                 self._settle(upto)
                 return
 

@@ -1,40 +1,18 @@
-"""`ExecutionStore` in memory: for the tests that need thousands of stores, and to show that the
-engine knows nothing of PostgreSQL. It keeps the same rules as the real one, the fence included;
-one contract suite runs on both.
+"""`ExecutionStore` in memory: for tests that need thousands of stores, and to show that the engine
+knows nothing of PostgreSQL. It keeps the real one's rules; one contract suite runs on both.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import deepcopy
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import TypeVar
 
-import orjson
-
-from engine.context import ExecutionContext, ExecutionStatus, Json, JsonObject
+from engine.context import ExecutionStatus, JsonObject
 from engine.errors import LeaseLost
-from engine.ports import MOST_SIGNALS, Cancellation, Clock, Outlook, Posted
+from engine.memory_rows import Row, Worker, claimable, next_in_line, stored
+from engine.ports import MOST_SIGNALS, Cancellation, Clock, Outlook, Posted, Room
 from engine.records import Batch, Letter, Progress, StepRow, StoredExecution
-
-T = TypeVar("T", Progress, StepRow)
-
-
-@dataclass(slots=True)
-class _Worker:
-    lease_until: datetime
-    alive: bool = True
-
-
-@dataclass(slots=True)
-class _Row:
-    context: ExecutionContext
-    progress: Progress
-    worker_id: str | None
-    recoveries: int = 0
-    cancel_requested: bool = False
-    error_answered: bool = False
 
 
 class MemoryStore:
@@ -42,10 +20,10 @@ class MemoryStore:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._rows: dict[str, _Row] = {}
+        self._rows: dict[str, Row] = {}
         self._steps: dict[str, dict[int, StepRow]] = {}
         self._letters: dict[str, dict[str, Letter]] = {}
-        self._workers: dict[str, _Worker] = {}
+        self._workers: dict[str, Worker] = {}
         self._listeners: list[Callable[[str], None]] = []
         self.definitions: dict[tuple[str, int], JsonObject] = {}
 
@@ -56,66 +34,65 @@ class MemoryStore:
         for context, progress in batch.created.values():
             if context.execution_id not in self._rows:
                 holder = worker_id if progress.held else None
-                row = self._rows[context.execution_id] = _Row(context, progress, holder)
-                self._move(row, _stored(progress))
+                row = self._rows[context.execution_id] = Row(context, progress, holder)
+                self._move(row, stored(progress))
         for step in batch.steps:
-            self._steps.setdefault(step.execution_id, {}).setdefault(step.seq, _stored(step))
+            self._steps.setdefault(step.execution_id, {}).setdefault(step.seq, stored(step))
         for progress in batch.updates.values():
             held = self._rows.get(progress.execution_id)
             mine = held is not None and held.worker_id == worker_id
             if held is not None and mine and held.progress.claims == progress.claims:
                 held.worker_id = worker_id if progress.held else None
-                self._move(held, _stored(progress))
-                if _parked(held):
-                    held.recoveries = 0
-                    self._wake_if_unread(held)
+                self._move(
+                    held, replace(stored(progress), paused_seconds=held.progress.paused_seconds)
+                )
+                self._settle(held)
         for context, _ in batch.created.values():
             self._cancel_if_orphaned(self._rows[context.execution_id])
+        if batch.wake:
+            self._notify("pending")
 
     async def load(self, execution_id: str) -> StoredExecution | None:
         """See `ExecutionStore.load`."""
         row = self._rows.get(execution_id)
         return None if row is None else self._give(row)
 
-    async def claim(self, worker_id: str, limit: int) -> list[StoredExecution]:
+    async def claim(
+        self, worker_id: str, room: Room, *, limited: bool = True
+    ) -> list[StoredExecution]:
         """See `ExecutionStore.claim`."""
         if not self._alive(worker_id):
             return []
-        claimed: list[StoredExecution] = []
-        for row in sorted(self._rows.values(), key=lambda r: r.context.created_at):
-            if len(claimed) < limit and self._claimable(row):
-                row.worker_id = worker_id
-                row.progress = replace(
-                    row.progress,
-                    status=ExecutionStatus.RUNNING,
-                    held=True,
-                    wake_at=None,
-                    claims=row.progress.claims + 1,
-                    start_time=row.progress.start_time or self._clock.now(),
-                )
-                claimed.append(self._give(row))
-        return claimed
+        now = self._clock.now()
+        chosen = next_in_line(self._rows.values(), now, room, limited=limited)
+        for row in chosen:
+            row.worker_id = worker_id
+            row.progress = replace(
+                row.progress,
+                status=ExecutionStatus.RUNNING,
+                held=True,
+                wake_at=None,
+                claims=row.progress.claims + 1,
+                start_time=row.progress.start_time or now,
+            )
+        return [self._give(row) for row in chosen]
 
     async def look(self, worker_id: str) -> Outlook:
         """See `ExecutionStore.look`."""
-        wakes = [r.progress.wake_at for r in self._rows.values() if _parked(r)]
-        times = [wake for wake in wakes if wake is not None]
-        soonest = min(times, default=None)
+        now, rows = self._clock.now(), self._rows
+        wakes = [row.progress.wake_at for row in rows.values() if row.parked]
+        soonest = min((wake for wake in wakes if wake is not None), default=None)
+        mine = {key: row for key, row in rows.items() if row.worker_id == worker_id}
         return Outlook(
-            claimable=any(self._claimable(row) for row in self._rows.values()),
-            cancel=tuple(
-                key
-                for key, row in self._rows.items()
-                if row.worker_id == worker_id and row.cancel_requested
-            ),
-            next_wake=None if soonest is None else (soonest - self._clock.now()).total_seconds(),
-            held=len(await self.held(worker_id)),
-            letters={
-                key: len(self._letters[key])
-                for key in await self.held(worker_id)
-                if key in self._letters
-            },
+            claimable=bool(claimable(rows.values(), now)),
+            cancel=tuple(key for key, row in mine.items() if row.cancel_requested),
+            next_wake=None if soonest is None else (soonest - now).total_seconds(),
+            held=len(mine),
+            letters={key: len(self._letters[key]) for key in mine if key in self._letters},
             unanswered=bool(await self.unanswered(1)),
+            pause=tuple(key for key, row in mine.items() if row.pause_requested),
+            limited=any(row.pending and row.limited for row in rows.values()),
+            company=any(w.alive for key, w in self._workers.items() if key != worker_id),
         )
 
     async def held(self, worker_id: str) -> set[str]:
@@ -129,15 +106,20 @@ class MemoryStore:
             self._free(self._rows[key], poisoned=False)
         return len(strays)
 
-    async def pending(self, most: int) -> int:
+    async def pending(self, most: int, community_id: int | None = None) -> int:
         """See `ExecutionStore.pending`."""
-        waiting = [r for r in self._rows.values() if r.progress.status == ExecutionStatus.PENDING]
-        return min(len(waiting), most)
+        waiting = [row.context.community_id for row in self._rows.values() if row.pending]
+        return min(sum(1 for each in waiting if community_id in (None, each)), most)
 
     async def status(self, execution_id: str) -> ExecutionStatus | None:
         """See `ExecutionStore.status`."""
         row = self._rows.get(execution_id)
         return None if row is None else row.progress.status
+
+    async def ended(self, execution_ids: list[str]) -> set[str]:
+        """See `ExecutionStore.ended`."""
+        known = (key for key in execution_ids if key in self._rows)
+        return {key for key in known if self._rows[key].progress.status.terminal}
 
     async def post(self, execution_id: str, letter: Letter) -> Posted | None:
         """See `ExecutionStore.post`."""
@@ -194,17 +176,45 @@ class MemoryStore:
             return Cancellation("cancelled", at=row.progress.end_time)
         return Cancellation("requested")
 
-    async def register(self, worker_id: str, name: str, lease_seconds: float) -> None:
-        """See `ExecutionStore.register`."""
-        self._workers[worker_id] = _Worker(self._clock.now() + timedelta(seconds=lease_seconds))
+    async def request_pause(self, execution_id: str) -> ExecutionStatus | None:
+        """See `ExecutionStore.request_pause`."""
+        row = self._rows.get(execution_id)
+        if row is None or row.progress.status.terminal:
+            return None if row is None else row.progress.status
+        row.pause_requested = True
+        if row.worker_id is not None:
+            self._notify(f"pause:{execution_id}")
+        else:
+            row.progress = replace(row.progress, status=ExecutionStatus.PAUSED, wake_at=None)
+            row.paused_at = row.paused_at or self._clock.now()
+        return row.progress.status
 
-    async def heartbeat(self, worker_id: str, lease_seconds: float) -> bool:
+    async def request_resume(self, execution_id: str) -> ExecutionStatus | None:
+        """See `ExecutionStore.request_resume`."""
+        row = self._rows.get(execution_id)
+        if row is None or row.progress.status.terminal:
+            return None if row is None else row.progress.status
+        row.pause_requested = False
+        if row.progress.status is ExecutionStatus.PAUSED:
+            self._wake_paused(row)
+            self._notify("pending")
+        elif row.worker_id is not None:
+            self._notify(f"resume:{execution_id}")
+        return row.progress.status
+
+    async def register(self, worker_id: str, name: str, lease_seconds: float) -> datetime:
+        """See `ExecutionStore.register`."""
+        now = self._clock.now()
+        self._workers[worker_id] = Worker(now + timedelta(seconds=lease_seconds))
+        return now
+
+    async def heartbeat(self, worker_id: str, lease_seconds: float) -> datetime | None:
         """See `ExecutionStore.heartbeat`."""
         if not self._alive(worker_id):
-            return False
-        until = self._clock.now() + timedelta(seconds=lease_seconds)
-        self._workers[worker_id].lease_until = until
-        return True
+            return None
+        now = self._clock.now()
+        self._workers[worker_id].lease_until = now + timedelta(seconds=lease_seconds)
+        return now
 
     async def reap(self, worker_id: str, max_recoveries: int) -> int:
         """See `ExecutionStore.reap`."""
@@ -256,27 +266,9 @@ class MemoryStore:
         return list(self._workers)
 
     def _alive(self, worker_id: str) -> bool:
-        worker = self._workers.get(worker_id)
-        return worker is not None and worker.alive
+        return worker_id in self._workers and self._workers[worker_id].alive
 
-    def _claimable(self, row: _Row) -> bool:
-        progress = row.progress
-        if progress.status is ExecutionStatus.WAITING:
-            return progress.wake_at is not None and progress.wake_at <= self._clock.now()
-        if progress.status is not ExecutionStatus.PENDING:
-            return False
-        most = row.context.max_parallel_executions
-        return most is None or self._busy(row.context.workflow_id) < most
-
-    def _busy(self, workflow_id: str) -> int:
-        live = (ExecutionStatus.RUNNING, ExecutionStatus.WAITING, ExecutionStatus.PAUSED)
-        return sum(
-            1
-            for row in self._rows.values()
-            if row.context.workflow_id == workflow_id and row.progress.status in live
-        )
-
-    def _free(self, row: _Row, *, poisoned: bool) -> None:
+    def _free(self, row: Row, *, poisoned: bool) -> None:
         row.worker_id = None
         if not poisoned:
             row.progress = replace(row.progress, status=ExecutionStatus.PENDING, held=False)
@@ -293,14 +285,14 @@ class MemoryStore:
         )
         self._move(row, failed)
 
-    def _move(self, row: _Row, progress: Progress) -> None:
+    def _move(self, row: Row, progress: Progress) -> None:
         """Gives an execution its new progress; if that is its end, its family hears of it."""
         row.progress = progress
         if progress.status.terminal:
             self._tell_parent(row)
             self._cancel_children(row.context.execution_id)
 
-    def _tell_parent(self, row: _Row) -> None:
+    def _tell_parent(self, row: Row) -> None:
         context, progress = row.context, row.progress
         parent = self._rows.get(context.parent_execution_id or "")
         if context.parent_step_key is None or parent is None:
@@ -327,13 +319,13 @@ class MemoryStore:
             if context.parent_execution_id == execution_id and awaited:
                 self._cancel(row)
 
-    def _cancel_if_orphaned(self, row: _Row) -> None:
+    def _cancel_if_orphaned(self, row: Row) -> None:
         parent = self._rows.get(row.context.parent_execution_id or "")
         awaited = row.context.parent_step_key is not None
         if awaited and parent is not None and parent.progress.status.terminal:
             self._cancel(row)
 
-    def _cancel(self, row: _Row) -> bool:
+    def _cancel(self, row: Row) -> bool:
         """Cancels one that nobody holds; asks the holder of any other. Whether it is over."""
         if row.progress.status.terminal:
             return True
@@ -348,32 +340,57 @@ class MemoryStore:
             wake_at=None,
             last_seq=self._next_seq(row),
         )
+        row.paused_at = None
         self._move(row, cancelled)
         return True
 
-    def _next_seq(self, row: _Row) -> int:
+    def _next_seq(self, row: Row) -> int:
         newest = max(self._steps.get(row.context.execution_id, {}), default=0)
         return 1 + max(row.progress.last_seq, newest)
 
-    def _post(self, row: _Row, letter: Letter) -> None:
+    def _post(self, row: Row, letter: Letter) -> None:
         execution_id = row.context.execution_id
         self._letters.setdefault(execution_id, {})[letter.letter_id] = letter
         self._wake_if_unread(row)
         self._notify(f"letter:{execution_id}")
 
-    def _wake_if_unread(self, row: _Row) -> None:
+    def _settle(self, row: Row) -> None:
+        """What has left its worker's memory meets what somebody wanted of it meanwhile."""
+        if row.progress.status is ExecutionStatus.PAUSED:
+            row.paused_at = self._clock.now()
+            if row.cancel_requested or not row.pause_requested:
+                self._wake_paused(row)
+        self._wake_if_unread(row)
+        if row.parked or row.progress.status is ExecutionStatus.PAUSED:
+            row.recoveries = 0
+
+    def _wake_paused(self, row: Row) -> None:
+        """One that had started is due rather than pending, as it keeps its place among the live
+        executions of a workflow that has a limit."""
+        progress, now = row.progress, self._clock.now()
+        if progress.start_time is None or row.paused_at is None:
+            row.progress = replace(progress, status=ExecutionStatus.PENDING)
+        else:
+            paused = progress.paused_seconds + (now - row.paused_at).total_seconds()
+            row.progress = replace(
+                progress, status=ExecutionStatus.WAITING, wake_at=now, paused_seconds=paused
+            )
+        row.paused_at = None
+
+    def _wake_if_unread(self, row: Row) -> None:
         come = len(self._letters.get(row.context.execution_id, {}))
-        due = row.cancel_requested or come > row.progress.letters_read
-        if _parked(row) and due:
+        wanted = row.cancel_requested or row.pause_requested
+        if row.parked and (wanted or come > row.progress.letters_read):
             row.progress = replace(row.progress, wake_at=self._clock.now())
 
-    def _give(self, row: _Row) -> StoredExecution:
+    def _give(self, row: Row) -> StoredExecution:
         steps = self._steps.get(row.context.execution_id, {})
         return StoredExecution(
             context=row.context,
             progress=replace(row.progress),
             recoveries=row.recoveries,
             cancel_requested=row.cancel_requested,
+            pause_requested=row.pause_requested,
             steps=[replace(steps[seq]) for seq in sorted(steps)],
             letters=list(self._letters.get(row.context.execution_id, {}).values()),
         )
@@ -381,17 +398,3 @@ class MemoryStore:
     def _notify(self, topic: str) -> None:
         for wake in self._listeners:
             wake(topic)
-
-
-def _parked(row: _Row) -> bool:
-    return row.progress.status is ExecutionStatus.WAITING
-
-
-def _stored(record: T) -> T:
-    """A copy with values of its own, as a database would give it back."""
-    copies = {f.name: _value(getattr(record, f.name)) for f in fields(record)}
-    return type(record)(**copies)
-
-
-def _value(value: Json) -> Json:
-    return orjson.loads(value) if isinstance(value, bytes) else deepcopy(value)

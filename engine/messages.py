@@ -16,19 +16,25 @@ from engine.scopes import Step
 
 class Exit(Enum):
     """Why a runner stopped. `DROPPED`: the process gave the execution up without a word, because
-    its lease is lost or it shuts down."""
+    its lease is lost or it shuts down. `LEFT`: it handed it over, between two steps."""
 
     ENDED = "ended"
     PARKED = "parked"
     DROPPED = "dropped"
+    LEFT = "left"
 
 
 class Request(Enum):
-    """What somebody may ask of a running execution."""
+    """What somebody may ask of a running execution. `LEAVE`: let what runs finish, start nothing
+    more, and go; another process goes on with it. `PAUSE`: the same, and nobody goes on with it
+    until somebody resumes it; `RESUME` takes a pause back."""
 
     CANCEL = "cancel"
+    PAUSE = "pause"
+    RESUME = "resume"
     TIME_OUT = "time_out"
     DROP = "drop"
+    LEAVE = "leave"
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,11 @@ class Clock(Protocol):
         """Seconds that never go back, for durations and deadlines."""
         ...
 
+    def hear(self, told: datetime, asked: float) -> None:
+        """Hears what time it is by the store's clock, in answer to a question of the monotonic
+        moment `asked`. Timers are judged by that clock, so `now` follows it."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
@@ -46,6 +51,15 @@ class EngineLog(Protocol):
 
     def error(self, action: str, result: str, **fields: Json) -> None:
         """Something that should not happen."""
+        ...
+
+    def trouble(self, action: str, **fields: Json) -> None:
+        """Something that a loop cannot do at present. It says so on every try; what is written is
+        the beginning, and now and then that it lasts."""
+        ...
+
+    def over(self, action: str) -> None:
+        """The loop can do it: the end of its trouble, if there was any. Costs nothing else."""
         ...
 
 
@@ -134,9 +148,10 @@ MOST_SIGNALS = 500
 @dataclass(frozen=True, slots=True)
 class Outlook:
     """What a worker may do now: whether something can be claimed, which of its executions
-    somebody wants cancelled, in how many seconds the next parked one is due, how many
-    executions it holds, how many letters those have that have any, and whether a failure waits
-    for its error workflow."""
+    somebody wants cancelled or paused, in how many seconds the next parked one is due, how many
+    executions it holds, how many letters those have that have any, whether a failure waits
+    for its error workflow, whether some of what can be claimed is of a workflow with a limit, and
+    whether there are other workers."""
 
     claimable: bool
     cancel: tuple[str, ...]
@@ -144,6 +159,21 @@ class Outlook:
     held: int
     letters: dict[str, int] = field(default_factory=dict)
     unanswered: bool = False
+    pause: tuple[str, ...] = ()
+    limited: bool = True
+    company: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How much a worker may claim: `free` executions in all; of one community only so many that
+    at most `each` run here, with those that do already (`running`, by community); and so many
+    that at most `everywhere` run on all workers together (None: no such limit)."""
+
+    free: int
+    each: int = 1_000_000
+    running: Mapping[int, int] = field(default_factory=dict)
+    everywhere: int | None = None
 
 
 class ExecutionStore(Protocol):
@@ -166,10 +196,13 @@ class ExecutionStore(Protocol):
         """One execution with its steps and letters."""
         ...
 
-    async def claim(self, worker_id: str, limit: int) -> list[StoredExecution]:
-        """Takes over at most `limit` executions that nobody holds and that may run now: pending
-        ones and those whose `wake_at` has come, oldest first. They come back `running`, held by
-        the worker, with their steps and letters."""
+    async def claim(
+        self, worker_id: str, room: Room, *, limited: bool = True
+    ) -> list[StoredExecution]:
+        """Takes over executions that nobody holds and that may run now, as far as there is room:
+        pending ones and those whose `wake_at` has come. Communities take turns, the one that has
+        fewest here first; within one, the oldest. They come back `running`, held by the worker,
+        with their steps and letters. Without `limited`, none of a workflow with a limit."""
         ...
 
     async def look(self, worker_id: str) -> Outlook:
@@ -184,12 +217,17 @@ class ExecutionStore(Protocol):
         """Frees those of these executions that this worker holds, uncounted. Returns how many."""
         ...
 
-    async def pending(self, most: int) -> int:
-        """How many executions wait to be claimed, counted up to `most`."""
+    async def pending(self, most: int, community_id: int | None = None) -> int:
+        """How many executions wait to be claimed, of one community or of all, counted up to
+        `most` or a little beyond."""
         ...
 
     async def status(self, execution_id: str) -> ExecutionStatus | None:
         """An execution's status; None if there is none."""
+        ...
+
+    async def ended(self, execution_ids: list[str]) -> set[str]:
+        """Those of these executions that have ended."""
         ...
 
     async def post(self, execution_id: str, letter: Letter) -> Posted | None:
@@ -218,12 +256,23 @@ class ExecutionStore(Protocol):
         """Cancels an execution nobody holds, or asks its holder to. None if there is none."""
         ...
 
-    async def register(self, worker_id: str, name: str, lease_seconds: float) -> None:
-        """Enters a new worker, alive."""
+    async def request_pause(self, execution_id: str) -> ExecutionStatus | None:
+        """Pauses an execution nobody holds, or asks its holder to. Its status then (a terminal
+        one: it was too late); None if there is none."""
         ...
 
-    async def heartbeat(self, worker_id: str, lease_seconds: float) -> bool:
-        """Renews the lease; False if the worker was declared dead."""
+    async def request_resume(self, execution_id: str) -> ExecutionStatus | None:
+        """Lets an execution go on that is paused or about to be; one that is neither stays as it
+        is. Its status then; None if there is none."""
+        ...
+
+    async def register(self, worker_id: str, name: str, lease_seconds: float) -> datetime:
+        """Enters a new worker, alive. What time it is by the store's clock."""
+        ...
+
+    async def heartbeat(self, worker_id: str, lease_seconds: float) -> datetime | None:
+        """Renews the lease. What time it is by the store's clock; None if the worker was declared
+        dead."""
         ...
 
     async def reap(self, worker_id: str, max_recoveries: int) -> int:
@@ -241,5 +290,6 @@ class ExecutionStore(Protocol):
 
     async def listen(self, wake: Callable[[str], None]) -> None:
         """Calls `wake(topic)` when another process hints that there is something to do: `pending`,
-        `cancel:<execution id>` or `letter:<execution id>`. Hints may be lost."""
+        or `cancel`, `pause`, `resume`, `letter` and an execution's id after a colon; or when this
+        process's own worker had better renew its lease now: `lease`. Hints may be lost."""
         ...

@@ -113,6 +113,10 @@ class Recorder:
         beyond those it has read."""
         self._append(state, ExecutionStatus.WAITING, wake_at=wake_at, letters_read=letters_read)
 
+    def paused(self, state: ExecutionState, letters_read: int) -> None:
+        """Appends that the execution leaves memory until somebody resumes it."""
+        self._append(state, ExecutionStatus.PAUSED, letters_read=letters_read)
+
     def ended(
         self,
         state: ExecutionState,

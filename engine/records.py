@@ -7,7 +7,7 @@ serialised once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
@@ -62,6 +62,8 @@ class Progress:
     last_seq: int = 1
     letters_read: int = 0
     """How many letters its worker has seen: one parked with fewer than arrived is due at once."""
+    paused_seconds: float = 0.0
+    """How long it was paused in all. The store counts it; a flush does not carry it."""
     claims: int = 0
     """How often the execution had been claimed when its worker took it: part of the fence."""
     nodes_executed: int = 0
@@ -110,8 +112,25 @@ class StoredExecution:
     progress: Progress
     recoveries: int = 0
     cancel_requested: bool = False
+    pause_requested: bool = False
     steps: list[StepRow] = field(default_factory=list)
     letters: list[Letter] = field(default_factory=list)
+
+    def rejected(self, now: datetime, message: str) -> Progress:
+        """How it stands when it is failed at `now` without having been run."""
+        recorded = self.steps[-1].seq if self.steps else 0
+        started = self.progress.start_time or now
+        return replace(
+            self.progress,
+            status=ExecutionStatus.FAILED,
+            held=False,
+            wake_at=None,
+            start_time=started,
+            end_time=max(now, started),
+            last_seq=max(self.progress.last_seq, recorded) + 1,
+            error_message=message,
+            error_code="INTERNAL_ERROR",
+        )
 
 
 @dataclass(slots=True)
@@ -122,6 +141,8 @@ class Batch:
     created: dict[str, tuple[ExecutionContext, Progress]] = field(default_factory=dict)
     steps: list[StepRow] = field(default_factory=list)
     updates: dict[str, Progress] = field(default_factory=dict)
+    wake: bool = False
+    """Whether the other workers are told that there is something to claim."""
 
     def executions(self) -> set[str]:
         """The ids of every execution with something in this batch."""
@@ -152,6 +173,7 @@ class Batch:
             created={k: v for k, v in self.created.items() if k in executions},
             steps=[row for row in self.steps if row.execution_id in executions],
             updates={k: v for k, v in self.updates.items() if k in executions},
+            wake=self.wake,
         )
 
 

@@ -11,7 +11,6 @@ Waiting (timers, letters, children) is the other half of it, in `waits.py`.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
@@ -34,7 +33,7 @@ from engine.graph import Graph
 from engine.messages import Called, Delivery, Exit, Request, Wake
 from engine.records import Letter, Progress, StepRow, outcome_of
 from engine.scopes import Step, Transition, lane_is_full
-from engine.waits import PARK_SECONDS, Tools, Waits, child_of, timed_out
+from engine.waits import Tools, Waits, child_of, timed_out
 
 
 class Runner(Waits):
@@ -53,10 +52,7 @@ class Runner(Waits):
         started = self.recorder.started
         self._execution = execution_object(context, started)
         self._reserved = {"execution": self._execution, "trigger": trigger_object(context)}
-        self._deadline = started + timedelta(seconds=context.max_execution_seconds)
         self._replayed = replayed
-        self._queue: deque[Step] = deque()
-        self._running: dict[Step, asyncio.Task[None]] = {}
         self._tried: dict[str, JsonObject] = {}
         """What steps that are to be tried again were given: every attempt sends the same."""
 
@@ -67,8 +63,13 @@ class Runner(Waits):
         return ended is not None and ended.status == "failed"
 
     def ask(self, request: Request) -> None:
-        """Asks the execution to stop; it obeys before it does anything else."""
+        """Asks something of the execution; it obeys before it does anything else."""
         self._inbox.post(request)
+
+    @property
+    def pausing(self) -> bool:
+        """Whether it is about to be paused, as far as it has heard."""
+        return self._pausing
 
     def deliver(self, letters: list[Letter]) -> None:
         """Hands over the execution's letters, those it knows among them."""
@@ -90,23 +91,39 @@ class Runner(Waits):
                 self._forget(step)
 
     async def _go(self) -> Exit:
+        leaving: Exit | None = None
         self._begin()
-        while True:
-            await self._advance()
-            if self._state.ended is not None:
-                return await self._end()
+        while leaving is None:
             leaving = await self._obey()
-            if leaving is not None:
-                return leaving
-            self._start_effects()
-            if self._state.ended is not None or self._ready:
-                continue
-            if self._tools.clock.now() >= self._deadline:
-                self._time_out()
-            elif self._may_park():
-                return await self._park()
-            else:
-                await self._inbox.filled()
+            if leaving is None:
+                leaving = await self._turn()
+        return leaving
+
+    async def _turn(self) -> Exit | None:
+        """Does what can be done until there is a message or nothing is left to do."""
+        if not self._pausing:
+            await self._advance()
+            if not (self._inbox or self._leaving or self._state.ended is not None):
+                self._start_effects()
+        if self._state.ended is not None:
+            return await self._end()
+        if self._inbox or (self._ready and not self._pausing):
+            return None
+        return await self._rest()
+
+    async def _rest(self) -> Exit | None:
+        """Nothing can be done at the moment: leaves memory, or waits for a message."""
+        if self._tools.clock.now() >= self._deadline:
+            self._time_out()
+        elif self._pausing and not self._running:
+            return await self._pause()
+        elif self._may_leave():
+            return await self._leave()
+        elif self._may_park():
+            return await self._park()
+        else:
+            await self._inbox.filled()
+        return None
 
     async def _obey(self) -> Exit | None:
         """Does what the inbox says. Why the execution leaves, if it does."""
@@ -116,7 +133,11 @@ class Runner(Waits):
                 return await self._cancelled()
             if message is Request.DROP:
                 return Exit.DROPPED
-            if isinstance(message, Finished):
+            if message is Request.PAUSE or message is Request.RESUME:
+                self._pausing = message is Request.PAUSE
+            elif message is Request.LEAVE:
+                self._leaving = True
+            elif isinstance(message, Finished):
                 self._effect_finished(message)
             elif isinstance(message, Wake):
                 self._woken(message.step)
@@ -289,6 +310,10 @@ class Runner(Waits):
         self._running.pop(step, None)
         if self._state.active.get(step.key) is not step:
             return
+        if self._pausing:
+            self._tried[step.key] = call.given
+            self._queue.append(step)
+            return
         now = self._tools.clock.now()
         self._tools.family.start(call.context, call.graph)
         self._settle(step, self._waiting_for(call, now), call.given, now)
@@ -309,26 +334,7 @@ class Runner(Waits):
             wake_at=None if seconds is None else now + timedelta(seconds=seconds),
         )
 
-    def _may_park(self) -> bool:
-        """Whether nothing but waits of some length are left. What is queued then waits for a lane
-        that a child holds."""
-        if self._running or self._ready or self._inbox:
-            return False
-        left = (self._next_wake() - self._tools.clock.now()).total_seconds()
-        return left >= PARK_SECONDS and bool(self._state.waiting_steps())
-
-    def _next_wake(self) -> datetime:
-        """When there is something to do again: a wait is over, or the execution's time is up."""
-        times = [s.wake_at for s in self._state.waiting_steps() if s.wake_at is not None]
-        return min([*times, self._deadline])
-
     # Ending
-
-    async def _park(self) -> Exit:
-        await asyncio.gather(*self._abandoning)
-        self.recorder.parked(self._state, self._next_wake(), self._mail.received)
-        await self._tools.journal.committed(self.recorder.position)
-        return Exit.PARKED
 
     async def _end(self) -> Exit:
         ended = self._state.ended

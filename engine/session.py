@@ -12,18 +12,20 @@ from dataclasses import replace
 
 from engine.admission import Admission
 from engine.children import Callees
+from engine.claims import Claims
 from engine.context import ExecutionContext, ExecutionStatus
+from engine.departure import Departure, end
 from engine.effects import Effects
 from engine.environment import Impure
-from engine.errors import LeaseLost, OutcomeUnknown, StoreUnavailable, WorkflowEngineException
+from engine.errors import LeaseLost, WorkflowEngineException
 from engine.family import Family
 from engine.graph import Graph
 from engine.journal import Journal
 from engine.messages import Exit, Request
 from engine.pace import Pace
-from engine.ports import Clock, EngineLog, ExecutionStore, Outlook
+from engine.ports import Clock, EngineLog, ExecutionStore
 from engine.post_office import PostOffice
-from engine.records import Letter, Progress, StepRow, StoredExecution
+from engine.records import Letter, Progress, StepRow
 from engine.runner import Runner
 from engine.scopes import Step
 from engine.settings import EngineSettings
@@ -32,13 +34,15 @@ from engine.worker import Worker
 
 _CLAIM_AT_ONCE = 100
 _MOST_REFUSALS = 1_000
+_CALLS_APART_SECONDS = 0.25
+"""How far apart a process that has no room calls the others, who may have none either."""
 _PATIENCE_SECONDS = 2.0
 """How long what was told to stop may take: a commit that is on its way, but not a frozen store."""
 
 MakeEffects = Callable[[Callable[[], bool], Callable[[Step, Exception], None]], Effects]
 
 
-class Session:
+class Session(Claims):
     """Runs executions under one lease. `over` is set once the lease is lost."""
 
     def __init__(
@@ -51,7 +55,9 @@ class Session:
         pace: Pace,
         log: EngineLog,
         settings: EngineSettings,
+        departure: Departure,
         make_effects: MakeEffects,
+        left: Callable[[str], None],
     ) -> None:
         self.over = asyncio.Event()
         self._store = store
@@ -60,8 +66,9 @@ class Session:
         self._clock = clock
         self._log = log
         self._settings = settings
+        self._departure = departure
         self._worker = Worker(impure.uuid(), store, clock, log, settings, self._lose)
-        self.journal = Journal(store, self._worker.worker_id, self._refused, self._lose)
+        self.journal = Journal(store, self._worker.worker_id, self._refused, self._lose, log)
         self._family = Family(
             store, self.journal, callees, log, self.submit, self.ask, self.nudge, self._admit
         )
@@ -70,7 +77,9 @@ class Session:
         self._runners: dict[str, tuple[Runner, asyncio.Task[None]]] = {}
         self._refusals: dict[str, Exception] = {}
         self._post = PostOffice(store, self._recipient)
+        self._left = left
         self._wanted = asyncio.Event()
+        self._called_at = float("-inf")
         self._loops: list[asyncio.Task[None]] = []
         self._writer: asyncio.Task[None] | None = None
         self.crowded = False
@@ -95,17 +104,23 @@ class Session:
             task.add_done_callback(self._loop_ended)
         self._log.system("start_worker", "SUCCESS", worker=self._worker.worker_id)
 
-    async def drain(self, grace_seconds: float) -> None:
-        """Ends in good order: what runs may go on for a while, the rest is released."""
+    def leave(self) -> None:
+        """Starts nothing more here: every execution goes once the steps it runs are done, and
+        the claim loop hands it over."""
+        for runner, _ in self._runners.values():
+            runner.ask(Request.LEAVE)
+        self.nudge()
+
+    async def drain(self) -> None:
+        """Ends in good order, `leave` being said: steps that run may finish within the grace
+        time, the rest is released."""
+        await self._departure.settle(*(task for _, task in self._runners.values()))
         await self._stop_loops(keep_lease=True)
-        tasks = [task for _, task in self._runners.values()]
-        if tasks:
-            await asyncio.wait(tasks, timeout=grace_seconds)
         await self._drop_runners()
         await self._family.stop()
         self.journal.close()
         if self._writer is not None:
-            await _end([self._writer], _PATIENCE_SECONDS)
+            await end([self._writer], _PATIENCE_SECONDS)
         await self._stop_loops(keep_lease=False)
         await self._release()
 
@@ -120,7 +135,7 @@ class Session:
     async def _drop_runners(self) -> None:
         for runner, _ in self._runners.values():
             runner.ask(Request.DROP)
-        await _end([task for _, task in self._runners.values()], _PATIENCE_SECONDS)
+        await end([task for _, task in self._runners.values()], _PATIENCE_SECONDS)
 
     async def _release(self) -> None:
         try:
@@ -133,6 +148,8 @@ class Session:
 
     def room(self) -> int:
         """How many more executions may run here."""
+        if not self._settings.runs or self._departure.begun:
+            return 0
         return self._settings.max_concurrent_executions - len(self._runners)
 
     def backlog(self) -> int:
@@ -143,8 +160,21 @@ class Session:
         """Whether the execution runs here."""
         return execution_id in self._runners
 
-    async def _admit(self) -> None:
-        await self._admission.admit(self, 1)
+    def has_room(self, community_id: int, count: int = 1) -> bool:
+        """Whether so many more executions of a community may start here at once."""
+        if self._settings.max_concurrent_per_community is not None:
+            return False  # That is for a claim to find out, which counts them everywhere.
+        running, each = len(self._runners), self._settings.most_of_one_community
+        if self.room() < count:
+            return False
+        # One community's can only be too many when all together are.
+        return running + count <= each or self._running(community_id) + count <= each
+
+    def _running(self, community_id: int) -> int:
+        return sum(r.context.community_id == community_id for r, _ in self._runners.values())
+
+    async def _admit(self, community_id: int) -> None:
+        await self._admission.admit(self, community_id, 1)
 
     def ask(self, execution_id: str, request: Request) -> bool:
         """Passes a request on to an execution; False if it does not run here."""
@@ -154,10 +184,11 @@ class Session:
         return held is not None
 
     async def ended(self, execution_id: str, seconds: float) -> None:
-        """Returns when the execution has left this process, or after `seconds`."""
+        """Returns when the execution has left this process, when that is to stop, or after
+        `seconds`."""
         held = self._runners.get(execution_id)
-        if held is not None:
-            await asyncio.wait([held[1]], timeout=seconds)
+        if held is not None and not self._departure.begun:
+            await self._departure.wait(held[1], seconds=seconds)
 
     def submit(
         self,
@@ -168,7 +199,8 @@ class Session:
     ) -> Progress:
         """Creates an execution, with the journal `rows` it begins with. With `here` it starts at
         once if there is room; otherwise it waits to be claimed. Raises `LeaseLost`."""
-        local = here and self.room() > 0 and context.max_parallel_executions is None
+        limited = context.max_parallel_executions is not None
+        local = here and not limited and self.has_room(context.community_id)
         now = self._clock.now()
         progress = Progress(
             execution_id=context.execution_id,
@@ -183,7 +215,16 @@ class Session:
             self.journal.step(row)
         if local:
             self._launch(context, graph, replace(progress), list(rows), [])
+        elif self.room() <= 0:
+            self._call_others()
         return progress
+
+    def _call_others(self) -> None:
+        """What cannot start here may start elsewhere, sooner than others look by themselves."""
+        now = self._clock.monotonic()
+        if now - self._called_at >= _CALLS_APART_SECONDS:
+            self._called_at = now
+            self.journal.wake_others()
 
     def _launch(
         self,
@@ -197,6 +238,8 @@ class Session:
         runner = Runner(context, graph, progress, self._tools, rows, letters)
         task = asyncio.create_task(self._supervised(runner))
         self._runners[context.execution_id] = (runner, task)
+        if self._departure.begun:
+            runner.ask(Request.LEAVE)
 
     def withdraw(self, execution_id: str) -> bool:
         """Takes back an execution that was submitted and is not on its way to the store."""
@@ -223,8 +266,10 @@ class Session:
             context = runner.context
             limited = context.max_parallel_executions is not None
             answerable = runner.failed and context.error_workflow_id is not None
-            if self.crowded or limited or answerable or leaving is Exit.PARKED:
+            going = leaving in (Exit.PARKED, Exit.LEFT)
+            if self.crowded or limited or answerable or going:
                 self.nudge()
+            self._left(execution_id)
 
     def _fail(self, runner: Runner, bug: Exception) -> None:
         try:
@@ -246,117 +291,9 @@ class Session:
     def _crashed(self, step: Step, bug: Exception) -> None:
         self._log.error("run_node", "FAILURE", node_type=step.node.node_type, reason=repr(bug))
 
-    # Claiming
-
-    def nudge(self) -> None:
-        """There may be something to claim."""
-        self._wanted.set()
-
-    async def _claim_loop(self) -> None:
-        """Background loop: claims what may run while there is room, and obeys cancellations."""
-        sleep = 0.0
-        while True:
-            try:
-                async with asyncio.timeout(sleep):
-                    await self._wanted.wait()
-            except TimeoutError:
-                pass
-            self._wanted.clear()
-            try:
-                sleep = await self._look()
-            except WorkflowEngineException as unreachable:
-                self._log.error("claim", "FAILURE", reason=str(unreachable))
-                sleep = self._settings.poll_seconds
-
-    async def _look(self) -> float:
-        """One look at the table. Returns how long to sleep before the next."""
-        outlook = await self._store.look(self._worker.worker_id)
-        for execution_id in outlook.cancel:
-            self.ask(execution_id, Request.CANCEL)
-        await self._see_to_family(outlook)
-        if outlook.held > len(self._runners):
-            await self._let_strays_go()
-        room = min(self.room(), _CLAIM_AT_ONCE)
-        claimed: list[StoredExecution] = []
-        if outlook.claimable and room > 0 and self._worker.may_act():
-            claimed = await self._store.claim(self._worker.worker_id, room)
-        for stored in claimed:
-            await self._take_over(stored)
-        self.crowded = outlook.claimable and len(claimed) >= room
-        if self.crowded and self.room() > 0:
-            return 0.0
-        poll = self._settings.poll_seconds
-        if outlook.next_wake is None or self.room() <= 0:
-            return poll  # Without room what is due must wait for a runner that leaves and nudges.
-        return min(max(outlook.next_wake, 0.01), poll)
-
-    async def _see_to_family(self, outlook: Outlook) -> None:
-        for execution_id, count in outlook.letters.items():
-            held = self._runners.get(execution_id)
-            if held is not None and held[0].letters_read < count:
-                await self._post.deliver(execution_id)
-        if outlook.unanswered and self._worker.may_act():
-            await self._family.answer_failures()
-
-    def _recipient(self, execution_id: str) -> Runner | None:
-        held = self._runners.get(execution_id)
-        return None if held is None else held[0]
-
-    def letter_arrived(self, execution_id: str) -> None:
-        """There is a letter for an execution, here or parked."""
-        if self.holds(execution_id):
-            self._family.later(lambda: self._post.deliver(execution_id))
-        else:
-            self.nudge()
-
-    async def _let_strays_go(self) -> None:
-        """Frees what this worker holds in the table but does not run: the answer to a claim was
-        lost on its way. Nobody else would ever take it over, for this worker is alive."""
-        held = await self._store.held(self._worker.worker_id)
-        strays = held - self._runners.keys()
-        # A runner leaves once its end is durable, but one that broke leaves before.
-        await self.journal.committed(self.journal.position)
-        freed = await self._store.let_go(self._worker.worker_id, sorted(strays))
-        if freed:
-            self._log.system("free_strays", "SUCCESS", executions=freed)
-            self.nudge()
-
-    async def _take_over(self, stored: StoredExecution) -> None:
-        context = stored.context
-        if context.execution_id in self._runners:
-            return  # It is just leaving; the next look finds it a stray and frees it.
-        stored.progress.status = ExecutionStatus.RUNNING
-        try:
-            graph = await self._graphs.get(context.workflow_id, context.workflow_version)
-        except (StoreUnavailable, OutcomeUnknown):
-            raise  # What was claimed and is not run is found a stray when the store is back.
-        except Exception as bug:  # the edge of an execution: its version cannot be run at all
-            self._reject(stored, bug)
-            return
-        self._launch(context, graph, stored.progress, stored.steps, stored.letters)
-        if stored.cancel_requested:
-            self.ask(context.execution_id, Request.CANCEL)
-
-    def _reject(self, stored: StoredExecution, bug: Exception) -> None:
-        """Fails a claimed execution whose version cannot be compiled: trying again cannot help,
-        and must not take the claims of others along."""
-        execution_id = stored.context.execution_id
-        self._log.error("claim_execution", "FAILURE", execution=execution_id, reason=repr(bug))
-        recorded = stored.steps[-1].seq if stored.steps else 0
-        now = self._clock.now()
-        self.journal.progress(
-            replace(
-                stored.progress,
-                status=ExecutionStatus.FAILED,
-                held=False,
-                wake_at=None,
-                start_time=stored.progress.start_time or now,
-                end_time=max(now, stored.progress.start_time or now),
-                last_seq=max(stored.progress.last_seq, recorded) + 1,
-                error_message=f"The workflow's version cannot be run: {type(bug).__name__}.",
-                error_code="INTERNAL_ERROR",
-            )
-        )
+    def hurry(self) -> None:
+        """Renews the lease at once."""
+        self._worker.hurry()
 
     def _may_act(self) -> bool:
         """Whether an effect may start. A lease that was late once is lost: what this refuses is
@@ -388,13 +325,3 @@ class Session:
         for task in stopping:
             task.cancel()
         await asyncio.gather(*stopping, return_exceptions=True)
-
-
-async def _end(tasks: list[asyncio.Task[None]], seconds: float) -> None:
-    """Waits for tasks that were told to end; cancels those that do not within `seconds`."""
-    if not tasks:
-        return
-    _, stuck = await asyncio.wait(tasks, timeout=seconds)
-    for task in stuck:
-        task.cancel()
-    await asyncio.gather(*stuck, return_exceptions=True)

@@ -22,7 +22,7 @@ from engine.family import Family
 from engine.graph import Graph
 from engine.journal import Journal
 from engine.mailbox import Mailbox
-from engine.messages import Inbox, Wake
+from engine.messages import Exit, Inbox, Wake
 from engine.nodes.base import Park
 from engine.pace import Pace
 from engine.ports import Clock
@@ -73,6 +73,12 @@ class Waits(ABC):
         self._tools = tools
         self._state = ExecutionState(graph, context.variables, context.trigger_node_id)
         self._ready: deque[Step] = deque()
+        self._queue: deque[Step] = deque()
+        self._running: dict[Step, asyncio.Task[None]] = {}
+        self._leaving = False
+        self._pausing = False
+        allowed = context.max_execution_seconds + progress.paused_seconds
+        self._deadline = started + timedelta(seconds=allowed)
         self._timers: dict[Step, asyncio.TimerHandle] = {}
         self._inbox = Inbox()
         self._abandoning: list[asyncio.Task[None]] = []
@@ -151,6 +157,9 @@ class Waits(ABC):
         self._timers.pop(step, None)
         if self._state.active.get(step.key) is not step or not step.waiting:
             return
+        if step.wake_at is not None and step.wake_at > self._tools.clock.now():
+            self._set_timer(step)  # the loop's clock is ahead of the one that timers go by
+            return
         if child_of(step) is not None:
             self._child_is_late(step)
             return
@@ -167,6 +176,44 @@ class Waits(ABC):
         self._conclude(step, steps.attempted(step, failure, self._env(step)))
         if child is not None and self._state.ended is None:
             self._abandon(child)  # once the time-out is durable, not before
+
+    # Leaving memory
+
+    def _may_park(self) -> bool:
+        """Whether nothing but waits of some length are left. What is queued then waits for a lane
+        that a child holds."""
+        if self._running or self._ready or self._inbox:
+            return False
+        left = (self._next_wake() - self._tools.clock.now()).total_seconds()
+        return left >= PARK_SECONDS and bool(self._state.waiting_steps())
+
+    def _may_leave(self) -> bool:
+        """Whether it was asked to leave and nothing runs. What only waits parks instead: it is
+        not due yet, anywhere."""
+        busy = self._running or self._inbox
+        return self._leaving and not busy and (bool(self._queue) or not self._may_park())
+
+    def _next_wake(self) -> datetime:
+        """When there is something to do again: a wait is over, or the execution's time is up."""
+        times = [s.wake_at for s in self._state.waiting_steps() if s.wake_at is not None]
+        return min([*times, self._deadline])
+
+    async def _park(self) -> Exit:
+        await asyncio.gather(*self._abandoning)
+        self.recorder.parked(self._state, self._next_wake(), self._mail.received)
+        await self._tools.journal.committed(self.recorder.position)
+        return Exit.PARKED
+
+    async def _pause(self) -> Exit:
+        await asyncio.gather(*self._abandoning)
+        self.recorder.paused(self._state, self._mail.received)
+        await self._tools.journal.committed(self.recorder.position)
+        return Exit.PARKED
+
+    async def _leave(self) -> Exit:
+        await asyncio.gather(*self._abandoning)
+        await self._tools.journal.committed(self.recorder.position)
+        return Exit.LEFT
 
     # Letters
 

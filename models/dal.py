@@ -5,11 +5,16 @@ cancelled, so a query that runs out of time does not end by cancelling it but by
 connection; whoever waits behind it is then free as well. The server rolls back what the
 connection had open. A server that is merely slow ends the statement itself a little earlier
 (`statement_timeout`, nine tenths), which leaves no doubt about its outcome.
+
+So a call takes at most the patience for a connection and that for a statement, and while the
+server is silent (`Silence`) nearly all take no time at all. One connection is kept for what is
+urgent, for a lease must not be lost because everybody else waits for a lock.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Self, TypeVar
@@ -18,13 +23,23 @@ import asyncpg
 
 from engine.errors import StoreUnavailable
 from models import codecs
-from models.failures import is_lost, outcome_unknown, unavailable
+from models.failures import is_lost, is_spent, leads_nowhere, outcome_unknown, unavailable
 from models.listener import Listener
 from models.query import Query, compiler
+from models.silence import Silence
 from models.tables import define_tables
+
+IDLE_IN_TRANSACTION_MS = 5_000
 
 T = TypeVar("T")
 Statement = str | Query
+
+MOST_WAITING = 2_000
+"""How many calls may wait for a connection; more are refused at once."""
+
+WRITABLE = "read-write"
+"""Which servers are taken (`target_session_attrs`): of several hosts in the URL the primary, and
+none where nothing can be written."""
 
 
 class _Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no types
@@ -94,6 +109,9 @@ class AsyncDAL:
         self._command_timeout = command_timeout
         self._acquire_timeout = acquire_timeout
         self._pool: asyncpg.Pool | None = None
+        self._turns = asyncio.Semaphore(max(max_size - 1, 1))
+        self._waiting = 0
+        self._silence = Silence()
         self._listener = Listener(dsn, acquire_timeout)
 
     async def __aenter__(self) -> Self:
@@ -106,6 +124,8 @@ class AsyncDAL:
     async def open(self) -> None:
         """Connects. Raises `StoreUnavailable`."""
         minimum, maximum = self._sizes
+        # It prints a traceback for every try to connect again; those who need it say so once.
+        logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)
         pool = asyncpg.create_pool(
             self._dsn,
             min_size=minimum,
@@ -114,10 +134,14 @@ class AsyncDAL:
             connection_class=_Connection,
             command_timeout=self._command_timeout,
             timeout=self._acquire_timeout,
+            target_session_attrs=WRITABLE,
             server_settings={
                 "application_name": "workflow_core",
                 "jit": "off",  # compiling a short query costs more than running it
                 "statement_timeout": str(int(self._command_timeout * 900)),
+                # A process that is frozen in the middle of a transaction must not keep what it
+                # has locked from the others for longer than this.
+                "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_MS),
             },
         )
         try:
@@ -150,6 +174,7 @@ class AsyncDAL:
                     self._dsn,
                     timeout=self._acquire_timeout,
                     command_timeout=self._command_timeout,
+                    target_session_attrs=WRITABLE,
                     server_settings={"application_name": "workflow_core worker"},
                 )
         except BaseException as error:
@@ -157,26 +182,51 @@ class AsyncDAL:
             raise
 
     @asynccontextmanager
-    async def acquire(self) -> AsyncIterator[asyncpg.Connection]:
+    async def acquire(self, *, urgent: bool = False) -> AsyncIterator[asyncpg.Connection]:
         """Lends a raw connection. Time-outs and cancellation inside terminate it; connection
-        errors leave as `StoreUnavailable`. Use `bounded` for each wait on it."""
+        errors leave as `StoreUnavailable`. Use `bounded` for each wait on it. An urgent call
+        waits for no other."""
         pool = self._pool
         if pool is None:
             raise StoreUnavailable("the database is not open")
+        async with self._turn(urgent):
+            try:
+                with self._silence.call(urgent=urgent):
+                    connection = await pool.acquire(timeout=self._acquire_timeout)
+                    try:
+                        yield connection
+                    except BaseException as error:
+                        if is_spent(error):
+                            cut(connection)
+                        if leads_nowhere(error):
+                            await pool.expire_connections()
+                        raise
+                    finally:
+                        await pool.release(connection, timeout=self._command_timeout)
+            except Exception as error:
+                _raise_unavailable(error)
+                raise
+
+    @asynccontextmanager
+    async def _turn(self, urgent: bool) -> AsyncIterator[None]:
+        """Waits until a connection may be had: one is left for urgent calls."""
+        if urgent:
+            yield
+            return
+        if self._waiting >= MOST_WAITING:
+            raise StoreUnavailable("too many calls wait for a connection")
+        self._waiting += 1
         try:
-            connection = await pool.acquire(timeout=self._acquire_timeout)
-        except Exception as error:
-            _raise_unavailable(error)
-            raise
-        try:
-            yield connection
-        except BaseException as error:
-            if is_lost(error) or isinstance(error, asyncio.CancelledError):
-                cut(connection)
-            _raise_unavailable(error)
-            raise
+            async with asyncio.timeout(self._acquire_timeout):
+                await self._turns.acquire()
+        except TimeoutError as error:
+            raise StoreUnavailable("every connection is in use") from error
         finally:
-            await pool.release(connection, timeout=self._command_timeout)
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._turns.release()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Session]:
@@ -191,8 +241,8 @@ class AsyncDAL:
             try:
                 yield Session(connection, seconds)
             except BaseException as error:
-                # `acquire` cuts a lost or cancelled connection, and with it the transaction.
-                if not is_lost(error) and not isinstance(error, asyncio.CancelledError):
+                # `acquire` cuts a spent connection, and with it the transaction.
+                if not is_spent(error):
                     await bounded(connection, transaction.rollback(), seconds)
                 raise
             try:
@@ -210,9 +260,10 @@ class AsyncDAL:
         """The first row of the result, None if it is empty."""
         return await self._single(lambda session: session.fetchrow(query, *args), query)
 
-    async def fetchval(self, query: Statement, *args: Any) -> Any:
-        """The first column of the first row, None if there is no row."""
-        return await self._single(lambda session: session.fetchval(query, *args), query)
+    async def fetchval(self, query: Statement, *args: Any, urgent: bool = False) -> Any:
+        """The first column of the first row, None if there is no row. An urgent query waits for
+        no other."""
+        return await self._single(lambda session: session.fetchval(query, *args), query, urgent)
 
     async def execute(self, query: Statement, *args: Any) -> int:
         """Runs the statement in a transaction of its own; returns how many rows it touched."""
@@ -226,10 +277,12 @@ class AsyncDAL:
         """
         await self._listener.listen(channel, callback)
 
-    async def _single(self, run: Callable[[Session], Awaitable[T]], query: Statement) -> T:
+    async def _single(
+        self, run: Callable[[Session], Awaitable[T]], query: Statement, urgent: bool = False
+    ) -> T:
         """A statement outside a transaction commits as it runs, so losing the connection in the
         middle of a writing one leaves its outcome unknown."""
-        async with self.acquire() as connection:
+        async with self.acquire(urgent=urgent) as connection:
             try:
                 return await run(Session(connection, self._command_timeout))
             except Exception as error:

@@ -47,10 +47,11 @@ def start_embedded(data_dir: Path) -> EmbeddedPostgres:
 
     home = data_dir.expanduser().resolve()
     home.mkdir(parents=True, exist_ok=True)
-    server = get_server(home / "postgres", start=False)
-    # Its own lock is one file for all servers of the machine, owned by whoever came first.
-    server._lock = fasteners.InterProcessLock(home / "postgres.lock")
-    with server._lock:
+    # The wheel's own lock is one file for all servers of the machine, owned by whoever came first.
+    lock = fasteners.InterProcessLock(home / "postgres.lock")
+    with lock:  # also while it makes the directory and, as root, the system user
+        server = get_server(home / "postgres", start=False)
+        server._lock = lock
         _forget_stale_pid_file(server.pgdata)
         _forget_dead_users(server)
     _start(server)

@@ -16,6 +16,9 @@ from engine.context import ExecutionContext, ExecutionStatus, Json, Kind
 from engine.records import Batch, Letter, Progress, StepRow, StoredExecution
 from models import execution_sql as sql
 
+CHANNEL = "workflow_engine"
+"""The NOTIFY channel of the engines."""
+
 
 class _Serialised:
     """JSON for one flush. A value that stands in several columns (a step's output is the next
@@ -48,8 +51,13 @@ def flush_statement(worker_id: str, batch: Batch) -> tuple[str, list[Any]]:
     if batch.updates:
         moved = batch.updates.values()
         arguments.extend(_columns((p.execution_id, *_progress_values(p, json)) for p in moved))
+    if batch.wake:
+        arguments.append(CHANNEL)
     statement = sql.flush(
-        created=bool(batch.created), steps=bool(batch.steps), moved=bool(batch.updates)
+        created=bool(batch.created),
+        steps=bool(batch.steps),
+        moved=bool(batch.updates),
+        wake=batch.wake,
     )
     return statement, arguments
 
@@ -93,6 +101,7 @@ def stored(row: asyncpg.Record) -> StoredExecution:
         progress=_progress(row),
         recoveries=row["recoveries"],
         cancel_requested=row["cancel_requested_at"] is not None,
+        pause_requested=row["pause_requested_at"] is not None,
     )
 
 
@@ -133,6 +142,7 @@ def _progress(row: asyncpg.Record) -> Progress:
         held=row["worker_id"] is not None,
         wake_at=row["wake_at"],
         last_seq=row["last_seq"],
+        paused_seconds=row["paused_seconds"],
         claims=row["claims"],
         nodes_executed=row["nodes_executed"],
         steps_completed=row["steps_completed"],

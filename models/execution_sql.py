@@ -87,14 +87,18 @@ _UNSTORED = {"letters_read", "claims"}
 Columns = tuple[tuple[str, str], ...]
 
 
+FENCE = """
+fence AS MATERIALIZED (
+    SELECT worker_id FROM engine_workers WHERE worker_id = $1 AND state = 'alive' FOR SHARE)
+"""
+
+
 @cache
-def flush(*, created: bool, steps: bool, moved: bool) -> str:
-    """The flush statement with the parts that a batch has. Its one value is the number of live
-    worker rows found: 0 means that the fence held and nothing was written."""
-    parts = [
-        "fence AS MATERIALIZED (SELECT worker_id FROM engine_workers"
-        " WHERE worker_id = $1 AND state = 'alive' FOR SHARE)"
-    ]
+def flush(*, created: bool, steps: bool, moved: bool, wake: bool) -> str:
+    """The flush statement with the parts that a batch has. Its first value is the number of live
+    worker rows found: 0 means that the fence held and nothing was written. With `wake` the last
+    argument is a channel, on which every worker hears that there is something to claim."""
+    parts = [FENCE]
     first = 2
     if created:
         columns = _CONTEXT_COLUMNS + _PROGRESS_COLUMNS
@@ -105,7 +109,12 @@ def flush(*, created: bool, steps: bool, moved: bool) -> str:
         first += len(_STEP_COLUMNS)
     if moved:
         parts.append(f"moved AS ({_move_executions(first)})")
-    return f"WITH {', '.join(parts)} SELECT count(*) FROM fence"
+        first += 1 + len(_PROGRESS_COLUMNS)
+    result = "(SELECT count(*) FROM fence)"
+    if wake:
+        parts.append(f"woken AS (SELECT pg_notify(${first}, 'pending') FROM fence)")
+        result += ", (SELECT count(*) FROM woken)"
+    return f"WITH {', '.join(parts)} SELECT {result}"
 
 
 def _unnest(columns: Columns, first: int) -> str:
@@ -122,14 +131,23 @@ def _value(name: str) -> str:
     return "CASE WHEN u.held THEN fence.worker_id END" if name == "held" else f"u.{name}"
 
 
+_PAUSE_IS_OFF = (
+    "u.status = 'paused' AND (e.pause_requested_at IS NULL OR e.cancel_requested_at IS NOT NULL)"
+)
+"""It was resumed, or cancelled, while it was on its way to being paused."""
+
+
 def _moved_value(name: str) -> str:
-    """As `_value`, but one that parks with a letter unread is due at once."""
+    """As `_value`, but one that parks with a letter unread, or while somebody wants something
+    else of it, is due at once."""
+    if name == "status":
+        return f"CASE WHEN {_PAUSE_IS_OFF} THEN 'waiting' ELSE u.status END"
     if name != "wake_at":
         return _value(name)
     return (
-        "CASE WHEN u.status = 'waiting'"
-        " AND (e.letters > u.letters_read OR e.cancel_requested_at IS NOT NULL)"
-        " THEN clock_timestamp() ELSE u.wake_at END"
+        "CASE WHEN u.status = 'waiting' AND (e.letters > u.letters_read"
+        " OR e.cancel_requested_at IS NOT NULL OR e.pause_requested_at IS NOT NULL)"
+        f" OR {_PAUSE_IS_OFF} THEN clock_timestamp() ELSE u.wake_at END"
     )
 
 
@@ -159,9 +177,11 @@ def _move_executions(first: int) -> str:
         for name, _ in _PROGRESS_COLUMNS
         if name not in _UNSTORED
     )
-    recoveries = "CASE WHEN u.status = 'waiting' THEN 0 ELSE e.recoveries END"
+    recoveries = "CASE WHEN u.status IN ('waiting', 'paused') THEN 0 ELSE e.recoveries END"
+    paused = f"CASE WHEN u.status = 'paused' AND NOT ({_PAUSE_IS_OFF}) THEN clock_timestamp() END"
     return (
-        f"UPDATE workflow_executions e SET {changes}, recoveries = {recoveries}"
+        f"UPDATE workflow_executions e SET {changes}, recoveries = {recoveries},"
+        f" paused_at = {paused}"
         f" FROM fence, {_unnest(columns, first)}"
         " WHERE e.execution_id = u.execution_id AND e.worker_id = fence.worker_id"
         " AND e.claims = u.claims"
@@ -180,72 +200,39 @@ ENDED = "SELECT status, end_time FROM workflow_executions WHERE execution_id = $
 
 DEFINITION = "SELECT document FROM workflow_versions WHERE workflow_id = $1 AND version = $2"
 
-PENDING = (
-    "SELECT count(*) FROM (SELECT 1 FROM workflow_executions WHERE status = 'pending' LIMIT $1) p"
-)
-
-_BECOME_MINE = """
-UPDATE workflow_executions e
-   SET status = 'running', worker_id = fence.worker_id, wake_at = NULL, claims = e.claims + 1,
-       start_time = coalesce(e.start_time, clock_timestamp())
-  FROM fence, picked
- WHERE e.execution_id = picked.execution_id AND e.status IN ('pending', 'waiting')
-RETURNING e.*, picked.begun
-"""
-
-_FENCE = """
-fence AS MATERIALIZED (
-    SELECT worker_id FROM engine_workers WHERE worker_id = $1 AND state = 'alive' FOR SHARE)
-"""
-
-CLAIM = f"""
-WITH {_FENCE}, due AS (
-    SELECT execution_id, true AS begun FROM workflow_executions
-     WHERE status = 'waiting' AND wake_at IS NOT NULL AND wake_at <= clock_timestamp()
-     ORDER BY wake_at LIMIT $2 FOR UPDATE SKIP LOCKED
-), fresh AS (
-    SELECT execution_id, last_seq > 1 OR start_time IS NOT NULL AS begun FROM workflow_executions
-     WHERE status = 'pending' AND max_parallel_executions IS NULL
-     ORDER BY created LIMIT $2 FOR UPDATE SKIP LOCKED
-), picked AS (
-    SELECT execution_id, begun FROM (SELECT * FROM due UNION ALL SELECT * FROM fresh) p LIMIT $2
-) {_BECOME_MINE}
-"""
-
-ANY_LIMITED = """
-SELECT EXISTS (SELECT 1 FROM workflow_executions
-                WHERE status = 'pending' AND max_parallel_executions IS NOT NULL)
-"""
-
-LOCK_LIMITED = "SELECT pg_advisory_xact_lock(24386, 1)"
-
-CLAIM_LIMITED = f"""
-WITH {_FENCE}, ranked AS (
-    SELECT execution_id, last_seq > 1 OR start_time IS NOT NULL AS begun,
-           max_parallel_executions AS most,
-           row_number() OVER (PARTITION BY workflow_id ORDER BY created, execution_id) AS place,
-           (SELECT count(*) FROM workflow_executions r
-             WHERE r.workflow_id = e.workflow_id AND r.max_parallel_executions IS NOT NULL
-               AND r.status IN ('running', 'waiting', 'paused')) AS busy
-      FROM workflow_executions e
-     WHERE status = 'pending' AND max_parallel_executions IS NOT NULL
-), picked AS (
-    SELECT execution_id, begun FROM ranked WHERE place + busy <= most LIMIT $2
-) {_BECOME_MINE}
+PENDING = """
+SELECT (SELECT count(*) FROM (SELECT 1 FROM workflow_executions
+                               WHERE status = 'pending' AND max_parallel_executions IS NULL
+                                 AND ($2::bigint IS NULL OR community_id = $2) LIMIT $1) free)
+     + (SELECT count(*) FROM (SELECT 1 FROM workflow_executions
+                               WHERE status = 'pending' AND max_parallel_executions IS NOT NULL
+                                 AND end_time IS NULL
+                                 AND ($2::bigint IS NULL OR community_id = $2) LIMIT $1) limited)
 """
 
 LOOK = """
-SELECT EXISTS (SELECT 1 FROM workflow_executions WHERE status = 'pending')
-       OR coalesce(due.seconds <= 0, false) AS claimable,
-       mine.cancel, mine.held, mine.letters, due.seconds AS next_wake,
+SELECT free.waits OR limited.waits OR coalesce(due.seconds <= 0, false) AS claimable,
+       limited.waits AS limited,
+       EXISTS (SELECT 1 FROM engine_workers
+                WHERE state = 'alive' AND worker_id <> $1) AS company,
+       mine.cancel, mine.pause, mine.held, mine.letters,
+       due.seconds AS next_wake,
        EXISTS (SELECT 1 FROM workflow_executions
                 WHERE status = 'failed' AND error_workflow_id IS NOT NULL
                   AND NOT error_answered) AS unanswered
-  FROM (SELECT extract(epoch FROM min(wake_at) - clock_timestamp())::float8 AS seconds
+  FROM (SELECT EXISTS (SELECT 1 FROM workflow_executions
+                        WHERE status = 'pending' AND max_parallel_executions IS NULL) AS waits
+       ) free,
+       (SELECT EXISTS (SELECT 1 FROM workflow_executions
+                        WHERE status = 'pending' AND max_parallel_executions IS NOT NULL
+                          AND end_time IS NULL) AS waits) limited,
+       (SELECT extract(epoch FROM min(wake_at) - clock_timestamp())::float8 AS seconds
           FROM workflow_executions WHERE status = 'waiting' AND wake_at IS NOT NULL) due,
        (SELECT count(*) AS held,
                coalesce(array_agg(execution_id) FILTER (WHERE cancel_requested_at IS NOT NULL),
                         '{}') AS cancel,
+               coalesce(array_agg(execution_id) FILTER (WHERE pause_requested_at IS NOT NULL),
+                        '{}') AS pause,
                coalesce(json_object_agg(execution_id, letters) FILTER (WHERE letters > 0),
                         '{}') AS letters
           FROM workflow_executions WHERE worker_id = $1) mine
@@ -258,15 +245,15 @@ UPDATE workflow_executions SET status = 'pending', worker_id = NULL
  WHERE worker_id = $1 AND execution_id = ANY($2::uuid[])
 """
 
-_NEWEST_SEQ = """
+NEWEST_SEQ = """
 greatest(last_seq, (SELECT max(seq) FROM workflow_steps s WHERE s.execution_id = e.execution_id))
 """
 
-_NEXT_SEQ = f"1 + {_NEWEST_SEQ}"
+NEXT_SEQ = f"1 + {NEWEST_SEQ}"
 
 CANCEL_UNHELD = f"""
 UPDATE workflow_executions e
-   SET status = 'cancelled', last_seq = {_NEXT_SEQ}, wake_at = NULL, worker_id = NULL,
+   SET status = 'cancelled', last_seq = {NEXT_SEQ}, wake_at = NULL, paused_at = NULL,
        cancel_requested_at = coalesce(cancel_requested_at, clock_timestamp()),
        end_time = greatest(clock_timestamp(), start_time),
        execution_time_seconds =
@@ -282,6 +269,46 @@ WITH asked AS (
      WHERE execution_id = $1 AND status = 'running' RETURNING execution_id
 )
 SELECT pg_notify($2, 'cancel:' || execution_id) IS NOT NULL FROM asked
+"""
+
+PAUSE = """
+WITH asked AS (
+    UPDATE workflow_executions
+       SET pause_requested_at = coalesce(pause_requested_at, clock_timestamp()),
+           status = CASE WHEN worker_id IS NULL THEN 'paused' ELSE status END,
+           paused_at = CASE WHEN worker_id IS NULL
+                            THEN coalesce(paused_at, clock_timestamp()) END,
+           wake_at = CASE WHEN worker_id IS NULL THEN NULL ELSE wake_at END
+     WHERE execution_id = $1 AND end_time IS NULL
+    RETURNING execution_id, status
+), told AS (
+    SELECT pg_notify($2, 'pause:' || execution_id) FROM asked WHERE status = 'running'
+)
+SELECT status, (SELECT count(*) FROM told) FROM asked
+"""
+
+# One that had started is due rather than pending: it keeps its place among the live executions of
+# a workflow that has a limit.
+RESUME = """
+WITH asked AS (
+    UPDATE workflow_executions
+       SET pause_requested_at = NULL, paused_at = NULL,
+           status = CASE WHEN status <> 'paused' THEN status
+                         WHEN start_time IS NULL THEN 'pending' ELSE 'waiting' END,
+           wake_at = CASE WHEN status <> 'paused' THEN wake_at
+                          WHEN start_time IS NOT NULL THEN clock_timestamp() END,
+           paused_seconds = paused_seconds
+           + CASE WHEN start_time IS NULL THEN 0
+                  ELSE coalesce(greatest(extract(epoch FROM clock_timestamp() - paused_at), 0), 0)
+             END
+     WHERE execution_id = $1 AND end_time IS NULL
+       AND (status = 'paused' OR pause_requested_at IS NOT NULL)
+    RETURNING execution_id, status
+), told AS (
+    SELECT pg_notify($2, CASE WHEN status = 'running' THEN 'resume:' || execution_id
+                              ELSE 'pending' END) FROM asked
+)
+SELECT status, (SELECT count(*) FROM told) FROM asked
 """
 
 POST = """
@@ -330,68 +357,7 @@ UPDATE workflow_executions SET error_answered = true WHERE execution_id = ANY($1
 
 NOTIFY = "SELECT pg_notify($1, $2)"
 
-LOCK_WORKER = "SELECT pg_advisory_lock($1)"
-
-REGISTER = """
-INSERT INTO engine_workers (worker_id, name, lease_until, lock_key)
-VALUES ($1, $2, clock_timestamp() + make_interval(secs => $3), $4)
+ENDED_AMONG = """
+SELECT execution_id FROM workflow_executions
+ WHERE execution_id = ANY($1::uuid[]) AND end_time IS NOT NULL
 """
-
-HEARTBEAT = """
-UPDATE engine_workers
-   SET heartbeat_at = clock_timestamp(),
-       lease_until = clock_timestamp() + make_interval(secs => $2)
- WHERE worker_id = $1 AND state = 'alive'
-RETURNING true
-"""
-
-HEARTBEAT_RELOCKED = """
-UPDATE engine_workers
-   SET heartbeat_at = clock_timestamp(), locked_at = clock_timestamp(),
-       lease_until = clock_timestamp() + make_interval(secs => $2)
- WHERE worker_id = $1 AND state = 'alive'
-RETURNING true
-"""
-
-ANY_OTHER_WORKER = """
-SELECT EXISTS (SELECT 1 FROM engine_workers WHERE state = 'alive' AND worker_id <> $1)
-"""
-
-DECLARE_DEAD = """
-UPDATE engine_workers SET state = 'dead'
- WHERE worker_id IN (
-     SELECT worker_id FROM engine_workers
-      WHERE state = 'alive' AND worker_id <> $1
-        AND CASE WHEN lease_until < clock_timestamp() THEN true
-                 WHEN locked_at <= pg_postmaster_start_time() THEN false
-                 ELSE pg_try_advisory_xact_lock(lock_key) END)
-   AND state = 'alive'
-RETURNING worker_id
-"""
-
-FAIL_POISONED = f"""
-UPDATE workflow_executions e
-   SET status = 'failed', worker_id = NULL, last_seq = {_NEXT_SEQ},
-       end_time = greatest(clock_timestamp(), start_time),
-       execution_time_seconds =
-           extract(epoch FROM greatest(clock_timestamp(), start_time) - start_time),
-       error_code = 'WORKER_LOST',
-       error_message = 'The worker running this execution was lost ' || recoveries + 1
-                       || ' times in a row; it is not tried again.',
-       error_node_id = (SELECT s.node_id FROM workflow_steps s
-                         WHERE s.execution_id = e.execution_id ORDER BY seq DESC LIMIT 1)
- WHERE worker_id = ANY($1::uuid[]) AND recoveries >= $2 AND {_NEWEST_SEQ} = last_seq
-"""
-
-FREE_ORPHANS = f"""
-UPDATE workflow_executions e
-   SET status = 'pending', worker_id = NULL, last_seq = {_NEWEST_SEQ},
-       recoveries = CASE WHEN {_NEWEST_SEQ} > last_seq THEN 1 ELSE recoveries + 1 END
- WHERE worker_id = ANY($1::uuid[])
-"""
-
-RELEASE = """
-UPDATE workflow_executions SET status = 'pending', worker_id = NULL WHERE worker_id = $1
-"""
-
-RETIRE = "UPDATE engine_workers SET state = 'dead' WHERE worker_id = $1"

@@ -18,27 +18,30 @@ claimed again what the flush parked: so an update names the claim that it was wr
 *Death.* A worker holds a session advisory lock on a connection of its own: when its process dies
 the socket closes, the lock is free, and anybody may take over at once. A worker that lives but
 does not answer loses its lease by the database's clock. A lock proves nothing about a worker that
-took it before the server's start, because a restart drops every lock.
+took it before the server's start, because a restart drops every lock; nor about one that has
+written that it holds none (`locked_at` is `-infinity`).
 """
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from datetime import datetime
+from typing import Any
 
 import asyncpg
 import orjson
 
 from engine.context import ExecutionStatus, JsonObject
 from engine.errors import LeaseLost, StoreUnavailable
-from engine.ports import MOST_SIGNALS, Cancellation, Outlook, Posted
+from engine.ports import MOST_SIGNALS, Cancellation, Outlook, Posted, Room
 from engine.records import Batch, Letter, StoredExecution
+from models import claim_sql, worker_sql
 from models import execution_sql as sql
 from models.dal import AsyncDAL, bounded, cut
-from models.execution_rows import flush_statement, letter, step, stored
+from models.execution_rows import CHANNEL, flush_statement, letter, step, stored
 from models.failures import unavailable
 
-CHANNEL = "workflow_engine"
 _CROSSINGS = 3
 
 
@@ -50,6 +53,7 @@ class PostgresExecutionStore:
         self._timeout = command_timeout
         self._locks: dict[str, asyncpg.Connection] = {}
         """A worker's id -> the connection that holds its advisory lock."""
+        self._wake: Callable[[str], None] | None = None
 
     async def flush(self, worker_id: str, batch: Batch) -> None:
         """See `ExecutionStore.flush`."""
@@ -72,11 +76,15 @@ class PostgresExecutionStore:
             found.letters = await self.letters(execution_id)
         return found
 
-    async def claim(self, worker_id: str, limit: int) -> list[StoredExecution]:
+    async def claim(
+        self, worker_id: str, room: Room, *, limited: bool = True
+    ) -> list[StoredExecution]:
         """See `ExecutionStore.claim`."""
-        rows = await self._dal.fetch(sql.CLAIM, worker_id, limit)
-        if len(rows) < limit:
-            rows = [*rows, *await self._claim_limited(worker_id, limit - len(rows))]
+        asked = (worker_id, room.free, list(room.running), list(room.running.values()), room.each)
+        if limited or room.everywhere is not None:
+            rows = await self._claim_limited(asked, room.everywhere)
+        else:
+            rows = await self._dal.fetch(claim_sql.CLAIM, *asked)
         claimed = {one.context.execution_id: one for one in map(stored, rows)}
         begun = [row["execution_id"] for row in rows if row["begun"]]
         if begun:
@@ -88,24 +96,31 @@ class PostgresExecutionStore:
                 claimed[row["execution_id"]].letters.append(letter(row))
         return list(claimed.values())
 
-    async def _claim_limited(self, worker_id: str, limit: int) -> list[asyncpg.Record]:
-        """Claims executions of workflows with `max_parallel_executions`, one claimer at a time:
-        the count of what already runs must not change under the claim."""
-        if not await self._dal.fetchval(sql.ANY_LIMITED):
-            return []
+    async def _claim_limited(
+        self, asked: tuple[Any, ...], everywhere: int | None
+    ) -> list[asyncpg.Record]:
+        """Claims with the limits in mind, one claimer at a time: the count of what already runs
+        must not change under the claim. Whoever comes second takes what has no limit."""
         async with self._dal.transaction() as tx:
-            await tx.execute(sql.LOCK_LIMITED)
-            return await tx.fetch(sql.CLAIM_LIMITED, worker_id, limit)
+            if await tx.fetchval(claim_sql.TRY_LOCK):
+                return await tx.fetch(claim_sql.CLAIM_LIMITED, *asked, everywhere)
+            return [] if everywhere else await tx.fetch(claim_sql.CLAIM, *asked)
 
     async def look(self, worker_id: str) -> Outlook:
         """See `ExecutionStore.look`."""
         row = await self._dal.fetchrow(sql.LOOK, worker_id)
         assert row is not None
-        cancel = tuple(map(str, row["cancel"]))
         return Outlook(
-            row["claimable"], cancel, row["next_wake"], row["held"], row["letters"],
-            row["unanswered"],
-        )  # fmt: skip
+            claimable=row["claimable"],
+            cancel=tuple(row["cancel"]),
+            next_wake=row["next_wake"],
+            held=row["held"],
+            letters=row["letters"],
+            unanswered=row["unanswered"],
+            pause=tuple(row["pause"]),
+            limited=row["limited"],
+            company=row["company"],
+        )
 
     async def held(self, worker_id: str) -> set[str]:
         """See `ExecutionStore.held`."""
@@ -115,14 +130,19 @@ class PostgresExecutionStore:
         """See `ExecutionStore.let_go`."""
         return await self._dal.execute(sql.LET_GO, worker_id, execution_ids)
 
-    async def pending(self, most: int) -> int:
+    async def pending(self, most: int, community_id: int | None = None) -> int:
         """See `ExecutionStore.pending`."""
-        return int(await self._dal.fetchval(sql.PENDING, most))
+        return int(await self._dal.fetchval(sql.PENDING, most, community_id))
 
     async def status(self, execution_id: str) -> ExecutionStatus | None:
         """See `ExecutionStore.status`."""
         status = await self._dal.fetchval(sql.STATUS, execution_id)
         return None if status is None else ExecutionStatus(status)
+
+    async def ended(self, execution_ids: list[str]) -> set[str]:
+        """See `ExecutionStore.ended`."""
+        rows = await self._dal.fetch(sql.ENDED_AMONG, execution_ids)
+        return {row["execution_id"] for row in rows}
 
     async def post(self, execution_id: str, letter: Letter) -> Posted | None:
         """See `ExecutionStore.post`."""
@@ -182,33 +202,54 @@ class PostgresExecutionStore:
             return Cancellation("ended", at=row["end_time"], status=row["status"])
         return Cancellation("ended", status=row["status"])
 
-    async def register(self, worker_id: str, name: str, lease_seconds: float) -> None:
+    async def request_pause(self, execution_id: str) -> ExecutionStatus | None:
+        """See `ExecutionStore.request_pause`."""
+        return await self._asked(sql.PAUSE, execution_id)
+
+    async def request_resume(self, execution_id: str) -> ExecutionStatus | None:
+        """See `ExecutionStore.request_resume`."""
+        return await self._asked(sql.RESUME, execution_id)
+
+    async def _asked(self, statement: str, execution_id: str) -> ExecutionStatus | None:
+        status = await self._dal.fetchval(statement, execution_id, CHANNEL)
+        return await self.status(execution_id) if status is None else ExecutionStatus(status)
+
+    async def register(self, worker_id: str, name: str, lease_seconds: float) -> datetime:
         """See `ExecutionStore.register`. Takes the worker's advisory lock first: its row must
         never be seen without it."""
         await self._lock(worker_id)
         try:
-            await self._dal.execute(
-                sql.REGISTER, worker_id, name, lease_seconds, lock_key(worker_id)
+            now: datetime = await self._dal.fetchval(
+                worker_sql.REGISTER, worker_id, name, lease_seconds, lock_key(worker_id)
             )
         except BaseException:
             cut(self._locks.pop(worker_id))
             raise
+        return now
 
-    async def heartbeat(self, worker_id: str, lease_seconds: float) -> bool:
+    async def heartbeat(self, worker_id: str, lease_seconds: float) -> datetime | None:
         """See `ExecutionStore.heartbeat`. A worker whose lock went with its connection (a server
-        that restarted drops all of them) takes it again, so that its death is seen at once."""
+        that restarted drops all of them) takes it again, so that its death is seen at once. If
+        there is no connection for that (the server's table of them is full), it says so in its
+        row and lives by its lease alone, or the first sweeper would declare it dead."""
+        beat = worker_sql.HEARTBEAT
         held = self._locks.get(worker_id)
-        if held is not None and not held.is_closed():
-            return bool(await self._dal.fetchval(sql.HEARTBEAT, worker_id, lease_seconds))
-        await self._lock(worker_id)
-        return bool(await self._dal.fetchval(sql.HEARTBEAT_RELOCKED, worker_id, lease_seconds))
+        if held is None or held.is_closed():
+            try:
+                await self._lock(worker_id)
+                beat = worker_sql.HEARTBEAT_RELOCKED
+            except StoreUnavailable:
+                beat = worker_sql.HEARTBEAT_UNLOCKED
+        now: datetime | None = await self._dal.fetchval(beat, worker_id, lease_seconds, urgent=True)
+        return now
 
     async def _lock(self, worker_id: str) -> None:
         connection = await self._dal.connect()
         try:
-            await bounded(
-                connection, connection.execute(sql.LOCK_WORKER, lock_key(worker_id)), self._timeout
-            )
+            taking = connection.fetchval(worker_sql.LOCK_WORKER, lock_key(worker_id))
+            if not await bounded(connection, taking, self._timeout):
+                # By the connection before, whose end the server has not noticed yet.
+                raise StoreUnavailable("the worker's lock is still held")
         except BaseException as error:
             cut(connection)
             failure = unavailable(error)
@@ -216,17 +257,24 @@ class PostgresExecutionStore:
                 raise failure from error
             raise
         self._locks[worker_id] = connection
+        connection.add_termination_listener(lambda _: self._unlocked(worker_id))
+
+    def _unlocked(self, worker_id: str) -> None:
+        """The connection has ended: until the lock is taken again, it seems to others that the
+        worker has died. One that was let go on purpose is not in the list any more."""
+        if worker_id in self._locks and self._wake is not None:
+            self._wake("lease")
 
     async def reap(self, worker_id: str, max_recoveries: int) -> int:
         """See `ExecutionStore.reap`."""
-        if not await self._dal.fetchval(sql.ANY_OTHER_WORKER, worker_id):
+        if not await self._dal.fetchval(worker_sql.ANY_SILENT, worker_id):
             return 0
         async with self._dal.transaction() as tx:
-            dead = [row["worker_id"] for row in await tx.fetch(sql.DECLARE_DEAD, worker_id)]
+            dead = [row["worker_id"] for row in await tx.fetch(worker_sql.DECLARE_DEAD, worker_id)]
             if not dead:
                 return 0
-            poisoned = await tx.execute(sql.FAIL_POISONED, dead, max_recoveries)
-            freed = await tx.execute(sql.FREE_ORPHANS, dead)
+            poisoned = await tx.execute(worker_sql.FAIL_POISONED, dead, max_recoveries)
+            freed = await tx.execute(worker_sql.FREE_ORPHANS, dead)
             await tx.execute(sql.NOTIFY, CHANNEL, "pending")
         return poisoned + freed
 
@@ -235,8 +283,8 @@ class PostgresExecutionStore:
         still on its way, so that what it moves is freed as well."""
         try:
             async with self._dal.transaction() as tx:
-                await tx.execute(sql.RETIRE, worker_id)
-                freed = await tx.execute(sql.RELEASE, worker_id)
+                await tx.execute(worker_sql.RETIRE, worker_id)
+                freed = await tx.execute(worker_sql.RELEASE, worker_id)
                 if freed:
                     await tx.execute(sql.NOTIFY, CHANNEL, "pending")
         finally:
@@ -264,6 +312,7 @@ class PostgresExecutionStore:
 
     async def listen(self, wake: Callable[[str], None]) -> None:
         """See `ExecutionStore.listen`."""
+        self._wake = wake
         await self._dal.listen(CHANNEL, wake)
 
 

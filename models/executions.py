@@ -38,6 +38,8 @@ SELECT execution_id, workflow_id, community_id, user_id, status
   FROM workflow_executions WHERE execution_id = $1
 """
 
+KNOWN = "SELECT count(*) FROM workflow_executions WHERE execution_id = ANY($1::uuid[])"
+
 COUNT_CAP = 10_000
 """Totals are exact up to here; beyond it a list says that its total is an estimate."""
 
@@ -77,6 +79,10 @@ class Executions:
         """Whose execution this is; None if there is none."""
         row = await self._dal.fetchrow(OWNER, execution_id)
         return None if row is None else ExecutionOwner(**dict(row))
+
+    async def known(self, execution_ids: list[str]) -> int:
+        """How many of these executions there are."""
+        return int(await self._dal.fetchval(KNOWN, execution_ids))
 
     async def page(
         self,

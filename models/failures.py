@@ -7,6 +7,9 @@ server said so itself, or when it never left.
 
 from __future__ import annotations
 
+import asyncio
+import re
+
 import asyncpg
 
 from engine.errors import OutcomeUnknown, StoreUnavailable
@@ -16,26 +19,49 @@ LOST = (asyncpg.PostgresConnectionError, asyncpg.InternalClientError, OSError, T
 asyncpg reports a connection that dies between two messages as an `InternalClientError`."""
 
 REFUSED = (
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
+    asyncpg.OperatorInterventionError,  # shut down, cancelled, starting up, database dropped
+    asyncpg.InsufficientResourcesError,  # disk full, out of memory, too many connections
+    asyncpg.PostgresSystemError,  # the server's own input and output
+    asyncpg.InternalServerError,
     asyncpg.DeadlockDetectedError,
-    asyncpg.DatabaseDroppedError,
-    asyncpg.IdleSessionTimeoutError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.QueryCanceledError,
+    asyncpg.SerializationError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.TransactionTimeoutError,
     asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.InvalidCachedStatementError,  # the schema changed under a prepared statement
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
 )
 """The server answered that it cannot: whatever was asked did not happen."""
 
+_BROKEN = re.compile(r"clos(?:ed|ing)|another operation")
+"""What asyncpg says, by `InterfaceError` and in words only, of a connection or a pool that cannot
+be used any more, or whose last conversation was broken off."""
+
 
 def is_lost(error: BaseException) -> bool:
     """Whether the connection broke off."""
     return isinstance(error, LOST) or (
-        isinstance(error, asyncpg.InterfaceError) and "closed" in str(error)
+        isinstance(error, asyncpg.InterfaceError) and _BROKEN.search(str(error)) is not None
     )
+
+
+def is_spent(error: BaseException) -> bool:
+    """Whether the connection must not be used again: it broke off, nobody waited for the end of
+    what it did, or it leads nowhere."""
+    return (
+        is_lost(error)
+        or isinstance(error, OutcomeUnknown | asyncio.CancelledError)
+        or leads_nowhere(error)
+    )
+
+
+def leads_nowhere(error: BaseException) -> bool:
+    """Whether nothing can be written on this connection, and probably on none made as early: a
+    session that began read-only stays so, and so does one with a primary that became a replica,
+    when that is long over."""
+    return isinstance(error, asyncpg.ReadOnlySQLTransactionError)
 
 
 def unavailable(error: BaseException) -> StoreUnavailable | None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import asyncpg
 
 from engine.errors import StoreUnavailable
+from engine.outage import Outage, Trouble
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,8 @@ class Listener:
         self._changed = asyncio.Event()
         self._listening: dict[str, asyncio.Event] = {}
         self._loop: asyncio.Task[None] | None = None
+        self._outage = Outage()
+        self._failures = 0
 
     async def listen(self, channel: str, callback: Callback) -> None:
         """Adds a callback and returns once the channel is listened to. Raises
@@ -56,7 +59,6 @@ class Listener:
         await asyncio.wait([loop])
 
     async def _run(self) -> None:
-        failures = 0
         while True:
             try:
                 async with asyncio.timeout(self._timeout):
@@ -64,14 +66,14 @@ class Listener:
                         self._dsn,
                         timeout=self._timeout,
                         command_timeout=self._timeout,
+                        target_session_attrs="read-write",
                         server_settings={"application_name": "workflow_core listen"},
                     )
-                failures = 0
                 await self._serve(connection)
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-                delay = RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)]
-                failures += 1
-                log.warning("LISTEN lost, again in %s s: %s", delay, str(error) or "no answer")
+            except Exception as error:  # the edge of a background loop: it must not end
+                _say_lost(self._outage.failed(asyncio.get_running_loop().time()), error)
+                delay = RETRY_SECONDS[min(self._failures, len(RETRY_SECONDS) - 1)]
+                self._failures += 1
                 await asyncio.sleep(delay)
 
     async def _serve(self, connection: asyncpg.Connection) -> None:
@@ -84,6 +86,8 @@ class Listener:
                 async with asyncio.timeout(self._timeout):
                     await self._add_channels(connection, held)
                     await connection.fetchval("SELECT 1")
+                self._failures = 0
+                _say_over(self._outage.worked(asyncio.get_running_loop().time()))
                 await self._wait_for_change()
         finally:
             connection.terminate()
@@ -106,3 +110,14 @@ class Listener:
     def _notified(self, connection: object, pid: int, channel: str, payload: str) -> None:
         for callback in self._channels[channel]:
             callback(payload)
+
+
+def _say_lost(trouble: Trouble | None, error: Exception) -> None:
+    if trouble is not None:
+        reason = str(error) or "no answer in time"
+        log.warning("LISTEN lost, %s tries in %.1f s: %s", trouble.tries, trouble.seconds, reason)
+
+
+def _say_over(trouble: Trouble | None) -> None:
+    if trouble is not None:
+        log.warning("LISTEN again, after %s tries in %.1f s", trouble.tries, trouble.seconds)

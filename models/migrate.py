@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -26,6 +28,7 @@ log = logging.getLogger(__name__)
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 OLDEST_SERVER = 15
 LOCK_KEY = 0x57_61_64_64_6C_65  # "Waddle"
+FIRST_START_KEY = LOCK_KEY + 1
 CONNECT_SECONDS = 30.0
 RETRY_SECONDS = 0.2
 
@@ -88,10 +91,21 @@ async def migrate(
         await check_server(connection)
         await connection.execute("SELECT pg_advisory_lock($1)", LOCK_KEY)
         return await _apply(connection, migrations)
-    except (OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError) as error:
-        raise StoreUnavailable(f"the database went away while migrating: {error}") from error
+    except Exception as error:
+        if unavailable(error) is None:
+            raise
+        raise StoreUnavailable(f"the database failed while migrating: {error}") from error
     finally:
         await connection.close(timeout=connect_seconds)
+
+
+@asynccontextmanager
+async def first_start(dal: AsyncDAL) -> AsyncIterator[None]:
+    """Runs the block in one process at a time: what is made once must not be made by each of
+    several that start together. Raises `StoreUnavailable`, also if another takes too long."""
+    async with dal.transaction() as tx:
+        await tx.execute("SELECT pg_advisory_xact_lock($1)", FIRST_START_KEY)
+        yield
 
 
 async def is_current(dal: AsyncDAL) -> bool:

@@ -104,8 +104,8 @@ def _executions(define: Any) -> None:
         *_text("error_message", "error_code", "error_node_id"),
         *_json("input_parameters", "metadata", "final_variables", "final_output"),
         *_instant("created", "start_time", "end_time", "wake_at"),
-        *_instant("cancel_requested_at", "pause_requested_at"),
-        *_double("execution_time_seconds", "engine_seconds", "total_cost"),
+        *_instant("cancel_requested_at", "pause_requested_at", "paused_at"),
+        *_double("execution_time_seconds", "engine_seconds", "total_cost", "paused_seconds"),
         *_integer("workflow_version", "max_execution_seconds", "max_parallel_executions"),
         *_integer("recoveries", "last_seq", "nodes_executed", "steps_completed", "steps_failed"),
         *_integer("current_step", "total_steps"),
@@ -142,6 +142,12 @@ def _executions(define: Any) -> None:
 
 def _operations(define: Any) -> None:
     define(
+        "dropped_executions",
+        *_instant("dropped_at"),
+        *_uuid("execution_id"),
+        primarykey=["dropped_at", "execution_id"],
+    )
+    define(
         "api_keys",
         *_uuid("key_id", "rotated_to"),
         *_text("prefix", "name", "kind"),
@@ -157,6 +163,7 @@ def _operations(define: Any) -> None:
         *_uuid("workflow_id", "execution_id"),
         *_text("key"),
         Field("request_hash", BYTES),
+        *_json("answer"),
         *_instant("created_at"),
         primarykey=["user_id", "workflow_id", "key"],
     )

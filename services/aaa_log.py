@@ -18,10 +18,13 @@ from __future__ import annotations
 import json
 import logging
 import re
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
+
+from engine.outage import Outage
 
 Category = Literal["AUTH", "AUTHZ", "AUDIT", "ERROR", "SYSTEM"]
 Result = Literal["SUCCESS", "DENIED", "FAILURE"]
@@ -65,7 +68,8 @@ class AaaLog:
 
     `level` is the least level written (`DEBUG` … `CRITICAL`), `now` gives aware UTC. An event
     that is filtered costs one comparison. A stream that fails (a closed pipe) never fails the
-    operation that is logged: the event is counted in `lost`.
+    operation that is logged: the event is counted in `lost`. `monotonic` gives seconds that never
+    go back.
     """
 
     def __init__(
@@ -76,6 +80,7 @@ class AaaLog:
         format: LogFormat = "text",
         module: str = MODULE,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         number = logging.getLevelNamesMapping().get(level.upper())
         if number is None:
@@ -86,6 +91,8 @@ class AaaLog:
         self._format = format
         self._module = module
         self._now = now
+        self._monotonic = monotonic
+        self._outages: dict[str, Outage] = {}
 
     def auth(
         self,
@@ -149,6 +156,26 @@ class AaaLog:
     ) -> None:
         """What the service itself does: starting, draining, taking over."""
         self._event("SYSTEM", action, result, community, user, fields)
+
+    def trouble(self, action: str, *, cause: BaseException | None = None, **fields: Any) -> None:
+        """What a loop cannot do at present and goes on trying: a line when that begins, and one a
+        minute while it lasts. `cause` adds its type and message, and is no bug: no traceback."""
+        trouble = self._outages.setdefault(action, Outage()).failed(self._monotonic())
+        if trouble is None:
+            return
+        if cause is not None:
+            fields = {"error_type": type(cause).__name__, "error": str(cause), **fields}
+        if trouble.tries > 1:
+            fields |= {"seconds": round(trouble.seconds, 1), "tries": trouble.tries}
+        self.error(action, **fields)
+
+    def over(self, action: str) -> None:
+        """The loop can again: a line, if there was trouble, with how long it lasted."""
+        outage = self._outages.get(action)
+        trouble = None if outage is None else outage.worked(self._monotonic())
+        if trouble is not None:
+            seconds = round(trouble.seconds, 1)
+            self.system(action, "SUCCESS", over_after_seconds=seconds, failed_tries=trouble.tries)
 
     def write(
         self,

@@ -149,12 +149,14 @@ class AuditTrail:
             await self._log.append(batch)
         except (StoreUnavailable, OutcomeUnknown) as error:
             # A commit whose outcome is unknown is repeated: twice is better than never here.
-            self._lines.error("audit_write", cause=error, waiting=len(self._rows))
+            self._lines.trouble("audit_write", cause=error, waiting=len(self._rows))
             await self._pause(self._retry)
             return False
         except Exception as error:
             # A row that cannot be stored must not dam up those behind it; its line stands.
             self._lines.error("audit_write", cause=error, lost=len(batch))
+        else:
+            self._lines.over("audit_write")
         for _ in batch:
             self._rows.popleft()
         self._say_dropped()

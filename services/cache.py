@@ -41,6 +41,7 @@ class TtlCache(Generic[K, V]):
         if task is None:
             task = asyncio.create_task(self._load(key, load))
             self._loading[key] = task
+            task.add_done_callback(_seen)
         # Shielded: a caller that goes away must not take the others' answer with it.
         return await asyncio.shield(task)
 
@@ -73,3 +74,10 @@ class TtlCache(Generic[K, V]):
         while len(self._entries) >= self._capacity:
             del self._entries[next(iter(self._entries))]
         self._entries[key] = (expires, value)
+
+
+def _seen(task: asyncio.Task[V]) -> None:
+    """Takes note of how a load ended: if all who asked for it have gone away, nobody else does,
+    and asyncio would complain of a failure that was never looked at."""
+    if not task.cancelled():
+        task.exception()

@@ -47,6 +47,17 @@ class ExecutionControl:
         owner = await self._authorised(caller, execution_id)
         return owner, await self._engine.cancel_execution(execution_id)
 
+    async def pause(self, caller: Caller, execution_id: str) -> tuple[ExecutionOwner, str]:
+        """Pauses an execution; whose it is, and its status then. Raises `ExecutionUnknown`,
+        `Denied`, `ExecutionNotRunning`."""
+        owner = await self._authorised(caller, execution_id)
+        return owner, str(await self._engine.pause_execution(execution_id))
+
+    async def resume(self, caller: Caller, execution_id: str) -> tuple[ExecutionOwner, str]:
+        """Resumes an execution; whose it is, and its status then. Raises as `pause`."""
+        owner = await self._authorised(caller, execution_id)
+        return owner, str(await self._engine.resume_execution(execution_id))
+
     async def signal(
         self, caller: Caller, execution_id: str, name: str, payload: Json, key: str | None
     ) -> tuple[ExecutionOwner, bool]:

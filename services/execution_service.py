@@ -6,7 +6,7 @@ what is started uses the version that was live at that moment.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -14,7 +14,6 @@ from typing import Any
 from engine.children import new_execution
 from engine.context import ExecutionContext, ExecutionStatus, JsonObject
 from engine.engine import Started, WorkflowEngine
-from engine.errors import WorkflowEngineException
 from engine.graph import Graph, choose_trigger
 from engine.issues import Issue
 from engine.trial import TrialRefused
@@ -26,9 +25,7 @@ from services.errors import (
     ExecutionUnknown,
     NotValid,
     Problem,
-    Refusal,
     WorkflowNotActive,
-    WorkflowNotFound,
 )
 from services.once import Once, digest_of
 from services.permission_service import PermissionService
@@ -97,8 +94,8 @@ class ExecutionService:
     async def start(self, caller: Caller, workflow_id: str, request: StartRequest) -> Started:
         """Starts an execution; it is durable when this returns. Raises `WorkflowNotFound`,
         `Denied`, `WorkflowNotActive`, `NotValid`, `AmbiguousTrigger`, `Overloaded`, …"""
-        facts, graph = await self._startable(caller, workflow_id, request.community_id)
-        context = self._context(caller, facts, graph, request)
+        facts, graph = await self.startable(caller, workflow_id, request.community_id)
+        context = self.context(caller, facts, graph, request)
         return await self._engine.execute_workflow(context)
 
     async def start_once(
@@ -116,8 +113,8 @@ class ExecutionService:
         known = await self._once.started(caller.user_id, workflow_id, key, digest)
         if known is not None:
             return pending(known, workflow_id), True
-        facts, graph = await self._startable(caller, workflow_id, request.community_id)
-        context = self._context(caller, facts, graph, request)
+        facts, graph = await self.startable(caller, workflow_id, request.community_id)
+        context = self.context(caller, facts, graph, request)
         execution_id = await self._once.start(
             caller.user_id,
             workflow_id,
@@ -128,19 +125,6 @@ class ExecutionService:
             ),
         )
         return pending(execution_id, workflow_id), execution_id != context.execution_id
-
-    async def start_many(
-        self, caller: Caller, workflow_id: str, requests: Sequence[StartRequest | Refusal]
-    ) -> list[Started | Exception]:
-        """Starts many in one transaction: for each, in order, what it became or why not.
-
-        A refusal among the requests stays in its place.
-        """
-        facts, graph = await self._startable(caller, workflow_id, None)
-        prepared = [self._prepared(caller, facts, graph, request) for request in requests]
-        contexts = [one for one in prepared if isinstance(one, ExecutionContext)]
-        started = iter(await self._engine.execute_many(contexts) if contexts else [])
-        return [one if isinstance(one, Exception) else next(started) for one in prepared]
 
     async def wait(self, execution_id: str, seconds: float) -> bool:
         """Whether the execution ended within so many seconds."""
@@ -215,15 +199,17 @@ class ExecutionService:
             raise NotValid([Problem(path="/definition/community_id", message=message)])
         document = self._workflows.runnable({"community_id": facts.community_id, **definition})
         graph = self._engine.graphs.compile(document)
-        context = self._context(caller, facts, graph, request)
+        context = self.context(caller, facts, graph, request)
         try:
             return await self._engine.dry_run(graph, context, **trial)
         except TrialRefused as refused:
             raise NotValid([_problem(issue) for issue in refused.issues]) from None
 
-    async def _startable(
+    async def startable(
         self, caller: Caller, workflow_id: str, community_id: int | None
     ) -> tuple[AccessFacts, Graph]:
+        """A workflow that the caller may start now, and the graph of its live version. Raises
+        `WorkflowNotFound`, `Denied`, `WorkflowNotActive`."""
         facts = await self._permissions.authorise(
             caller, workflow_id, "execute", community_id=community_id
         )
@@ -234,22 +220,11 @@ class ExecutionService:
             )
         return facts, await self._engine.graphs.get(workflow_id, facts.published_version)
 
-    def _prepared(
-        self, caller: Caller, facts: AccessFacts, graph: Graph, request: StartRequest | Refusal
-    ) -> ExecutionContext | Exception:
-        """One item of a batch: what will run, or why it will not."""
-        if isinstance(request, Refusal):
-            return request
-        if request.community_id != facts.community_id:
-            return WorkflowNotFound(denied=True)
-        try:
-            return self._context(caller, facts, graph, request)
-        except (Refusal, ValueError, WorkflowEngineException) as error:
-            return error
-
-    def _context(
+    def context(
         self, caller: Caller, facts: AccessFacts, graph: Graph, request: StartRequest
     ) -> ExecutionContext:
+        """What an execution that is asked for is born with. Raises `NotValid`,
+        `AmbiguousTrigger`, …"""
         refuse_reserved(request.variables)
         metadata = request.metadata
         source = _text(metadata, "trigger_source") or "api"

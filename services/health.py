@@ -37,11 +37,11 @@ class HealthService:
         self._engine = engine
         self.name = name
         self.version = version
-        self._draining = False
 
-    def drain(self) -> None:
-        """From now on the service is not ready: it was told to stop."""
-        self._draining = True
+    @property
+    def draining(self) -> bool:
+        """Whether the service was told to stop."""
+        return self._engine.departure.begun
 
     async def readiness(self) -> Readiness:
         """How the parts are at this moment."""
@@ -54,5 +54,5 @@ class HealthService:
             database=database,
             migrations=migrations,
             engine=self._engine.ready,
-            draining=self._draining or self._engine.draining,
+            draining=self.draining,
         )

@@ -8,6 +8,7 @@ in several, starts the one execution that the first claim named.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from hashlib import sha256
 
 import orjson
@@ -55,6 +56,43 @@ class Once:
         _refuse_reuse(known, wanted.request_hash)
         await create(known.execution_id)
         return known.execution_id
+
+    async def batch(self, user_id: int, workflow_id: str, key: str, digest: bytes) -> Json:
+        """What the key's batch was answered, if all of it was started; None if it was not.
+        Raises `IdempotencyKeyReused`."""
+        known = await self._keys.find(user_id, workflow_id, key)
+        if known is None:
+            return None
+        _refuse_reuse(known, digest)
+        ids = [item["execution_id"] for item in known.answer or () if item["execution_id"]]
+        whole = await self._executions.known(ids) == len(ids)
+        return known.answer if whole else None
+
+    async def start_batch(
+        self,
+        user_id: int,
+        workflow_id: str,
+        key: str,
+        wanted: KnownKey,
+        prepare: Callable[[str], tuple[Json, Callable[[], Awaitable[object]]]],
+    ) -> tuple[Json, bool]:
+        """Starts the batch that the key stands for. `prepare(batch_id)` gives its answer and what
+        starts it. The answer, and whether the key had been claimed before.
+
+        Every request starts what it answers, under ids that follow from the key: so the answers
+        of several agree, and each is true. Raises `IdempotencyKeyReused`, and what starting raises.
+        """
+        answer, start = prepare(wanted.execution_id)
+        claim = replace(wanted, answer=answer)
+        known = await self._keys.claim(user_id, workflow_id, key, claim) or claim
+        _refuse_reuse(known, wanted.request_hash)
+        again = known.execution_id != wanted.execution_id
+        if again:
+            answer, start = prepare(known.execution_id)
+            if answer != known.answer:  # the first came to nothing, and the workflow changed since
+                await self._keys.correct(user_id, workflow_id, key, replace(known, answer=answer))
+        await start()
+        return answer, again
 
 
 def _refuse_reuse(known: KnownKey, digest: bytes) -> None:

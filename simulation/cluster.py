@@ -70,6 +70,12 @@ class Log:
             self._charge("no bug", f"{self._name}: {action} {fields}")
         self._story(f"{self._name} says {action} {result} {fields}")
 
+    def trouble(self, action: str, **fields: Any) -> None:
+        self.error(action, "FAILURE", **fields)
+
+    def over(self, action: str) -> None:
+        return None
+
 
 class Cluster:
     """The store, the outside, the witness and the processes of one run."""

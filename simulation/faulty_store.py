@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from engine.context import ExecutionStatus, Json, JsonObject
 from engine.errors import LeaseLost, OutcomeUnknown, StoreUnavailable
 from engine.memory_store import MemoryStore
-from engine.ports import Cancellation, Clock, Outlook, Posted
+from engine.ports import Cancellation, Clock, Outlook, Posted, Room
 from engine.records import Batch, Letter, StepRow, StoredExecution
 from simulation.processes import Life, Process
 
@@ -29,6 +29,7 @@ PATIENCE = 4.0
 WRITES = frozenset(
     {
         *("flush", "claim", "let_go", "post", "answered", "request_cancel"),
+        *("request_pause", "request_resume"),
         *("register", "heartbeat", "reap", "release"),
     }
 )
@@ -223,8 +224,10 @@ class FaultyStore:
         found: StoredExecution | None = await self._call("load", execution_id)
         return found
 
-    async def claim(self, worker_id: str, limit: int) -> list[StoredExecution]:
-        claimed: list[StoredExecution] = await self._call("claim", worker_id, limit)
+    async def claim(
+        self, worker_id: str, room: Room, *, limited: bool = True
+    ) -> list[StoredExecution]:
+        claimed: list[StoredExecution] = await self._call("claim", worker_id, room)
         return claimed
 
     async def look(self, worker_id: str) -> Outlook:
@@ -238,12 +241,16 @@ class FaultyStore:
     async def let_go(self, worker_id: str, execution_ids: list[str]) -> int:
         return int(await self._call("let_go", worker_id, execution_ids))
 
-    async def pending(self, most: int) -> int:
-        return int(await self._call("pending", most))
+    async def pending(self, most: int, community_id: int | None = None) -> int:
+        return int(await self._call("pending", most, community_id))
 
     async def status(self, execution_id: str) -> ExecutionStatus | None:
         status: ExecutionStatus | None = await self._call("status", execution_id)
         return status
+
+    async def ended(self, execution_ids: list[str]) -> set[str]:
+        ended: set[str] = await self._call("ended", execution_ids)
+        return ended
 
     async def post(self, execution_id: str, letter: Letter) -> Posted | None:
         posted: Posted | None = await self._call("post", execution_id, letter)
@@ -268,12 +275,22 @@ class FaultyStore:
         answer: Cancellation | None = await self._call("request_cancel", execution_id)
         return answer
 
-    async def register(self, worker_id: str, name: str, lease_seconds: float) -> None:
-        self.workers.append(worker_id)
-        await self._call("register", worker_id, name, lease_seconds)
+    async def request_pause(self, execution_id: str) -> ExecutionStatus | None:
+        status: ExecutionStatus | None = await self._call("request_pause", execution_id)
+        return status
 
-    async def heartbeat(self, worker_id: str, lease_seconds: float) -> bool:
-        return bool(await self._call("heartbeat", worker_id, lease_seconds))
+    async def request_resume(self, execution_id: str) -> ExecutionStatus | None:
+        status: ExecutionStatus | None = await self._call("request_resume", execution_id)
+        return status
+
+    async def register(self, worker_id: str, name: str, lease_seconds: float) -> datetime:
+        self.workers.append(worker_id)
+        now: datetime = await self._call("register", worker_id, name, lease_seconds)
+        return now
+
+    async def heartbeat(self, worker_id: str, lease_seconds: float) -> datetime | None:
+        now: datetime | None = await self._call("heartbeat", worker_id, lease_seconds)
+        return now
 
     async def reap(self, worker_id: str, max_recoveries: int) -> int:
         return int(await self._call("reap", worker_id, max_recoveries))

@@ -60,6 +60,8 @@ class Plan:
                 keyed=dice.random() < 0.5,
                 cancel_after=dice.uniform(0.0, 6.0) if dice.random() < 0.15 else None,
                 twice=dice.random() < 0.3,
+                pause_after=dice.uniform(0.0, 6.0) if dice.random() < 0.25 else None,
+                community=dice.choice([1, 1, 2]),
             )
             for number in range(1, dice.choice([4, 6, 8]))
         ]

@@ -28,6 +28,8 @@ _UNCLEAR = (Lost, OutcomeUnknown)
 _REFUSED = (StoreUnavailable, Overloaded)
 _PATIENCE = 20.0
 _LOOKS = 3
+_LATEST_PAUSE = 15.0
+"""When a request to pause has arrived, however slow it was."""
 
 
 @dataclass(slots=True)
@@ -40,6 +42,9 @@ class Errand:
     keyed: bool
     """Whether it is repeated with an Idempotency-Key: the same execution every time."""
     cancel_after: float | None = None
+    pause_after: float | None = None
+    """When it is paused; some time later it is resumed."""
+    community: int = 1
     twice: bool = False
     """Whether every signal is sent a second time, and another one after it."""
     acknowledged: str | None = None
@@ -70,10 +75,16 @@ class User:
         work = [self._signal_all(), self._look_on()]
         if self.errand.cancel_after is not None:
             work.append(self._cancel(self.errand.cancel_after))
+        if self.errand.pause_after is not None:
+            work.append(self._pause_a_while(self.errand.pause_after))
         await asyncio.gather(*work)
 
     async def remind(self) -> None:
-        """Once the faults are over: the same signals again, also to what was unclear."""
+        """Once the faults are over: the same signals again, also to what was unclear; and once
+        more that it may go on, as a pause that was asked for twice may have come late."""
+        if self.errand.pause_after is not None:
+            await asyncio.sleep(_LATEST_PAUSE)
+            await self._ask_until_clear("resume")
         for execution_id in self.errand.executions():
             await self._signals_to(execution_id)
 
@@ -114,7 +125,7 @@ class User:
             self._graph,
             workflow_id=self.errand.workflow_id,
             execution_id=execution_id,
-            community_id=1,
+            community_id=self.errand.community,
             user_id=456,
             trigger_node_id="start",
             created_at=self._cluster.clock.now(),
@@ -214,6 +225,33 @@ class User:
         self._cluster.tell(f"user {self.errand.number}: {execution_id[-4:]} is cancelled")
         self._cluster.witness.cancelled[execution_id] = self._cluster.loop.time()
         return at
+
+    async def _pause_a_while(self, after: float) -> None:
+        await asyncio.sleep(after)
+        if await self._ask_until_clear("pause"):
+            await asyncio.sleep(self._cluster.dice.uniform(0.0, 8.0))
+            await self._ask_until_clear("resume")
+
+    async def _ask_until_clear(self, what: str) -> bool:
+        """Pauses or resumes the execution; False if it has ended."""
+        execution_id = self.errand.acknowledged
+        assert execution_id is not None
+        while True:
+            server = await self._server()
+            engine = server.engine
+            ask = engine.pause_execution if what == "pause" else engine.resume_execution
+            try:
+                await server.process.ask(ask(execution_id), _PATIENCE)
+            except (*_UNCLEAR, *_REFUSED):
+                await self._pause()
+            except ExecutionNotRunning:
+                return False
+            except ExecutionNotFound:
+                self._cluster.witness.charge("G1", f"{execution_id} was accepted and is gone")
+                return False
+            else:
+                self._cluster.tell(f"user {self.errand.number}: {execution_id[-4:]} {what}")
+                return True
 
     async def _server(self) -> Server:
         while True:

@@ -50,6 +50,9 @@ class VirtualClock:
     def monotonic(self) -> float:
         return asyncio.get_running_loop().time()
 
+    def hear(self, told: datetime, asked: float) -> None:
+        """There is one time for everybody."""
+
 
 def simulate(main: Coroutine[Any, Any, T]) -> T:
     """Runs a coroutine to its end in virtual time."""

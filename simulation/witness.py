@@ -118,7 +118,8 @@ class Witness:
         live: Counter[str] = Counter()
         for stored, _ in self._tables.rows():
             most, workflow_id = stored.context.max_parallel_executions, stored.context.workflow_id
-            if most is not None and stored.progress.status in LIVE:
+            unborn = stored.progress.start_time is None  # paused before it had started
+            if most is not None and stored.progress.status in LIVE and not unborn:
                 live[workflow_id] += 1
                 if live[workflow_id] > most:
                     self.charge("limits", f"more than {most} executions of {workflow_id} live")

@@ -12,7 +12,7 @@ import pytest
 
 from engine.context import ExecutionContext, ExecutionStatus, Json
 from engine.errors import StoreUnavailable
-from engine.ports import MOST_SIGNALS, ExecutionStore
+from engine.ports import MOST_SIGNALS, ExecutionStore, Room
 from engine.records import Batch, Letter
 from tests.store_contract import FIRST, NOW, SECOND, a_context, a_step, created, progress_of
 
@@ -127,12 +127,12 @@ class FamilyContract:
     async def test_a_letter_makes_a_parked_execution_due(self, store: ExecutionStore) -> None:
         context = await self._put(store)
         await self._move(store, context, WAITING, wake_at=LATER)
-        assert await store.claim(SECOND, 5) == []
+        assert await store.claim(SECOND, Room(5)) == []
 
         await store.post(context.execution_id, a_letter())
 
         assert (await store.look(SECOND)).claimable
-        (claimed,) = await store.claim(SECOND, 5)
+        (claimed,) = await store.claim(SECOND, Room(5))
         assert claimed.letters == [a_letter()]
 
     async def test_one_that_parks_with_a_letter_unread_is_due_at_once(
@@ -141,7 +141,7 @@ class FamilyContract:
         context = await self._put(store)
         await store.post(context.execution_id, a_letter())
         await self._move(store, context, WAITING, wake_at=LATER, letters_read=0)
-        assert len(await store.claim(SECOND, 5)) == 1
+        assert len(await store.claim(SECOND, Room(5))) == 1
 
     async def test_one_that_parks_having_read_its_letters_sleeps(
         self, store: ExecutionStore
@@ -149,7 +149,7 @@ class FamilyContract:
         context = await self._put(store)
         await store.post(context.execution_id, a_letter())
         await self._move(store, context, WAITING, wake_at=LATER, letters_read=1)
-        assert await store.claim(SECOND, 5) == []
+        assert await store.claim(SECOND, Room(5)) == []
 
     @pytest.mark.parametrize("first", ["letter", "park"])
     async def test_a_letter_and_a_park_at_once_lose_no_wake_up(
@@ -162,7 +162,7 @@ class FamilyContract:
             zip(posts, parks, strict=True) if first == "letter" else zip(parks, posts, strict=True)
         )
         await asyncio.gather(*(work for pair in pairs for work in pair))
-        assert len(await store.claim(SECOND, 20)) == 10
+        assert len(await store.claim(SECOND, Room(20))) == 10
 
     async def test_a_parent_hears_how_its_child_ended(self, store: ExecutionStore) -> None:
         parent = await self._put(store)
@@ -186,7 +186,7 @@ class FamilyContract:
         child = await self._child(store, parent)
         await self._move(store, parent, WAITING, wake_at=LATER)
         await self._move(store, child, COMPLETED, final_output=b'{"n": 1}')
-        (claimed,) = await store.claim(SECOND, 5)
+        (claimed,) = await store.claim(SECOND, Room(5))
         assert claimed.letters[0].payload["output"] == {"n": 1}
 
     async def test_a_child_that_ends_in_the_flush_that_parks_its_parent_wakes_it(
@@ -199,7 +199,7 @@ class FamilyContract:
             child.execution_id: progress_of(child, COMPLETED, end_time=NOW),
         }
         await store.flush(FIRST, Batch(updates=updates))
-        assert len(await store.claim(SECOND, 5)) == 1
+        assert len(await store.claim(SECOND, Room(5))) == 1
 
     async def test_a_child_born_and_ended_in_one_flush_is_heard_of(
         self, store: ExecutionStore
@@ -319,5 +319,5 @@ class FamilyContract:
         batch = created((context, progress_of(context, PENDING, start_time=None, last_seq=2)))
         batch.steps.append(a_step(context, 2))
         await store.flush(FIRST, batch)
-        (claimed,) = await store.claim(SECOND, 5)
+        (claimed,) = await store.claim(SECOND, Room(5))
         assert [row.seq for row in claimed.steps] == [2]

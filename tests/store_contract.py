@@ -15,7 +15,7 @@ import pytest
 
 from engine.context import ExecutionContext, ExecutionStatus, Json, Kind
 from engine.errors import LeaseLost
-from engine.ports import ExecutionStore
+from engine.ports import ExecutionStore, Room
 from engine.records import Batch, Progress, StepRow
 
 WORKFLOW = "0190a000-0000-7000-8000-000000000001"
@@ -191,8 +191,8 @@ class StoreContract:
         await store.flush(FIRST, created(*pending))
         assert await store.pending(10) == 4
 
-        first = await store.claim(FIRST, 3)
-        second = await store.claim(SECOND, 3)
+        first = await store.claim(FIRST, Room(3))
+        second = await store.claim(SECOND, Room(3))
 
         oldest = [c.execution_id for c in reversed(contexts)]
         assert {s.context.execution_id for s in first} == set(oldest[:3])
@@ -207,7 +207,7 @@ class StoreContract:
         await store.flush(SECOND, created((context, progress_of(context, ExecutionStatus.PENDING))))
         await kill(FIRST)
 
-        assert await store.claim(FIRST, 10) == []
+        assert await store.claim(FIRST, Room(10)) == []
 
     async def test_only_parked_executions_that_are_due_are_claimed_with_their_steps(
         self, store: ExecutionStore
@@ -226,7 +226,7 @@ class StoreContract:
             )
 
         assert (await store.look(FIRST)).claimable
-        claimed = await store.claim(SECOND, 10)
+        claimed = await store.claim(SECOND, Room(10))
 
         assert [s.context.execution_id for s in claimed] == [due.execution_id]
         assert [row.step_key for row in claimed[0].steps] == ["node2"]
@@ -245,8 +245,8 @@ class StoreContract:
         pending = [(c, progress_of(c, ExecutionStatus.PENDING)) for c in contexts]
         await store.flush(FIRST, created(*pending))
 
-        first = await store.claim(FIRST, 10)
-        none = await store.claim(SECOND, 10)
+        first = await store.claim(FIRST, Room(10))
+        none = await store.claim(SECOND, Room(10))
 
         assert len(first) == 2
         assert none == []
@@ -298,7 +298,7 @@ class StoreContract:
 
         assert await store.reap(SECOND, max_recoveries=5) == 1
 
-        (taken,) = await store.claim(SECOND, 10)
+        (taken,) = await store.claim(SECOND, Room(10))
         assert taken.context == context
         assert taken.recoveries == 1
         with pytest.raises(LeaseLost):
@@ -329,7 +329,7 @@ class StoreContract:
             assert await store.reap(SECOND, max_recoveries=2) == 1
             worker = f"0190c000-0000-7000-8000-00000000001{number}"
             await store.register(worker, "the next", 60)
-            (taken,) = await store.claim(worker, 10)
+            (taken,) = await store.claim(worker, Room(10))
         assert taken.recoveries == 2
 
         claims = taken.progress.claims
@@ -338,7 +338,7 @@ class StoreContract:
         )
         await store.flush(worker, Batch(updates={context.execution_id: parked}))
 
-        (taken,) = await store.claim(worker, 10)
+        (taken,) = await store.claim(worker, Room(10))
         assert taken.recoveries == 0
 
     async def test_g05_the_late_copy_of_a_flush_does_not_touch_what_was_claimed_since(
@@ -347,7 +347,7 @@ class StoreContract:
         context = await self.running(store)
         parked = progress_of(context, ExecutionStatus.WAITING, wake_at=NOW)
         await store.flush(FIRST, Batch(updates={context.execution_id: parked}))
-        (taken,) = await store.claim(FIRST, 10)
+        (taken,) = await store.claim(FIRST, Room(10))
         assert taken.progress.claims == 1
 
         await store.flush(FIRST, Batch(updates={context.execution_id: parked}))
@@ -372,7 +372,7 @@ class StoreContract:
         assert freed == 1
         assert await store.held(FIRST) == {kept.execution_id}
         assert await store.status(parked.execution_id) is ExecutionStatus.WAITING
-        (taken,) = await store.claim(SECOND, 10)
+        (taken,) = await store.claim(SECOND, Room(10))
         assert taken.context == stray
         assert taken.recoveries == 0
 
@@ -381,7 +381,7 @@ class StoreContract:
 
         assert await store.release(FIRST) == 1
 
-        (taken,) = await store.claim(SECOND, 10)
+        (taken,) = await store.claim(SECOND, Room(10))
         assert taken.context == context
         assert taken.recoveries == 0
         assert not await store.heartbeat(FIRST, 60)

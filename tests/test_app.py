@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import socket
@@ -14,8 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from app import create_app
+from app import create_app, running
 from config import Config
+from models.dal import AsyncDAL
+from tests.models.aged import aged, left, until
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -110,3 +113,19 @@ def test_a_port_that_is_taken_is_said_at_once() -> None:
         output, _ = process.communicate(timeout=30)
     assert process.returncode == 1
     assert "Cannot listen" in output
+
+
+async def test_a_service_drops_the_history_that_it_was_told_to(
+    dal: AsyncDAL, database_url: str
+) -> None:
+    await aged(dal, ended=25)
+    [young] = await aged(dal, ended=23)
+    stream = io.StringIO()
+
+    async def gone() -> bool:
+        return len(await left(dal)) == 1
+
+    async with running(Config(database_url=database_url, retention_days=1), stream):
+        await until(gone)
+    assert await left(dal) == {young}
+    assert "SYSTEM community=- user=- action=drop_history result=SUCCESS" in stream.getvalue()

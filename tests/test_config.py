@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from dataclasses import fields
@@ -138,9 +139,54 @@ def test_a_destination_that_is_none_is_refused() -> None:
 def test_the_example_names_every_variable_with_its_default() -> None:
     examples = dict(re.findall(r"^#?([A-Z_]+)=(.*)$", EXAMPLE, re.MULTILINE))
     assert Config.from_env({name: value for name, value in examples.items() if value}) == Config()
-    assert len(examples) == len(fields(Config))
+    inherited = {"listen_fd"}  # by a process, from whoever starts it: nobody writes that down
+    assert {name.lower() for name in examples} >= {"role", "shutdown_delay_seconds"}
+    assert len(examples) == len(fields(Config)) - len(inherited)
+
+
+def test_a_socket_meant_for_this_process_is_inherited() -> None:
+    mine = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"}
+    assert Config.from_env(mine).listen_fd == 3
+
+
+@pytest.mark.parametrize("environ", [{"LISTEN_PID": "1", "LISTEN_FDS": "1"}, {"LISTEN_FDS": "1"}])
+def test_a_socket_meant_for_another_process_is_no_concern_of_this_one(
+    environ: dict[str, str],
+) -> None:
+    assert Config.from_env(environ).listen_fd is None
+
+
+@pytest.mark.parametrize("count", ["0", "2", "one"])
+def test_several_inherited_sockets_are_refused(count: str) -> None:
+    found = problems(LISTEN_PID=str(os.getpid()), LISTEN_FDS=count)
+    assert found == [f"LISTEN_FDS is {count!r}; it must be 1: this service listens on one socket"]
+
+
+def test_a_process_number_that_is_none_is_refused() -> None:
+    assert problems(LISTEN_PID="me", LISTEN_FDS="1")[0].startswith("LISTEN_PID is 'me'; it must be")
+
+
+def test_an_unknown_role_is_refused() -> None:
+    assert problems(ROLE="boss") == ["ROLE is 'boss'; it must be one of all, api, worker"]
+
+
+def test_the_delay_is_part_of_the_grace_time() -> None:
+    found = problems(SHUTDOWN_DELAY_SECONDS="5", SHUTDOWN_GRACE_SECONDS="2")
+    assert found[0].startswith("SHUTDOWN_DELAY_SECONDS=5 must not be more than")
 
 
 def test_the_version_is_the_project_s() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert Config().module_version == project["version"]
+
+
+def test_history_is_kept_for_ever_unless_told() -> None:
+    assert Config.from_env({}).retention_days is None
+    assert Config.from_env({"RETENTION_DAYS": "90"}).retention_days == 90
+
+
+@pytest.mark.parametrize("days", ["0", "-1", "1.5", "36501", "for ever"])
+def test_days_are_a_whole_number(days: str) -> None:
+    assert problems(RETENTION_DAYS=days) == [
+        f"RETENTION_DAYS is {days!r}; it must be a whole number of days from 1 to 36500, such as 90"
+    ]

@@ -20,6 +20,7 @@ from engine.errors import StoreUnavailable
 from engine.journal import Journal
 from engine.mailbox import Mailbox
 from engine.memory_store import MemoryStore
+from engine.ports import Room
 from engine.records import Batch, Progress, StoredExecution
 from engine.runner import Runner
 from engine.session import Session
@@ -145,7 +146,7 @@ def test_a_late_flush_does_not_take_an_execution_from_the_worker_that_claimed_it
         await world.store.register("w", "worker", 10)
         await world.store.flush("w", Batch(created={key: (context, born)}))
         await world.store.flush("w", Batch(updates={key: parked}))
-        [claimed] = await world.store.claim("w", 1)
+        [claimed] = await world.store.claim("w", Room(1))
         assert claimed.context.execution_id == key
         await world.store.flush("w", Batch(updates={key: parked}))
         return await world.store.held("w")

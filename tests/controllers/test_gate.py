@@ -82,6 +82,15 @@ async def test_an_operation_whose_client_went_away_is_a_line_too(api: Api) -> No
     assert "action=slow result=FAILURE request_id=r-1 status=499" in line
 
 
+async def test_g12_every_answer_ends_its_connection_once_the_service_leaves(
+    api: Api, service: Running
+) -> None:
+    assert "connection" not in (await api.call("GET", "/workflows")).headers
+    service.engine.wind_down()
+    for path in ("/workflows", "/no-such-path", "//healthz"):
+        assert (await api.call("GET", path)).headers["connection"] == "close"
+
+
 async def test_probes_write_no_line(api: Api) -> None:
     before = api.log.getvalue()
     await api.call("GET", "//health", key=" ")

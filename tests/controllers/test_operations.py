@@ -38,7 +38,7 @@ async def test_readiness_is_503_without_the_database(
 
 
 async def test_readiness_is_503_from_the_moment_it_drains(api: Api, service: Running) -> None:
-    service.state.health.drain()
+    service.engine.wind_down()
     answer = await api.call("GET", "//healthz", key=NOBODY)
     assert (answer.status, answer.body["status"]) == (503, "draining")
 

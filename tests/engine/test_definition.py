@@ -348,6 +348,10 @@ def test_the_workflow_for_failures_is_kept_in_its_canonical_spelling() -> None:
         ({"max_execution_time_seconds": 2_592_001}, "/max_execution_time_seconds"),
         ({"max_parallel_executions": 0}, "/max_parallel_executions"),
         ({"retry_failed_nodes": 1}, "/retry_failed_nodes"),
+        ({"retention_days": 0}, "/retention_days"),
+        ({"retention_days": 36_501}, "/retention_days"),
+        ({"retention_days": 1.5}, "/retention_days"),
+        ({"retention_days": "30"}, "/retention_days"),
         ({"metadata": 1}, "/metadata"),
         ({"metadata": {"max_retries": "x"}}, "/metadata/max_retries"),
     ],
@@ -467,3 +471,20 @@ def test_a_configuration_without_errors_can_be_compiled(given: JsonObject) -> No
 
     if not any(issue.node_id == "a" and not issue.warning for issue in report.issues):
         REGISTRY[found["node_type"]].compile(found["config"])
+
+
+@pytest.mark.parametrize("days", [1, 30, 36_500])
+def test_how_long_executions_are_kept_is_part_of_the_document(days: int) -> None:
+    report = judge(document({}) | {"retention_days": days})
+
+    assert report.document["retention_days"] == days
+
+
+@pytest.mark.parametrize("left_out", [{}, {"retention_days": None}])
+def test_how_long_executions_are_kept_is_the_services_to_say_otherwise(
+    left_out: JsonObject,
+) -> None:
+    report = judge(document({}) | left_out)
+
+    assert "retention_days" not in report.document
+    assert "/retention_days" not in [issue.path for issue in report.issues]

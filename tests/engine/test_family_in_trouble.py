@@ -10,7 +10,7 @@ import pytest
 from engine.context import JsonObject
 from engine.errors import OutcomeUnknown, StoreUnavailable
 from tests.engine.test_subworkflows import CHILD, adding, calling, parent
-from tests.engine.world import World, document
+from tests.engine.world import Log, World, document
 from tests.virtual_time import simulate
 
 ERRORS = "0190a000-0000-7000-8000-00000000000e"
@@ -187,7 +187,8 @@ async def test_a_family_is_written_together_although_a_neighbour_is_refused() ->
                 raise ValueError("no")
             flushes.append(batch.executions())
 
-    journal = Journal(Refusing(), FIRST, lambda *_: None, lambda _: None)  # type: ignore[arg-type]
+    refusing: Any = Refusing()
+    journal = Journal(refusing, FIRST, lambda *_: None, lambda _: None, Log())
     journal.create(bad, progress_of(bad))
     journal.create(child, progress_of(child))
     position = journal.step(a_step(mother))

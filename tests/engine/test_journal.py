@@ -12,6 +12,7 @@ from engine.errors import LeaseLost, StoreUnavailable
 from engine.journal import Journal
 from engine.memory_store import MemoryStore
 from engine.records import Batch
+from tests.engine.world import Log
 from tests.store_contract import FIRST, a_context, a_step, progress_of
 from tests.virtual_time import VirtualClock, simulate
 
@@ -40,7 +41,7 @@ class Journaled:
         self.refused: list[str] = []
         self.lost: list[LeaseLost] = []
         self.journal = Journal(
-            self.store, FIRST, lambda key, _: self.refused.append(key), self.lost.append
+            self.store, FIRST, lambda key, _: self.refused.append(key), self.lost.append, Log()
         )
 
     async def __aenter__(self) -> Journaled:

@@ -9,6 +9,7 @@ import pytest
 
 from engine.memory_store import MemoryStore
 from tests.family_contract import FamilyContract
+from tests.queue_contract import QueueContract
 from tests.store_contract import Kill, StoreContract
 
 
@@ -20,7 +21,7 @@ class WallClock:
         return monotonic()
 
 
-class TestMemoryStore(StoreContract, FamilyContract):
+class TestMemoryStore(StoreContract, FamilyContract, QueueContract):
     @pytest.fixture
     def store(self) -> MemoryStore:
         return MemoryStore(WallClock())

@@ -162,6 +162,12 @@ class Log:
     def error(self, action: str, result: str, **fields: Any) -> None:
         self.lines.append((action, result, fields))
 
+    def trouble(self, action: str, **fields: Any) -> None:
+        self.lines.append((action, "FAILURE", fields))
+
+    def over(self, action: str) -> None:
+        return None
+
 
 class World:
     """One store, one outside, any number of engines. Use within a virtual-time loop."""

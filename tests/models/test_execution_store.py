@@ -10,16 +10,17 @@ import pytest
 from engine.context import ExecutionStatus
 from engine.errors import StoreUnavailable
 from engine.records import Batch
-from models import execution_sql as sql
+from models import worker_sql
 from models.dal import AsyncDAL
 from models.execution_store import PostgresExecutionStore, lock_key
 from tests.family_contract import FamilyContract
+from tests.queue_contract import QueueContract
 from tests.store_contract import FIRST, SECOND, Kill, StoreContract, a_context, created, progress_of
 
 CUT_OFF = "SELECT pg_terminate_backend(pg_backend_pid()), $1::bigint"
 
 
-class TestPostgresStore(StoreContract, FamilyContract):
+class TestPostgresStore(StoreContract, FamilyContract, QueueContract):
     @pytest.fixture
     async def store(self, dal: AsyncDAL) -> AsyncIterator[PostgresExecutionStore]:
         store = PostgresExecutionStore(dal)
@@ -54,7 +55,7 @@ class TestPostgresStore(StoreContract, FamilyContract):
         self, store: PostgresExecutionStore, dal: AsyncDAL, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         third = "0190c000-0000-7000-8000-000000000003"
-        monkeypatch.setattr(sql, "LOCK_WORKER", CUT_OFF)
+        monkeypatch.setattr(worker_sql, "LOCK_WORKER", CUT_OFF)
 
         with pytest.raises(StoreUnavailable):
             await store.register(third, "third", 3600)

@@ -12,7 +12,7 @@ import pytest
 from engine.context import ExecutionStatus
 from engine.errors import StoreUnavailable
 from engine.memory_store import MemoryStore
-from engine.ports import ExecutionStore
+from engine.ports import ExecutionStore, Room
 from engine.records import Batch
 from models.dal import AsyncDAL
 from models.execution_store import PostgresExecutionStore
@@ -70,7 +70,7 @@ class Families:
         assert answer.state == "requested"
         parked = progress_of(context, ExecutionStatus.WAITING, wake_at=LATER)
         await store.flush(FIRST, Batch(updates={context.execution_id: parked}))
-        assert [s.cancel_requested for s in await store.claim(SECOND, 5)] == [True]
+        assert [s.cancel_requested for s in await store.claim(SECOND, Room(5))] == [True]
 
     async def test_two_signals_with_one_id_and_different_payloads_are_told_apart(
         self, store: ExecutionStore

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
+from models import claim_sql, worker_sql
 from models import execution_sql as sql
 from models.dal import AsyncDAL
 
@@ -45,7 +46,13 @@ async def test_no_hot_statement_reads_the_whole_table(dal: AsyncDAL) -> None:
     letter = (A, A, "signal", "x", b"1", 1, datetime.now(UTC), "c", 500)
     statements = {
         "LOOK": (sql.LOOK, (A,)),
-        "CLAIM": (sql.CLAIM, (A, 10)),
+        "CLAIM": (claim_sql.CLAIM, (A, 10, [1], [3], 100)),
+        "CLAIM_LIMITED": (claim_sql.CLAIM_LIMITED, (A, 10, [1], [3], 100, 50)),
+        "PENDING": (sql.PENDING, (100, None)),
+        "PENDING of one": (sql.PENDING, (100, 1)),
+        "PAUSE": (sql.PAUSE, (A, "c")),
+        "RESUME": (sql.RESUME, (A, "c")),
+        "ENDED_AMONG": (sql.ENDED_AMONG, ([A],)),
         "UNANSWERED": (sql.UNANSWERED, (50,)),
         "POST": (sql.POST, letter),
         "WHY_NOT_POSTED": (sql.WHY_NOT_POSTED, (A, A)),
@@ -54,10 +61,9 @@ async def test_no_hot_statement_reads_the_whole_table(dal: AsyncDAL) -> None:
         "ANSWERED": (sql.ANSWERED, ([A],)),
         "CHILDREN": (CHILDREN, (A,)),
         "CANCEL_UNHELD": (sql.CANCEL_UNHELD, (A,)),
-        "ANY_LIMITED": (sql.ANY_LIMITED, ()),
         "LET_GO": (sql.LET_GO, (A, [A])),
-        "RELEASE": (sql.RELEASE, (A,)),
-        "FREE_ORPHANS": (sql.FREE_ORPHANS, ([A],)),
+        "RELEASE": (worker_sql.RELEASE, (A,)),
+        "FREE_ORPHANS": (worker_sql.FREE_ORPHANS, ([A],)),
     }
     bad = {}
     for mode in ("force_custom_plan", "force_generic_plan"):

@@ -308,3 +308,21 @@ def test_the_engine_can_log_through_it() -> None:
         "SYSTEM community=- user=- action=start_worker result=SUCCESS",
         'ERROR community=- user=- action=claim result=FAILURE reason="no',
     ]
+
+
+def test_a_loop_in_trouble_has_a_line_when_it_begins_once_a_minute_and_at_its_end() -> None:
+    written = Written()
+    seconds = iter([0.0, 1.0, 61.0, 62.0, 63.0, 64.0])
+    log = AaaLog(written.stream, monotonic=lambda: next(seconds))
+
+    for _ in range(4):
+        log.trouble("sweep", cause=OSError("gone"))
+    log.over("sweep")
+    log.over("sweep")
+    log.over("claim")
+
+    assert [line.split("action=")[1] for line in written.lines] == [
+        "sweep result=FAILURE error_type=OSError error=gone",
+        "sweep result=FAILURE error_type=OSError error=gone seconds=61.0 tries=3",
+        "sweep result=SUCCESS over_after_seconds=63.0 failed_tries=4",
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from dataclasses import dataclass, field
 
 import pytest
@@ -107,3 +108,25 @@ async def test_entries_are_dropped_by_what_their_key_is(
     cache.drop_where(lambda key: key == "a")
     assert await cache.get("b", world.load) == 2
     assert await cache.get("a", world.load) == 3
+
+
+async def test_a_load_that_fails_when_nobody_waits_any_more_is_no_complaint(
+    cache: TtlCache[str, int], world: World
+) -> None:
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, about: complaints.append(about))
+
+    async def fail() -> int:
+        await world.gate.wait()
+        raise LookupError
+
+    asking = asyncio.create_task(cache.get("a", fail))
+    await asyncio.sleep(0)
+    loading = cache._loading["a"]
+    asking.cancel()
+    await asyncio.wait([asking])
+    world.gate.set()
+    await asyncio.wait([loading])
+    del loading
+    gc.collect()
+    assert complaints == []

@@ -1,0 +1,150 @@
+"""Retention: history that nobody wants any more is dropped, a little at a time, in the background.
+
+Its one rule: it is never in anybody's way. One process of all does the work; between two batches
+it pauses for at least twice as long as the batch took, so that it has at most a third of one
+connection's share of the server, and less of a server that is busy.
+
+It also drops what the service itself leaves behind: idempotency keys that have expired, and rows
+of workers that died. A database that is away is one line in the log; the loop goes on when it is
+back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing, suppress
+from typing import Any, TypeVar
+
+from engine.errors import OutcomeUnknown, StoreUnavailable
+from models.retention import History, Place, Policy
+from services.aaa_log import AaaLog
+
+T = TypeVar("T")
+
+ACTION = "drop_history"
+_SHARE = 2
+"""How much longer than a batch the pause after it is."""
+
+
+class Retention:
+    """Drops executions that ended more than `days` ago (None: only those of workflows that say so
+    themselves). `round_seconds` lie between two rounds, `retry_seconds` if the database was away;
+    steps follow their execution after `settle_seconds`, in which who has just found it reads on.
+    """
+
+    def __init__(
+        self,
+        lines: AaaLog,
+        history: History,
+        *,
+        days: int | None,
+        round_seconds: float = 600,
+        retry_seconds: float = 30,
+        pause_seconds: float = 0.05,
+        settle_seconds: float = 60,
+    ) -> None:
+        self._lines = lines
+        self._history = history
+        self._days = days
+        self._round_seconds = round_seconds
+        self._retry_seconds = retry_seconds
+        self._pause_seconds = pause_seconds
+        self._settle_seconds = settle_seconds
+        self._dropped: Counter[str] = Counter()
+        self._stopping = asyncio.Event()
+        self._loop: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Starts the loop, with a round at once."""
+        self._loop = asyncio.create_task(self._run(), name="retention")
+
+    async def stop(self, timeout_seconds: float = 5.0) -> None:
+        """Ends after the batch that is under way, waiting at most `timeout_seconds` for it."""
+        self._stopping.set()
+        loop, self._loop = self._loop, None
+        if loop is None:
+            return
+        _, pending = await asyncio.wait({loop}, timeout=timeout_seconds)
+        for task in pending:
+            task.cancel()
+
+    async def _run(self) -> None:
+        away = False
+        while not self._stopping.is_set():
+            try:
+                await self.drop_history()
+                away = False
+            except (StoreUnavailable, OutcomeUnknown) as error:
+                if not away:
+                    self._lines.error(ACTION, reason=str(error))
+                away = True
+            except Exception as error:
+                self._lines.error(ACTION, cause=error)
+            await self._wait(self._retry_seconds if away else self._round_seconds)
+
+    async def drop_history(self) -> bool:
+        """One round: drops all that may go, unless another process is at it; returns whether it
+        was this one's to do. Raises `StoreUnavailable`, `OutcomeUnknown`."""
+        async with self._history.alone() as alone:
+            if not alone:
+                return False
+            try:
+                await self._drop_all()
+            finally:
+                self._say_dropped()
+        return True
+
+    async def _drop_all(self) -> None:
+        async with aclosing(self._history.policies(self._days)) as policies:
+            async for policy in policies:
+                await self._drop_executions(policy)
+                if self._stopping.is_set():
+                    return
+        await self._clear()
+        await self._drop_while_any("idempotency_keys", self._history.drop_expired_keys)
+        await self._drop_while_any("workers", self._history.drop_dead_workers)
+
+    async def _drop_executions(self, policy: Policy) -> None:
+        place: Place | None = Place()
+        while place is not None and not self._stopping.is_set():
+            walked = await self._paced(self._history.drop(policy, place))
+            self._dropped["executions"] += walked.dropped
+            place = walked.onward
+            if walked.dropped:
+                await self._clear()
+
+    async def _clear(self) -> None:
+        more = True
+        while more and not self._stopping.is_set():
+            cleared = await self._paced(self._history.clear(self._settle_seconds))
+            self._dropped["steps"] += cleared.steps
+            self._dropped["letters"] += cleared.letters
+            more = cleared.more
+
+    async def _drop_while_any(self, what: str, drop: Callable[[], Awaitable[int]]) -> None:
+        dropped = 1
+        while dropped and not self._stopping.is_set():
+            dropped = await self._paced(drop())
+            self._dropped[what] += dropped
+
+    async def _paced(self, batch: Awaitable[T]) -> T:
+        """Runs one batch and lets the others have their turn."""
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        result = await batch
+        await self._wait(self._pause_seconds + _SHARE * (clock() - began))
+        return result
+
+    async def _wait(self, seconds: float) -> None:
+        """Waits, but not when told to stop."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+
+    def _say_dropped(self) -> None:
+        dropped, self._dropped = self._dropped, Counter()
+        counts: dict[str, Any] = {what: n for what, n in dropped.items() if n}
+        if counts:
+            self._lines.system(ACTION, **counts)

@@ -1,0 +1,137 @@
+"""One community's queue is not another's, and limits hold for each (G13)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from engine.context import ExecutionContext, ExecutionStatus
+from engine.errors import CommunityOverloaded, Overloaded
+from simulation.virtual_time import simulate
+from tests.engine.world import World, after, document
+
+RUNNING, PENDING = ExecutionStatus.RUNNING, ExecutionStatus.PENDING
+SLOW = {"node_type": "action_chat_message", "config": {"message": "slow"}}
+
+
+def in_world(main: Callable[[World], Awaitable[None]], **settings: Any) -> None:
+    async def run() -> None:
+        world = World(**settings)
+        world.outside.answers["slow"] = after(10)
+        await world.engine.start()
+        await main(world)
+        await world.engine.shutdown()
+
+    simulate(run())
+
+
+async def contexts(world: World, community: int, count: int) -> list[ExecutionContext]:
+    first = await world.context(document({"m": SLOW}, "start -> m"))
+    return [
+        replace(first, execution_id=world.new_id(), community_id=community) for _ in range(count)
+    ]
+
+
+async def statuses(world: World, those: list[ExecutionContext]) -> list[ExecutionStatus | None]:
+    return [await world.store.status(context.execution_id) for context in those]
+
+
+def test_g13_another_community_starts_at_once_beside_a_full_queue() -> None:
+    async def main(world: World) -> None:
+        many = await contexts(world, 1, 500)
+        await world.engine.execute_many(many)
+        await world.turn()
+        assert (await statuses(world, many)).count(RUNNING) == 9
+        [one] = await contexts(world, 2, 1)
+        await world.engine.execute_workflow(one)
+        await world.turn()
+        assert await statuses(world, [one]) == [RUNNING]
+
+    in_world(main, max_concurrent_executions=10)
+
+
+def test_g13_two_queues_share_what_becomes_free() -> None:
+    async def main(world: World) -> None:
+        many, few = await contexts(world, 1, 100), await contexts(world, 2, 10)
+        await world.engine.execute_many(many)
+        await world.engine.execute_many(few)
+        await asyncio.sleep(30)
+        begun = [s for s in await statuses(world, few) if s is not PENDING]
+        assert len(begun) == len(few), "its share of three rounds of ten"
+
+    in_world(main, max_concurrent_executions=10)
+
+
+def test_g13_a_full_room_of_one_community_is_used_up_to_the_share_and_to_the_end() -> None:
+    async def main(world: World) -> None:
+        many = await contexts(world, 1, 40)
+        await world.engine.execute_many(many)
+        for context in many:
+            assert await world.engine.wait(context.execution_id, 200)
+        assert world.outside.most_running == 9
+
+    in_world(main, max_concurrent_executions=10)
+
+
+def test_a_community_runs_no_more_at_once_than_it_may_in_all_processes_together() -> None:
+    async def main(world: World) -> None:
+        other = world.another_engine()
+        await other.start()
+        mine, others = await contexts(world, 1, 12), await contexts(world, 2, 1)
+        for context in mine:
+            await world.engine.execute_workflow(context)
+        await other.execute_many(others)
+        await asyncio.sleep(2)
+        assert (await statuses(world, mine)).count(RUNNING) == 3
+        assert await statuses(world, others) == [RUNNING]
+        for context in mine:
+            assert await other.wait(context.execution_id, 200)
+        assert world.outside.most_running == 4
+        await other.shutdown()
+
+    in_world(main, max_concurrent_per_community=3)
+
+
+def test_g11_a_community_with_too_many_waiting_is_refused_and_no_other() -> None:
+    async def main(world: World) -> None:
+        for _ in range(2):
+            await world.engine.execute_many(await contexts(world, 1, 12))
+            await asyncio.sleep(2)
+        with pytest.raises(CommunityOverloaded):
+            await world.engine.execute_many(await contexts(world, 1, 12))
+        assert await world.store.pending(100, 1) == 15
+        await world.engine.execute_many(await contexts(world, 2, 15))
+
+    in_world(main, max_concurrent_executions=10, max_pending_per_community=15)
+
+
+def test_g11_beyond_the_limit_of_all_everybody_is_refused() -> None:
+    async def main(world: World) -> None:
+        await world.engine.execute_many(await contexts(world, 1, 20))
+        with pytest.raises(Overloaded) as refused:
+            await world.engine.execute_many(await contexts(world, 2, 20))
+        assert not isinstance(refused.value, CommunityOverloaded)
+
+    in_world(main, max_concurrent_executions=10, max_pending_executions=20)
+
+
+def test_what_finds_no_room_here_is_told_to_the_others() -> None:
+    async def main(world: World) -> None:
+        idle = world.another_engine()
+        await idle.start()
+        await asyncio.sleep(0.5)
+        heard: list[str] = []
+        await world.store.listen(heard.append)
+        many = await contexts(world, 1, 4)
+        await world.engine.execute_many(many)
+        await world.engine.execute_many(await contexts(world, 1, 4))
+        assert heard.count("pending") == 1, "once for all of them"
+        await world.turn()
+        assert (await statuses(world, many)).count(RUNNING) == 4
+        await idle.shutdown()
+
+    in_world(main, max_concurrent_executions=2)

@@ -1,0 +1,93 @@
+"""What the benchmark measures is what the service does."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from bench import w6_parked, w8_scale
+from bench.w2_throughput import STEPS, run_all
+from bench.world import World, chain, engine_on
+from models.dal import AsyncDAL
+
+EXECUTION = "SELECT * FROM workflow_executions WHERE execution_id = $1"
+RECORDS = "SELECT * FROM workflow_steps WHERE execution_id = $1 ORDER BY seq"
+
+
+async def stored(dal: AsyncDAL, execution_id: str) -> list[dict[str, Any]]:
+    """An execution's row and its records, without the id."""
+    rows = [*await dal.fetch(EXECUTION, execution_id), *await dal.fetch(RECORDS, execution_id)]
+    return [{k: v for k, v in row.items() if k != "execution_id"} for row in rows]
+
+
+async def test_w6_sleepers_are_stored_as_the_engine_parks_them(
+    dal: AsyncDAL, database_url: str
+) -> None:
+    template = await w6_parked.park_one(dal, database_url)
+    first, second = await w6_parked.copies_of(dal, template, 2)
+    parked = await stored(dal, template)
+    assert (parked[0]["status"], parked[-1]["kind"]) == ("waiting", "waiting")
+    assert await stored(dal, first) == await stored(dal, second) == parked
+
+
+async def test_w6_sleepers_that_are_due_differ_in_the_moment_alone(
+    dal: AsyncDAL, database_url: str
+) -> None:
+    template = await w6_parked.park_one(dal, database_url)
+    moment: datetime = await dal.fetchval("SELECT clock_timestamp() + interval '1 hour'")
+    [due] = await w6_parked.copies_of(dal, template, 1, moment)
+    parked = await stored(dal, template)
+    expected = [row | {"wake_at": moment} if row["wake_at"] else row for row in parked]
+    assert await stored(dal, due) == expected
+
+
+async def test_w6_a_real_service_wakes_all_that_are_due_and_no_other(
+    dal: AsyncDAL, database_url: str
+) -> None:
+    template = await w6_parked.park_one(dal, database_url)
+    await w6_parked.copies_of(dal, template, 20)
+    async with w6_parked.service(database_url) as service:
+        cost = await service.cost(w6_parked.Size(0, 0, 1, 0, 0.01))
+        woken, ended = await w6_parked.wake(dal, template, 30)
+    assert cost.resident > 0
+    assert ended > 0
+    assert woken > 0
+    count = "SELECT status, count(*) FROM workflow_executions GROUP BY status"
+    assert dict(await dal.fetch(count)) == {"waiting": 21, "completed": 30}
+    output = "SELECT DISTINCT final_variables ->> 'awake' FROM workflow_executions"
+    assert "true" in {row[0] for row in await dal.fetch(output)}
+
+
+@pytest.mark.parametrize(
+    "spoiled",
+    [
+        "DELETE FROM workflow_steps WHERE seq = 4",
+        "INSERT INTO workflow_steps (execution_id, seq, step_key, node_id, node_type, kind, status,"
+        " started_at) SELECT execution_id, 99, step_key, node_id, node_type, kind, status,"
+        " started_at FROM workflow_steps WHERE seq = 4",
+        "DELETE FROM workflow_executions",
+        "UPDATE workflow_executions SET claims = 1",
+    ],
+    ids=["a step is missing", "a step ran twice", "executions are missing", "one was taken over"],
+)
+async def test_w8_finds_what_did_not_run_exactly_once(
+    dal: AsyncDAL, database_url: str, spoiled: str
+) -> None:
+    async with engine_on(dal) as (engine, clock):
+        world = World(dal, database_url, engine, clock)
+        template = await world.publish(chain(STEPS, "data_variable_set"))
+        await run_all(world, template, 3, in_flight=2)
+    await w8_scale.check_each_ran_once(dal, template.workflow_id, 3)
+    await dal.execute(spoiled)
+    with pytest.raises(AssertionError, match="amiss"):
+        await w8_scale.check_each_ran_once(dal, template.workflow_id, 3)
+
+
+async def test_w8_processes_share_the_executions(dal: AsyncDAL, database_url: str) -> None:
+    async with engine_on(dal) as (engine, clock):
+        figures = await w8_scale.run(World(dal, database_url, engine, clock), 1, 8)
+    assert [len(figure.values) for figure in figures] == [1] * 5
+    workers = "SELECT count(*) FROM engine_workers"
+    assert await dal.fetchval(workers) == 1 + 2 * (1 + 2 + 4)

@@ -1,0 +1,48 @@
+"""Processes that accept executions, and processes that run them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import aiohttp
+
+from tests.processes import HOST, cluster, ends, free_port, published
+
+SET = {"node_type": "data_transform", "config": {"transformations": {"x": "1"}}}
+
+
+async def test_an_api_process_accepts_what_a_worker_process_runs(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as world:
+        port = free_port()
+        url, worker_url = world.url, f"http://{HOST}:{port}"
+        api = await world.shared(ROLE="api")
+        await api.says("action=serve")
+        headers = {"X-API-Key": world.key()}
+        async with aiohttp.ClientSession(headers=headers) as http:
+            child = await published(http, url, SET)
+            calls = {"node_type": "flow_subworkflow", "config": {"workflow_id": child}}
+            parent = await published(http, url, calls)
+            path = f"{url}/api/v1/workflows/{parent}/execute"
+            started = []
+            for more in ({}, {"Idempotency-Key": "one"}):
+                async with http.post(path, json={"community_id": 1}, headers=more) as answer:
+                    data = (await answer.json())["data"]
+                    assert (answer.status, data["status"]) == (202, "pending")
+                    started.append(data["execution_id"])
+            worker = await world.start(ROLE="worker", PORT=str(port))
+            await worker.says("action=serve")
+            for execution_id in started:
+                assert (await ends(http, url, execution_id))["status"] == "completed"
+            again = f"{url}/api/v1/workflows/executions/{started[0]}/retry"
+            async with http.post(again, json={"from": "start"}) as answer:
+                assert answer.status == 202, await answer.text()
+                once_more = (await answer.json())["data"]["execution_id"]
+            assert (await ends(http, url, once_more))["status"] == "completed"
+            statuses = {}
+            for path in ("/healthz", "/health", "/api/v1/workflows", "/docs", "/openapi.json"):
+                async with http.get(f"{worker_url}{path}") as answer:
+                    statuses[path] = answer.status
+            assert statuses == {
+                "/healthz": 200, "/health": 200,
+                "/api/v1/workflows": 404, "/docs": 404, "/openapi.json": 404,
+            }  # fmt: skip
