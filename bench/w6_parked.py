@@ -112,13 +112,14 @@ class Service:
     async def cost(self, size: Size) -> Cost:
         """What it uses while it is watched."""
         await asyncio.sleep(size.settle_seconds)
-        began, used = perf_counter(), self._cpu_seconds()
+        began, used = perf_counter(), self.cpu_seconds()
         await asyncio.sleep(size.watch_seconds)
-        share = (self._cpu_seconds() - used) / (perf_counter() - began)
+        share = (self.cpu_seconds() - used) / (perf_counter() - began)
         return Cost(self._resident(), share)
 
-    def _cpu_seconds(self) -> float:
-        """See proc(5): fields 14 and 15, counted after the name, which may hold anything."""
+    def cpu_seconds(self) -> float:
+        """The CPU time it has used. See proc(5): fields 14 and 15, counted after the name, which
+        may hold anything."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -131,7 +132,7 @@ async def run(world: World, size: Size) -> list[Figure]:
     """A service beside nothing and one beside what is asleep, in turn, on a database each; the
     second one then wakes those that are due."""
     idle, parked = [await _database(world, name) for name in ("w6_idle", "w6_parked")]
-    memory, share, extra, woken, done = _figures(size)
+    memory, share, extra, woken, done, worked = _figures(size)
     async with AsyncDAL(parked) as dal:
         template = await park_one(dal, parked)
         await copies_of(dal, template, size.asleep - 1)
@@ -141,13 +142,15 @@ async def run(world: World, size: Size) -> list[Figure]:
                 nothing = await beside_nothing.cost(size)
             async with service(parked) as beside_many:
                 many = await beside_many.cost(size)
+                used = beside_many.cpu_seconds()
                 seconds = await wake(dal, template, size.due)
+                worked.values.append(beside_many.cpu_seconds() - used)
             memory.values.append((many.resident - nothing.resident) / MIB)
             share.values.append(many.share * 100)
             extra.values.append((many.share - nothing.share) * 100)
             woken.values.append(seconds[0])
             done.values.append(seconds[1])
-    return [memory, share, extra, woken, done]
+    return [memory, share, extra, woken, done, worked]
 
 
 def _figures(size: Size) -> tuple[Figure, ...]:
@@ -158,6 +161,7 @@ def _figures(size: Size) -> tuple[Figure, ...]:
         Figure("W6", f"{asleep}, CPU over idle", " %"),
         Figure("W6", f"{due}, all woken", " s", target="<= 5 s"),
         Figure("W6", f"{due}, all completed", " s"),
+        Figure("W6", f"{due}, CPU time of the service", " s"),
     )
 
 
