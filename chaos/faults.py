@@ -52,13 +52,13 @@ class Blow:
 
 
 def plan(rng: random.Random, seconds: float) -> list[Fault]:
-    """Faults for so many seconds, 0.7 to 2.5 s apart, every kind at least once
+    """Faults for so many seconds, one to four seconds apart, every kind at least once
     if there is room for that."""
     kinds = rng.sample(list(KINDS), len(KINDS))
     faults: list[Fault] = []
     left = seconds
     while True:
-        after = rng.uniform(0.7, 2.5)
+        after = rng.uniform(1.0, 4.0)
         left -= after
         if left < 0:
             return faults
@@ -145,7 +145,7 @@ class Breaker:
         member.up = False
         at = datetime.now(UTC)
         member.signal(signal.SIGSTOP)
-        self._mend(self._thaw(member, at, LEASE_SECONDS + rng.uniform(0.7, 2.5)))
+        self._mend(self._thaw(member, at, LEASE_SECONDS + rng.uniform(1.0, 4.0)))
         return True
 
     async def _thaw(self, member: Member, at: datetime, seconds: float) -> None:

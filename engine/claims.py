@@ -144,10 +144,10 @@ class Claims(ABC):
         """Frees what this worker holds in the table but does not run: the answer to a claim was
         lost on its way. Nobody else would ever take it over, for this worker is alive."""
         held = await self._store.held(self._worker.worker_id)
-        strays = held - self._runners.keys()
+        strays = {key: held[key] for key in sorted(held.keys() - self._runners.keys())}
         # A runner leaves once its end is durable, but one that broke leaves before.
         await self.journal.committed(self.journal.position)
-        freed = await self._store.let_go(self._worker.worker_id, sorted(strays))
+        freed = await self._store.let_go(self._worker.worker_id, strays)
         if freed:
             self._log.system("free_strays", "SUCCESS", executions=freed)
             self.nudge()

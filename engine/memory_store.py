@@ -4,7 +4,7 @@ knows nothing of PostgreSQL. It keeps the real one's rules; one contract suite r
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -95,14 +95,14 @@ class MemoryStore:
             company=any(w.alive for key, w in self._workers.items() if key != worker_id),
         )
 
-    async def held(self, worker_id: str) -> set[str]:
+    async def held(self, worker_id: str) -> dict[str, int]:
         """See `ExecutionStore.held`."""
-        return {key for key, row in self._rows.items() if row.worker_id == worker_id}
+        return {k: r.progress.claims for k, r in self._rows.items() if r.worker_id == worker_id}
 
-    async def let_go(self, worker_id: str, execution_ids: list[str]) -> int:
+    async def let_go(self, worker_id: str, held: Mapping[str, int]) -> int:
         """See `ExecutionStore.let_go`."""
-        strays = set(execution_ids) & await self.held(worker_id)
-        for key in strays:
+        strays = held.items() & (await self.held(worker_id)).items()
+        for key, _ in strays:
             self._free(self._rows[key], poisoned=False)
         return len(strays)
 

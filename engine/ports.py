@@ -209,12 +209,14 @@ class ExecutionStore(Protocol):
         """What there is to do for this worker, in one query."""
         ...
 
-    async def held(self, worker_id: str) -> set[str]:
-        """The ids of the executions that this worker holds."""
+    async def held(self, worker_id: str) -> dict[str, int]:
+        """The executions that this worker holds, and how often each had been claimed by then."""
         ...
 
-    async def let_go(self, worker_id: str, execution_ids: list[str]) -> int:
-        """Frees those of these executions that this worker holds, uncounted. Returns how many."""
+    async def let_go(self, worker_id: str, held: Mapping[str, int]) -> int:
+        """Frees those of these executions that this worker still holds by that claim, uncounted;
+        a copy of the request that comes late must not free what it has claimed again since.
+        Returns how many."""
         ...
 
     async def pending(self, most: int, community_id: int | None = None) -> int:

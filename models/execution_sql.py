@@ -238,11 +238,12 @@ SELECT free.waits OR limited.waits OR coalesce(due.seconds <= 0, false) AS claim
           FROM workflow_executions WHERE worker_id = $1) mine
 """
 
-HELD = "SELECT execution_id FROM workflow_executions WHERE worker_id = $1"
+HELD = "SELECT execution_id, claims FROM workflow_executions WHERE worker_id = $1"
 
 LET_GO = """
-UPDATE workflow_executions SET status = 'pending', worker_id = NULL
- WHERE worker_id = $1 AND execution_id = ANY($2::uuid[])
+UPDATE workflow_executions e SET status = 'pending', worker_id = NULL
+  FROM unnest($2::uuid[], $3::int[]) AS held(execution_id, claims)
+ WHERE e.worker_id = $1 AND e.execution_id = held.execution_id AND e.claims = held.claims
 """
 
 NEWEST_SEQ = """

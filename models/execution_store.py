@@ -25,7 +25,7 @@ written that it holds none (`locked_at` is `-infinity`).
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -122,13 +122,14 @@ class PostgresExecutionStore:
             company=row["company"],
         )
 
-    async def held(self, worker_id: str) -> set[str]:
+    async def held(self, worker_id: str) -> dict[str, int]:
         """See `ExecutionStore.held`."""
-        return {str(row["execution_id"]) for row in await self._dal.fetch(sql.HELD, worker_id)}
+        rows = await self._dal.fetch(sql.HELD, worker_id)
+        return {row["execution_id"]: row["claims"] for row in rows}
 
-    async def let_go(self, worker_id: str, execution_ids: list[str]) -> int:
+    async def let_go(self, worker_id: str, held: Mapping[str, int]) -> int:
         """See `ExecutionStore.let_go`."""
-        return await self._dal.execute(sql.LET_GO, worker_id, execution_ids)
+        return await self._dal.execute(sql.LET_GO, worker_id, list(held), list(held.values()))
 
     async def pending(self, most: int, community_id: int | None = None) -> int:
         """See `ExecutionStore.pending`."""

@@ -329,4 +329,13 @@ SABOTAGES = (
         "        moment = self._wall()\n        back",
         ("tests/services/test_clock.py",),
     ),
+    Sabotage(
+        "letting-go-of-any-claim",
+        "a late request to let go does not free what was claimed again since",
+        "G5",
+        SQL,
+        " AND e.claims = held.claims\n",
+        "\n",
+        (STORE,),
+    ),
 )

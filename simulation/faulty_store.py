@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -234,12 +234,12 @@ class FaultyStore:
         outlook: Outlook = await self._call("look", worker_id)
         return outlook
 
-    async def held(self, worker_id: str) -> set[str]:
-        held: set[str] = await self._call("held", worker_id)
+    async def held(self, worker_id: str) -> dict[str, int]:
+        held: dict[str, int] = await self._call("held", worker_id)
         return held
 
-    async def let_go(self, worker_id: str, execution_ids: list[str]) -> int:
-        return int(await self._call("let_go", worker_id, execution_ids))
+    async def let_go(self, worker_id: str, held: Mapping[str, int]) -> int:
+        return int(await self._call("let_go", worker_id, held))
 
     async def pending(self, most: int, community_id: int | None = None) -> int:
         return int(await self._call("pending", most, community_id))

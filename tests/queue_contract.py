@@ -89,7 +89,7 @@ class QueueContract:
         assert (await store.look(FIRST)).pause == (context.execution_id,)
         await self._leaves(store, context, PAUSED)
         assert await store.status(context.execution_id) is PAUSED
-        assert await store.held(FIRST) == set()
+        assert await store.held(FIRST) == {}
         assert await store.claim(FIRST, Room(10)) == []
 
     async def test_a_resumed_one_is_claimed_and_its_pause_does_not_count(

@@ -353,7 +353,7 @@ class StoreContract:
         await store.flush(FIRST, Batch(updates={context.execution_id: parked}))
 
         assert await store.status(context.execution_id) is ExecutionStatus.RUNNING
-        assert await store.held(FIRST) == {context.execution_id}
+        assert await store.held(FIRST) == {context.execution_id: 1}
 
     async def test_what_a_worker_holds_can_be_let_go_without_counting(
         self, store: ExecutionStore
@@ -363,18 +363,29 @@ class StoreContract:
         waiting = progress_of(parked, ExecutionStatus.WAITING, wake_at=NOW + timedelta(hours=1))
         await store.flush(FIRST, Batch(updates={parked.execution_id: waiting}))
 
-        assert await store.held(FIRST) == {stray.execution_id, kept.execution_id}
+        assert await store.held(FIRST) == {stray.execution_id: 0, kept.execution_id: 0}
         assert (await store.look(FIRST)).held == 2
         assert (await store.look(SECOND)).held == 0
 
-        freed = await store.let_go(FIRST, [stray.execution_id, parked.execution_id])
+        freed = await store.let_go(FIRST, {stray.execution_id: 0, parked.execution_id: 0})
 
         assert freed == 1
-        assert await store.held(FIRST) == {kept.execution_id}
+        assert await store.held(FIRST) == {kept.execution_id: 0}
         assert await store.status(parked.execution_id) is ExecutionStatus.WAITING
         (taken,) = await store.claim(SECOND, Room(10))
         assert taken.context == stray
         assert taken.recoveries == 0
+
+    async def test_g05_the_late_copy_of_a_letting_go_does_not_free_what_was_claimed_since(
+        self, store: ExecutionStore
+    ) -> None:
+        context = await self.running(store)
+        held = await store.held(FIRST)
+        assert await store.let_go(FIRST, held) == 1
+        (again,) = await store.claim(FIRST, Room(10))
+        assert again.context == context
+        assert await store.let_go(FIRST, held) == 0
+        assert (await store.held(FIRST)).keys() == {context.execution_id}
 
     async def test_release_frees_without_counting(self, store: ExecutionStore) -> None:
         context = await self.running(store)

@@ -137,7 +137,7 @@ def test_a_released_execution_that_is_cancelled_ends_after_its_last_record() -> 
 def test_a_late_flush_does_not_take_an_execution_from_the_worker_that_claimed_it_since() -> None:
     """What few seeds find: the database freezes, a flush is repeated, and both are done."""
 
-    async def scenario() -> set[str]:
+    async def scenario() -> dict[str, int]:
         world = World()
         context = await world.context(document({"a": WAITS}, "start -> a"))
         key, now = context.execution_id, world.clock.now()

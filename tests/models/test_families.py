@@ -146,7 +146,7 @@ class TestPostgres(Families):
             await other.execute(lock, b)
             calls = {
                 "release": lambda: store.release(FIRST),
-                "let_go": lambda: store.let_go(FIRST, [a, b]),
+                "let_go": lambda: store.let_go(FIRST, {a: 0, b: 0}),
                 "answered": lambda: store.answered([a, b]),
                 "reap": lambda: store.reap(SECOND, 5),
             }
