@@ -25,6 +25,9 @@ def assert_no_flood(world: Trouble, *, troubles: int = 1) -> None:
     assert "never retrieved" not in world.printed.getvalue()
 
 
+GRABBERS, GRABS = 12, 8
+
+
 async def test_g11_a_database_that_is_down_is_refused_and_comes_back(world: Trouble) -> None:
     await world.execute()
     await world.stop_database()
@@ -168,16 +171,24 @@ async def fill(world: Trouble, held: list[asyncpg.Connection]) -> None:
             return
 
 
+async def grab(world: Trouble, held: list[asyncpg.Connection]) -> None:
+    """Asks for a connection again and again, so that somebody is there when one becomes free."""
+    for _ in range(GRABS):
+        await fill(world, held)
+
+
 async def take_the_place_of_the_lock(world: Trouble, held: list[asyncpg.Connection]) -> None:
     """Ends the connection that holds the worker's lock and takes its place in the table, again
     until the worker was not faster."""
 
     async def took() -> bool:
+        grabbing = [asyncio.create_task(grab(world, held)) for _ in range(GRABBERS)]
+        await asyncio.sleep(0)
         ended = await held[0].fetchval(
             "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE "
             + LOCK_CONNECTION
         )
-        await fill(world, held)
+        await asyncio.gather(*grabbing)
         return int(ended) == 0
 
     await until(took)

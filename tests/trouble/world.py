@@ -25,7 +25,7 @@ from chaos.cluster import HOST, _free_port
 from chaos.database import Database
 from config import Config
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 ANSWER_SECONDS = 6.0
 """By when every request has its answer: once the patience for a connection (5 s), and a little."""
 
