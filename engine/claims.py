@@ -142,7 +142,8 @@ class Claims(ABC):
 
     async def _let_strays_go(self) -> None:
         """Frees what this worker holds in the table but does not run: the answer to a claim was
-        lost on its way. Nobody else would ever take it over, for this worker is alive."""
+        lost on its way, or it has left a process that is to stop. Nobody else would ever take it
+        over, for this worker is alive."""
         held = await self._store.held(self._worker.worker_id)
         strays = {key: held[key] for key in sorted(held.keys() - self._runners.keys())}
         # A runner leaves once its end is durable, but one that broke leaves before.

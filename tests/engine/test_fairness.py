@@ -135,3 +135,19 @@ def test_what_finds_no_room_here_is_told_to_the_others() -> None:
         await idle.shutdown()
 
     in_world(main, max_concurrent_executions=2)
+
+
+def test_a_process_that_runs_nothing_calls_the_others_each_time() -> None:
+    async def main(world: World) -> None:
+        world.settings = replace(world.settings, runs=False)
+        door = world.another_engine()
+        await door.start()
+        await asyncio.sleep(0.5)
+        two = await contexts(world, 1, 2)
+        for context in two:
+            await door.execute_workflow(context)
+            await world.turn()
+        assert await statuses(world, two) == [RUNNING, RUNNING]
+        await door.shutdown()
+
+    in_world(main)
