@@ -45,6 +45,13 @@ from models.failures import unavailable
 
 _CROSSINGS = 3
 
+_UNFIT = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+)
+"""A value that no repetition makes fit."""
+
 
 class PostgresExecutionStore:
     """See the module's theory of operation. `command_timeout` bounds every wait, in seconds."""
@@ -61,7 +68,7 @@ class PostgresExecutionStore:
         statement, arguments = flush_statement(worker_id, batch)
         try:
             alive = await self._dal.fetchval(statement, *arguments)
-        except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as refused:
+        except _UNFIT as refused:
             raise ValueError(str(refused)) from refused
         if not alive:
             raise LeaseLost
