@@ -309,11 +309,14 @@ def main() -> int:
 def _listen(config: Config) -> Listener:
     """Takes the port before anything else starts, so that a taken one is said at once."""
     if config.listen_fd is None:
-        return Listener.own(config.host, config.port)
-    try:
-        return Listener.inherited(config.listen_fd)
-    except ValueError as error:
-        raise ConfigError(f"LISTEN_FDS names no socket to listen on: {error}") from error
+        listener = Listener.own(config.host, config.port)
+    else:
+        try:
+            listener = Listener.inherited(config.listen_fd)
+        except ValueError as error:
+            raise ConfigError(f"LISTEN_FDS names no socket to listen on: {error}") from error
+    listener.most = config.max_connections
+    return listener
 
 
 async def _serve(config: Config, listener: Listener) -> None:
