@@ -22,7 +22,13 @@ from typing import TextIO
 from quart import Quart
 
 from config import Config, ConfigError
-from controllers import execution_api, execution_control_api, operations, workflow_api
+from controllers import (
+    execution_api,
+    execution_control_api,
+    operations,
+    permission_api,
+    workflow_api,
+)
 from controllers.auth import Authenticator
 from controllers.commands import add_commands
 from controllers.gate import add_gate, limited_request
@@ -42,6 +48,7 @@ from models.dal import AsyncDAL
 from models.embedded import start_embedded
 from models.execution_store import PostgresExecutionStore
 from models.executions import Executions
+from models.grants import Grants
 from models.idempotency import IdempotencyKeys
 from models.migrate import DatabaseRefused, first_start, migrate
 from models.permissions import Permissions
@@ -57,6 +64,7 @@ from services.directory import WorkflowDirectory
 from services.egress import Egress
 from services.execution_control import ExecutionControl
 from services.execution_service import ExecutionService
+from services.grants import GrantService
 from services.health import HealthService
 from services.http_client import AiohttpClient, HttpLimits
 from services.once import Once
@@ -100,6 +108,7 @@ def create_app(config: Config | None = None, *, service: Running | None = None) 
         app.register_blueprint(execution_api.blueprint)
         app.register_blueprint(execution_control_api.blueprint)
         app.register_blueprint(workflow_api.blueprint)
+        app.register_blueprint(permission_api.blueprint)
     _add_commands(app, config)
 
     if service is not None:
@@ -192,6 +201,7 @@ async def _compose(
         executions=executions,
         batches=batches,
         control=control,
+        grants=GrantService(Grants(dal), permissions, new_id=new_id),
         health=health,
         audit=audit,
         new_id=new_id,

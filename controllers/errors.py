@@ -49,6 +49,8 @@ ERRORS: tuple[tuple[type[Exception], int, str | None, Mapping[str, str]], ...] =
     (refusals.ExecutionUnknown, 404, None, {}),
     (refusals.VersionNotFound, 404, None, {}),
     (refusals.KeyUnknown, 404, None, {}),
+    (refusals.GrantUnknown, 404, None, {}),
+    (refusals.TooManyGrants, 409, None, {}),
     (refusals.Denied, 403, None, {}),
     (refusals.WorkflowNotActive, 409, None, {}),
     (refusals.VersionConflict, 409, None, {}),

@@ -15,6 +15,7 @@ from services.audit import AuditTrail
 from services.batch_service import BatchService
 from services.execution_control import ExecutionControl
 from services.execution_service import ExecutionService
+from services.grants import GrantService
 from services.health import HealthService
 from services.workflow_service import WorkflowService
 
@@ -30,6 +31,7 @@ class AppState:
     executions: ExecutionService
     batches: BatchService
     control: ExecutionControl
+    grants: GrantService
     health: HealthService
     audit: AuditTrail
     new_id: Callable[[], str]
