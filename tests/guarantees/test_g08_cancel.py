@@ -1,0 +1,97 @@
+"""G8: after an acknowledged cancel nothing new starts and what ran is aborted; an execution ends
+completed or cancelled, never both."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tests.guarantees.stage import Answer, Stage
+
+CROWD = 10
+STATUS = "SELECT status FROM workflow_executions WHERE execution_id = $1"
+KINDS = """
+SELECT coalesce(array_agg(node_id || ' ' || kind ORDER BY seq), '{}') FROM workflow_steps
+ WHERE execution_id = $1 AND node_id <> 'start'
+"""
+HOLD = "SELECT FROM workflow_executions WHERE execution_id = $1::uuid FOR UPDATE"
+
+
+async def test_g08_a_cancel_through_another_process_aborts_the_call_and_starts_nothing(
+    stage: Stage,
+) -> None:
+    first, second = await stage.start_several(2)
+    workflow_id = await stage.calls(first, "/quick", "/held", "/after")
+    execution_id = await stage.begun(first, workflow_id)
+    (running,) = await stage.peer.called("/held")
+    assert await stage.holder(execution_id) is first
+
+    answer = await stage.cancel(second, execution_id)
+    status = await stage.value(STATUS, execution_id)
+    async with asyncio.timeout(60):
+        await running.cut.wait()
+
+    assert (answer.status, answer.data["status"]) == (200, "cancelled")
+    assert status == "cancelled"  # at once: the answer is true when it is given
+    running.freed.set()
+    await one_more_is_done(stage)
+    assert stage.peer.to("/after") == []
+    assert await stage.value(KINDS, execution_id) == ["n0 finished"]
+    assert (await stage.cancel(second, execution_id)).status == 409
+
+
+async def one_more_is_done(stage: Stage) -> None:
+    """Returns once the first process has started an execution and ended it."""
+    process = stage.processes[0]
+    workflow_id = await stage.calls(process, "/quick/more")
+    await stage.ends(process, await stage.begun(process, workflow_id))
+
+
+async def test_g08_an_end_that_meets_a_cancel_is_one_of_the_two(stage: Stage) -> None:
+    first, second = await stage.start_several(2)
+    workflow_id = await stage.calls(first, "/held")
+
+    ending = await stage.begun(first, workflow_id)
+    async with stage.holding(HOLD, ending):
+        (call,) = await stage.peer.called("/held")
+        call.freed.set()
+        await stage.blocked()  # The end is on its way, and the cancel comes after it.
+        cancelling = asyncio.create_task(stage.cancel(second, ending))
+        await stage.blocked(2)
+    assert await verdict(stage, ending, await cancelling) == "completed"
+
+    asked = await stage.begun(first, workflow_id)
+    async with stage.holding(HOLD, asked):
+        *_, call = await stage.peer.called("/held", 2)
+        cancelling = asyncio.create_task(stage.cancel(second, asked))
+        await stage.blocked()  # The cancel is on its way, and the end comes after it.
+        call.freed.set()
+        await stage.blocked(2)
+    await verdict(stage, asked, await cancelling)
+
+
+async def test_g08_a_crowd_that_ends_while_it_is_cancelled_ends_once_each(stage: Stage) -> None:
+    first, second = await stage.start_several(2)
+    workflow_id = await stage.calls(first, "/held")
+    crowd = [await stage.begun(first, workflow_id) for _ in range(CROWD)]
+    calls = await stage.peer.called("/held", CROWD)
+
+    cancelling = [asyncio.create_task(stage.cancel(second, each)) for each in crowd]
+    for call in calls:
+        await asyncio.sleep(0)
+        call.freed.set()
+    answers = await asyncio.gather(*cancelling)
+
+    verdicts = [
+        await verdict(stage, each, answer) for each, answer in zip(crowd, answers, strict=True)
+    ]
+    assert set(verdicts) <= {"completed", "cancelled"}
+
+
+async def verdict(stage: Stage, execution_id: str, answer: Answer) -> str:
+    """How an execution has ended. Whoever cancelled it was told the same, and so is who asks
+    now."""
+    status = str(await stage.value(STATUS, execution_id))
+    expected = (200, "cancelled") if answer.status == 200 else (409, "completed")
+    assert (answer.status, status) == expected
+    assert (await stage.ends(stage.processes[0], execution_id))["status"] == status
+    return status
