@@ -27,6 +27,7 @@ class Call:
     path: str
     key: str
     turn: int
+    body: Any
     cut: asyncio.Event = field(default_factory=asyncio.Event)
     """Whoever called has hung up without an answer."""
     freed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -67,9 +68,9 @@ class Peer:
 
     async def answer(self, request: web.Request) -> web.Response:
         """Remembers the call, and answers as its path says."""
-        key = request.headers["Idempotency-Key"]
+        key, body = request.headers["Idempotency-Key"], await request.json()
         self._keys[key] += 1
-        call = Call(request.path, key, self._keys[key])
+        call = Call(request.path, key, self._keys[key], body)
         self.calls.append(call)
         try:
             if request.path.startswith("/quick"):
