@@ -102,5 +102,6 @@ async def peer() -> AsyncIterator[Peer]:
 
 
 def calling(url: str, **settings: Any) -> dict[str, Any]:
-    """A node that calls this URL."""
-    return {"node_type": "action_webhook", "config": {"url": url, "body": {}}, **settings}
+    """A node that calls this URL, and waits for the answer as long as any test may take."""
+    node = {"node_type": "action_webhook", "timeout_seconds": 300}
+    return {**node, "config": {"url": url, "body": {}}, **settings}

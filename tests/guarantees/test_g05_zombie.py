@@ -80,7 +80,13 @@ async def about_to_end_a_child(stage: Stage, process: Process) -> str:
     """
     once = {"node_type": "condition_if", "config": {"condition": "nodes.held.output.body.turn < 2"}}
     end = {"node_type": "flow_end", "config": {"output": "{{ nodes.held.output.body.turn }}"}}
-    nodes = {"held": held(stage, "/held/end"), "once": once, "a": PURE, "b": PURE, "end": end}
+    nodes = {
+        "held": calling(stage.peer.url + "/held/end"),
+        "once": once,
+        "a": PURE,
+        "b": PURE,
+        "end": end,
+    }
     document = graph(nodes, "start -> held -> once:true -> a -> b -> end", "once:false -> end")
     execution_id = await stage.begun(process, await parent_of(stage, process, document))
     await stage.peer.called("/held/end")
@@ -91,7 +97,7 @@ async def about_to_end_a_child(stage: Stage, process: Process) -> str:
 async def about_to_park(stage: Stage, process: Process) -> str:
     """An execution that will record a step and park for an hour once the peer answers."""
     hour = {"node_type": "action_delay", "config": {"delay_seconds": 3600}}
-    nodes = {"held": held(stage, "/held/park"), "hour": hour}
+    nodes = {"held": calling(f"{stage.peer.url}/held/park"), "hour": hour}
     document = graph(nodes, "start -> held -> hour", max_execution_time_seconds=7200)
     execution_id = await stage.begun(process, await stage.publish(process, document))
     await stage.peer.called("/held/park")
@@ -102,10 +108,10 @@ async def frozen_while_it_starts_a_child(stage: Stage, process: Process) -> str:
     """An execution that will start a child, record that, and call the other processes to run it,
     once it reads the database's answer. Its process is frozen."""
     publisher = stage.processes[0] if stage.processes[0] is not process else stage.processes[1]
-    nodes = {"held": held(stage, "/held/call")}
+    nodes = {"held": calling(f"{stage.peer.url}/held/call")}
     workflow_id = await parent_of(stage, publisher, graph({"a": PURE}, "start -> a"), **nodes)
     execution_id = await stage.begun(process, workflow_id)
-    (call,) = await stage.peer.called("/held/call")
+    *_, call = await stage.peer.called("/held/call")
     async with stage.holding(NOBODY_IS_CALLED_BY_ITS_NAME):
         call.freed.set()
         await stage.comes_true(RECORDED, execution_id)
@@ -121,11 +127,6 @@ async def parent_of(stage: Stage, process: Process, child: dict[str, Any], **fir
     end = {"node_type": "flow_end", "config": {"output": "{{ nodes.child.output }}"}}
     path = " -> ".join(["start", *nodes, "end"])
     return await stage.publish(process, graph({**nodes, "end": end}, path))
-
-
-def held(stage: Stage, path: str) -> dict[str, Any]:
-    """A node that calls a path of the peer, and waits for the answer as long as it takes."""
-    return calling(stage.peer.url + path, timeout_seconds=300)
 
 
 async def written(stage: Stage) -> dict[str, list[str]]:
@@ -172,7 +173,7 @@ async def test_g05_who_slept_longer_than_its_lease_starts_no_effect_by_its_own_c
     retry = {"max_attempts": 100, "backoff": "fixed", "initial_seconds": 2, "jitter": False}
     nodes = {
         "fork": {"node_type": "flow_parallel"},
-        "busy": held(stage, "/held"),  # so that the execution stays in memory
+        "busy": calling(f"{stage.peer.url}/held"),  # so that the execution stays in memory
         "again": calling(f"{stage.peer.url}/refused", retry=retry),
     }
     document = graph(nodes, "start -> fork -> busy", "fork -> again")
