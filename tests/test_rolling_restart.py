@@ -118,6 +118,28 @@ async def test_g12_a_rolling_restart_under_load_fails_no_request(tmp_path: Path)
         assert len(outside.keys) == 4 * len(rows)
 
 
+async def test_g12_a_step_that_ends_within_the_grace_time_is_not_repeated(tmp_path: Path) -> None:
+    async with peer() as outside, cluster(tmp_path) as world:
+        first = await world.shared(SHUTDOWN_GRACE_SECONDS="60")
+        await first.says("action=serve")
+        idle_nowhere = aiohttp.TCPConnector(force_close=True)  # or the process lingers for it
+        headers = {"X-API-Key": world.key()}
+        async with aiohttp.ClientSession(connector=idle_nowhere, headers=headers) as http:
+            workflow_id = await published(http, world.url, calling(f"{outside.url}/held"))
+            url = f"{world.url}/api/v1/workflows/{workflow_id}/execute"
+            async with http.post(url, json=EXECUTE) as answer:
+                execution_id = (await answer.json())["data"]["execution_id"]
+            await outside.called("/held")
+            first.terminate()
+            await member(world)  # which would take over what the first had let go of
+            assert first.process.returncode is None
+            outside.let_go()
+            assert await first.ended() == 0
+            state = await ends(http, world.url, execution_id)
+            assert state["status"] == "completed"
+        assert list(outside.keys.values()) == [1]
+
+
 async def test_g12_a_step_that_outlasts_the_grace_time_is_handed_over(tmp_path: Path) -> None:
     async with peer() as outside, cluster(tmp_path) as world:
         first = await world.shared(SHUTDOWN_GRACE_SECONDS="1")
