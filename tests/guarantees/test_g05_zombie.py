@@ -9,7 +9,7 @@ try, and be refused.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -131,13 +131,11 @@ async def parent_of(stage: Stage, process: Process, child: dict[str, Any], **fir
 
 async def written(stage: Stage) -> dict[str, list[str]]:
     """Every row of what executions leave behind."""
-    return {
-        table: [row["row"] for row in await stage.fetch(f"SELECT t::text AS row FROM {table} t")]
-        for table in TABLES
-    }
+    query = "SELECT array_agg(t::text ORDER BY t::text) FROM {} t"
+    return {table: await stage.value(query.format(table)) for table in TABLES}
 
 
-async def all_have_tried(stage: Stage, zombies: list[Process]) -> bool:
+async def all_have_tried(stage: Stage, zombies: Sequence[Process]) -> bool:
     """Whether each of them has tried to write something."""
     tried = {row["process"] for row in await stage.fetch(LATE)}
     return tried == {str(zombie.port) for zombie in zombies}
