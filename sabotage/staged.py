@@ -25,7 +25,7 @@ STAGED = (
         "models/idempotency.py",
         ' WHERE k.created_at < now() - interval \'24 hours\'\n"""',
         '"""',
-        (f"{GUARANTEES}/test_g02_one_start.py", "-k", "same_time"),
+        (f"{GUARANTEES}/test_g02_one_start.py", "-k", "same_time and execution"),
     ),
     Sabotage(
         "key-of-the-process",
