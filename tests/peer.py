@@ -32,6 +32,11 @@ class Call:
     """Whoever called has hung up without an answer."""
     freed: asyncio.Event = field(default_factory=asyncio.Event)
 
+    @property
+    def execution_id(self) -> str:
+        """Whose effect it is."""
+        return self.key.partition(":")[0]
+
 
 @dataclass(slots=True)
 class Peer:

@@ -70,8 +70,7 @@ async def test_a_failure_of_what_an_api_process_accepted_is_answered_by_a_worker
             assert (await ends(http, world.url, failed))["error_code"] == "HTTP_STATUS"
             (told,) = await outside.called("/held")
             told.freed.set()
-            answering_id = told.key.partition(":")[0]
-            state = await ends(http, world.url, answering_id)
+            state = await ends(http, world.url, told.execution_id)
             assert state["status"] == "completed"
             assert (state["workflow_id"], state["trigger_source"]) == (answering, "error")
             assert state["parent_execution_id"] == failed

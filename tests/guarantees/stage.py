@@ -21,7 +21,7 @@ from chaos.database import NAME, Database
 from chaos.run import make_key
 from chaos.watch import SETTING
 from tests.peer import Peer, calling, peer
-from tests.processes import HOST, Cluster, Member, ends, free_port, publish, published, until
+from tests.processes import HOST, Cluster, Member, ends, free_port, graph, publish, published, until
 
 NEVER_BY_ITS_LEASE = "60"
 """Nobody is declared dead because the machine is slow."""
@@ -112,6 +112,14 @@ class Stage:
         """The id of a workflow that calls these paths of the peer, one after the other."""
         nodes = [calling(self.peer.url + path, **settings) for path in paths]
         return await published(self.http, process.url, *nodes)
+
+    async def parent(self, process: Process, child: Mapping[str, Any], **first: Any) -> str:
+        """The id of a workflow that does what is `first` and then waits for a child."""
+        config = {"workflow_id": await self.publish(process, child)}
+        nodes = {**first, "child": {"node_type": "flow_subworkflow", "config": config}}
+        end = {"node_type": "flow_end", "config": {"output": "{{ nodes.child.output }}"}}
+        path = " -> ".join(["start", *nodes, "end"])
+        return await self.publish(process, graph({**nodes, "end": end}, path))
 
     async def execute(self, process: Process, workflow_id: str, **headers: str) -> Answer:
         """Asks for an execution."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
 
 import asyncpg
 
@@ -88,7 +87,7 @@ async def about_to_end_a_child(stage: Stage, process: Process) -> str:
         "end": end,
     }
     document = graph(nodes, "start -> held -> once:true -> a -> b -> end", "once:false -> end")
-    execution_id = await stage.begun(process, await parent_of(stage, process, document))
+    execution_id = await stage.begun(process, await stage.parent(process, document))
     await stage.peer.called("/held/end")
     await stage.comes_true(PARKED, execution_id)
     return execution_id
@@ -109,7 +108,7 @@ async def frozen_while_it_starts_a_child(stage: Stage, process: Process) -> str:
     once it reads the database's answer. Its process is frozen."""
     publisher = stage.processes[0] if stage.processes[0] is not process else stage.processes[1]
     nodes = {"held": calling(f"{stage.peer.url}/held/call")}
-    workflow_id = await parent_of(stage, publisher, graph({"a": PURE}, "start -> a"), **nodes)
+    workflow_id = await stage.parent(publisher, graph({"a": PURE}, "start -> a"), **nodes)
     execution_id = await stage.begun(process, workflow_id)
     *_, call = await stage.peer.called("/held/call")
     async with stage.holding(NOBODY_IS_CALLED_BY_ITS_NAME):
@@ -118,15 +117,6 @@ async def frozen_while_it_starts_a_child(stage: Stage, process: Process) -> str:
         await stage.blocked()
         process.member.freeze()
     return execution_id
-
-
-async def parent_of(stage: Stage, process: Process, child: dict[str, Any], **first: Any) -> str:
-    """The id of a workflow that does what is `first` and then waits for a child."""
-    config = {"workflow_id": await stage.publish(process, child)}
-    nodes = {**first, "child": {"node_type": "flow_subworkflow", "config": config}}
-    end = {"node_type": "flow_end", "config": {"output": "{{ nodes.child.output }}"}}
-    path = " -> ".join(["start", *nodes, "end"])
-    return await stage.publish(process, graph({**nodes, "end": end}, path))
 
 
 async def written(stage: Stage) -> dict[str, list[str]]:

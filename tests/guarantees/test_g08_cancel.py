@@ -6,13 +6,15 @@ from __future__ import annotations
 import asyncio
 
 from tests.guarantees.stage import Answer, Process, Stage
-from tests.processes import PATIENCE_SECONDS
+from tests.peer import calling
+from tests.processes import PATIENCE_SECONDS, graph
 
 STATUS = "SELECT status FROM workflow_executions WHERE execution_id = $1"
 KINDS = """
 SELECT coalesce(array_agg(node_id || ' ' || kind ORDER BY seq), '{}') FROM workflow_steps
  WHERE execution_id = $1 AND node_id <> 'start'
 """
+PARKED = "SELECT status = 'waiting' FROM workflow_executions WHERE execution_id = $1"
 NO_FLUSH = "LOCK TABLE engine_workers IN EXCLUSIVE MODE"
 HOLD = "SELECT FROM workflow_executions WHERE execution_id = $1::uuid FOR UPDATE"
 
@@ -49,6 +51,27 @@ async def one_more_is_done(stage: Stage, process: Process) -> None:
     """Returns once the process has started another execution and ended it."""
     workflow_id = await stage.calls(process, "/quick/more")
     await stage.ends(process, await stage.begun(process, workflow_id))
+
+
+async def test_g08_a_cancel_of_a_parent_aborts_what_its_child_has_under_way_elsewhere(
+    stage: Stage,
+) -> None:
+    first, second = await stage.start_several(2)
+    nodes = {path: calling(f"{stage.peer.url}/{path}") for path in ("held", "after")}
+    child = graph(nodes, "start -> held -> after")
+    parent = await stage.begun(first, await stage.parent(first, child))
+    (running,) = await stage.peer.called("/held")
+    await stage.comes_true(PARKED, parent)
+    assert await stage.holder(running.execution_id) is first
+
+    answer = await stage.cancel(second, parent)
+    assert (answer.status, answer.data["status"]) == (200, "cancelled")
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await running.cut.wait()
+    for execution_id in (parent, running.execution_id):
+        assert (await stage.ends(second, execution_id))["status"] == "cancelled"
+    await one_more_is_done(stage, first)
+    assert stage.peer.to("/after") == []
 
 
 async def test_g08_an_end_that_meets_a_cancel_is_one_of_the_two(stage: Stage) -> None:
