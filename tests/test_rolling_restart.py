@@ -42,7 +42,7 @@ class Load:
                 await asyncio.sleep(PAUSE_SECONDS)
 
     async def has_served(self, count: int) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while self.served < count:  # noqa: ASYNC110  # many callers count
                 await asyncio.sleep(0.05)
 
