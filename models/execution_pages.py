@@ -41,10 +41,12 @@ COUNT_CAP = 10_000
 """Totals are exact up to here."""
 
 EXAMINED_BY_WALK = 10_000
-EXAMINED = 100_000
-"""How many executions a filter that no index knows is put to: in one walk, and in all together."""
+EXAMINED = 20_000
+"""How many executions a filter that no index knows is put to, for a page and again for a total: in
+one walk, and in all together."""
 
 FEWEST_EXAMINED = 100
+"""How many each of very many walks may meet."""
 
 WALK = "SET LOCAL enable_bitmapscan = off; SET LOCAL enable_seqscan = off"
 
@@ -77,7 +79,8 @@ class Total:
 
 
 class ExecutionPages:
-    """Reads pages of `workflow_executions`. `examined` is for tests: see `EXAMINED_BY_WALK`."""
+    """Reads pages of `workflow_executions`. `examined` is for tests: how many executions a filter
+    is put to in each branch of a walk."""
 
     def __init__(self, dal: AsyncDAL, *, examined: int = EXAMINED_BY_WALK) -> None:
         self._dal = dal
@@ -101,9 +104,13 @@ class ExecutionPages:
         async with self._dal.transaction() as tx:
             await tx.execute(WALK)
             rows = await tx.fetch(self.query(listing, limit=limit, after=after, offset=offset))
-            counted = await tx.fetchrow(self.counting(listing)) if total is None else None
-        found = _found(rows, listing.order, limit, skip)
-        return found, total or _total(counted)
+            found = _found(rows, listing.order, limit, skip)
+            if total is None:
+                total = _seen_whole(found, offset, after)
+            if total is None:
+                counted = await tx.fetchrow(self.counting(listing))
+                total = _total(counted, offset + len(found.rows))
+        return found, total
 
     def query(
         self, listing: Listing, *, limit: int, after: Place | None = None, offset: int = 0
@@ -127,26 +134,22 @@ class ExecutionPages:
         )
 
     def counting(self, listing: Listing) -> Query:
-        """The statement of a total. What is counted has no order, so that of creation will do."""
-        walked = self._walked(replace(listing, order=Order()))
-        most = COUNT_CAP + 1
-        parts = [
-            compose(
-                f"SELECT execution_id, matches, last FROM ({{}}) AS w LIMIT {most}",
-                walk.sql(most, self._share(walked), None),
-            )
-            for walk in walked
-        ]
-        united = " UNION ALL ".join("({})" for _ in parts)
-        if len(parts) > 1:
-            united = (
-                "SELECT execution_id, bool_or(matches) AS matches, bool_or(last) AS last"
-                f" FROM ({united}) AS twice GROUP BY execution_id"
-            )
+        """The statement of a total. What is counted has no order, so that of creation will do; and
+        once one walk has found too many to count, the other is not begun."""
+        listing = replace(listing, order=Order())
+        *others, last = self._walked(listing)
+        examined = self._share([*others, last])
+        first = _counted(last, examined)
+        if not others:
+            return first
+        [own] = others
+        besides = replace(own, besides=listing.reach.workflow_ids)
         return compose(
-            "SELECT count(*) FILTER (WHERE matches) AS found,"
-            f" coalesce(bool_or(last), false) AS cut FROM ({united}) AS counted",
-            *parts,
+            "SELECT first.found + second.found AS found, first.cut OR second.cut AS cut"
+            " FROM ({}) AS first CROSS JOIN LATERAL ({} WHERE first.found <= "
+            f"{COUNT_CAP}) AS second",
+            first,
+            _counted(besides, examined),
         )
 
     def _walked(self, listing: Listing) -> list[WalkQuery]:
@@ -170,9 +173,27 @@ def _merged(parts: list[Query], order: Order) -> Query:
     )
 
 
-def _total(counted: asyncpg.Record) -> Total:
-    many = counted["found"] > COUNT_CAP
-    return Total(min(counted["found"], COUNT_CAP), exact=not many and not counted["cut"])
+def _counted(walk: WalkQuery, examined: int) -> Query:
+    """How many a walk finds, up to one more than `COUNT_CAP`; it ends in `FROM … AS counted`."""
+    most = COUNT_CAP + 1
+    return compose(
+        "SELECT count(*) FILTER (WHERE matches) AS found, coalesce(bool_or(last), false) AS cut"
+        f" FROM (SELECT matches, last FROM ({{}}) AS w LIMIT {most}) AS counted",
+        walk.sql(most, examined, None),
+    )
+
+
+def _seen_whole(found: Found, offset: int, after: Place | None) -> Total | None:
+    """The total of a list that ends on the page that was read; None of any other."""
+    if after is not None or found.more or (offset and not found.rows):
+        return None
+    return Total(offset + len(found.rows), exact=True)
+
+
+def _total(counted: asyncpg.Record, seen: int) -> Total:
+    """What was counted; no less than what was seen, wherever the counting gave up."""
+    number = max(counted["found"], seen)
+    return Total(min(number, COUNT_CAP), exact=number <= COUNT_CAP and not counted["cut"])
 
 
 def _found(rows: list[asyncpg.Record], order: Order, limit: int, skip: int) -> Found:

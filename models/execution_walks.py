@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from models.execution_filter import Key, Listing, Order, Place, Sort, Walk
-from models.query import Query, beyond, compose, flag, raw, select
+from models.query import Query, beyond, compose, flag, none_of, raw, select
 from models.tables import INSTANT
 
 _INFINITY = datetime.max
@@ -39,6 +39,8 @@ class WalkQuery:
     db: Any
     walk: Walk
     listing: Listing
+    besides: tuple[str, ...] = ()
+    """Workflows whose executions it passes by: another walk has found them."""
 
     @property
     def branches(self) -> int:
@@ -168,6 +170,8 @@ class WalkQuery:
         for name, value in equal.items():
             if value is not None and name != walk.column:
                 asked = _both(asked, table[name] == value)
+        if self.besides:
+            asked = _both(asked, none_of(self.db, table.workflow_id, self.besides, "uuid"))
         if self.listing.order.sort != "total_duration":
             asked = _both(asked, self._durations())
         return asked if narrow.text is None else _both(asked, self._texts(narrow.text))

@@ -228,6 +228,16 @@ def beyond(db: DAL, columns: Sequence[Any], values: Sequence[Any], *, descending
     return PydalQuery(db, written, tuple(columns), tuple(values))
 
 
+def none_of(db: DAL, column: Any, values: Sequence[Any], kind: str) -> Any:
+    """The condition that a column has none of these values, bound as one array of this type."""
+
+    def written(left: Any, right: Any, query_env: Any = None) -> str:
+        name = db._adapter.expand(left, query_env=query_env or {})
+        return f"({name} <> ALL ({db._adapter.bind(list(right))}::{kind}[]))"
+
+    return PydalQuery(db, written, column, tuple(values))
+
+
 def compose(template: str, *parts: Query) -> Query:
     """A statement made of compiled ones: each `{}` of the template is the next part's SQL, its
     placeholders numbered on from those before."""
