@@ -136,20 +136,20 @@ class ExecutionPages:
     def counting(self, listing: Listing) -> Query:
         """The statement of a total. What is counted has no order, so that of creation will do; and
         once one walk has found too many to count, the other is not begun."""
-        listing = replace(listing, order=Order())
-        *others, last = self._walked(listing)
-        examined = self._share([*others, last])
+        *others, last = walked = self._walked(replace(listing, order=Order()))
+        # A walk that searches for nothing meets hardly anything in vain, except for what the walk
+        # before it has counted: no more than can be counted.
+        examined = self._share(walked) if last.searches else 2 * (COUNT_CAP + 1)
         first = _counted(last, examined)
         if not others:
             return first
         [own] = others
-        besides = replace(own, besides=listing.reach.workflow_ids)
         return compose(
             "SELECT first.found + second.found AS found, first.cut OR second.cut AS cut"
-            " FROM ({}) AS first CROSS JOIN LATERAL ({} WHERE first.found <= "
-            f"{COUNT_CAP}) AS second",
+            f" FROM ({{}}) AS first CROSS JOIN LATERAL ({{}} WHERE first.found <= {COUNT_CAP})"
+            " AS second",
             first,
-            _counted(besides, examined),
+            _counted(replace(own, besides=listing.reach.workflow_ids), examined),
         )
 
     def _walked(self, listing: Listing) -> list[WalkQuery]:
@@ -174,7 +174,7 @@ def _merged(parts: list[Query], order: Order) -> Query:
 
 
 def _counted(walk: WalkQuery, examined: int) -> Query:
-    """How many a walk finds, up to one more than `COUNT_CAP`; it ends in `FROM … AS counted`."""
+    """How many a walk finds, up to one more than can be counted. A WHERE may follow."""
     most = COUNT_CAP + 1
     return compose(
         "SELECT count(*) FILTER (WHERE matches) AS found, coalesce(bool_or(last), false) AS cut"

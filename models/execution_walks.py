@@ -146,19 +146,34 @@ class WalkQuery:
         """Whether rows are met that are not wanted."""
         return self._met() is not None
 
+    @property
+    def searches(self) -> bool:
+        """Whether it is asked for something that no index knows. That one's own executions are of
+        the only community there is hardly rejects any."""
+        return self._asked() is not None
+
     def _met(self) -> Any:
         """What rows are asked that the walk meets; None if nothing."""
-        table, narrow, walk = self.db.workflow_executions, self.listing.narrow, self.walk
-        community = narrow.community_id
+        table, community = self.db.workflow_executions, self.listing.narrow.community_id
         if community is None:
             community = self.listing.reach.community_id
+        met = self._asked()
+        if self.walk.column == "user_id" and community is not None:
+            met = _both(met, table.community_id == community)
+        if self.besides:
+            met = _both(met, none_of(self.db, table.workflow_id, self.besides, "uuid"))
+        return met
+
+    def _asked(self) -> Any:
+        """The filters that its index does not know."""
+        table, narrow = self.db.workflow_executions, self.listing.narrow
         asked: Any = None
         if self.listing.order.sort != "created":
             asked = self._created()
+        if self.listing.order.sort != "total_duration":
+            asked = _both(asked, self._durations())
         if narrow.statuses and not self._statuses():
             asked = _both(asked, table.status.belongs(narrow.statuses))
-        if walk.column == "user_id" and community is not None:
-            asked = _both(asked, table.community_id == community)
         equal: dict[str, Any] = {
             "workflow_id": narrow.workflow_id,
             "user_id": narrow.user_id,
@@ -168,12 +183,8 @@ class WalkQuery:
             "error_code": narrow.error_code,
         }
         for name, value in equal.items():
-            if value is not None and name != walk.column:
+            if value is not None and name != self.walk.column:
                 asked = _both(asked, table[name] == value)
-        if self.besides:
-            asked = _both(asked, none_of(self.db, table.workflow_id, self.besides, "uuid"))
-        if self.listing.order.sort != "total_duration":
-            asked = _both(asked, self._durations())
         return asked if narrow.text is None else _both(asked, self._texts(narrow.text))
 
     def _texts(self, text: str) -> Any:
