@@ -124,7 +124,7 @@ async def asked(api: Api, key: str, query: dict[str, Any]) -> Any:
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(who=st.sampled_from(sorted(PEOPLE)), query=queries)
-async def test_nobody_sees_what_is_not_theirs(
+async def test_g14_nobody_sees_what_is_not_theirs(
     api: Api, dal: AsyncDAL, who: str, query: dict[str, Any]
 ) -> None:
     kept = await world_of(api, dal)
@@ -161,7 +161,7 @@ async def test_nobody_sees_what_is_not_theirs(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(who=st.sampled_from(sorted(PEOPLE)), other=st.sampled_from(sorted(PEOPLE)), query=queries)
-async def test_a_cursor_opens_nothing_for_somebody_else(
+async def test_g14_a_cursor_opens_nothing_for_somebody_else(
     api: Api, dal: AsyncDAL, who: str, other: str, query: dict[str, Any]
 ) -> None:
     kept = await world_of(api, dal)
@@ -173,7 +173,7 @@ async def test_a_cursor_opens_nothing_for_somebody_else(
     assert taken.status in (400, 403), taken.body
 
 
-async def test_everybody_is_told_as_much_as_there_is_for_them(api: Api, dal: AsyncDAL) -> None:
+async def test_g14_everybody_is_told_as_much_as_there_is_for_them(api: Api, dal: AsyncDAL) -> None:
     world = await world_of(api, dal)
     for name, (user, community, admin) in PEOPLE.items():
         reach = {
