@@ -42,8 +42,8 @@ def _uuid(value: str) -> str:
     try:
         parsed = str(UUID(value))
     except ValueError:
-        parsed = ""
-    if parsed != value.lower():
+        parsed = None
+    if parsed is None or parsed != value.lower():
         raise ValueError("must be a UUID, such as 01a203e2-c040-75bd-a705-acc30a6210d0")
     return parsed
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from controllers.listing_queries import ManagedQuery
 from models.dal import AsyncDAL
 from services.clock import new_id
 from tests.controllers.conftest import COMMUNITY, OWNER, Answer, Api, greeting
@@ -322,6 +323,7 @@ async def test_nobody_is_shown_twice_or_left_out_while_rows_are_added(
         ("max_duration=nan", "/max_duration", "finite number"),
         ("max_duration=long", "/max_duration", "must be a number"),
         ("workflow_id=x", "/workflow_id", "must be a UUID"),
+        ("workflow_id=", "/workflow_id", "must be a UUID"),
         (f"workflow_id={FLOW}&workflow_template_id={uuid_of(1)}", "/workflow_id", "contradicts"),
         ("community_id=x", "/community_id", "must be an integer"),
         ("user_id=-1", "/user_id", "greater than or equal to 0"),
@@ -336,6 +338,42 @@ async def test_a_wrong_query_is_refused_by_name(api: Api, query: str, path: str,
     [problem] = answer.body["details"]
     assert problem["path"] == path
     assert said in problem["message"]
+
+
+@pytest.mark.parametrize("text", ["%ED%A0%80", "%FF", "%25", "_", "%5C", "'", "%F0%9F%8E%89"])
+async def test_any_text_may_be_looked_for(api: Api, text: str) -> None:
+    for name in ("q", "session_id", "execution_name", "error_code", "trigger_source"):
+        answer = await api.call("GET", f"{LIST}?{name}={text}")
+        assert (answer.status, answer.body) == (200, EMPTY)
+
+
+PARAMETERS = sorted(ManagedQuery.model_fields)
+VALUES = st.one_of(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=30),
+    st.integers().map(str),
+    st.floats().map(str),
+    st.datetimes().map(str),
+    st.dates().map(str),
+    st.uuids().map(str),
+    st.sampled_from(
+        ["created:asc", "duration", "failed", "failed,completed", "9999-12-31", "desc"]
+    ),
+)
+
+
+@settings(
+    max_examples=300,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(query=st.dictionaries(st.sampled_from(PARAMETERS), VALUES, max_size=5))
+async def test_no_query_is_too_much_for_it(api: Api, query: dict[str, str]) -> None:
+    answer = await listed(api, **query)
+    if answer.status == 400 and answer.code == "VALIDATION_ERROR":
+        for problem in answer.body["details"]:
+            assert problem["path"].removeprefix("/") in query
+    else:
+        assert answer.status in (200, 400, 403), answer.body
 
 
 async def test_every_wrong_parameter_is_named_at_once(api: Api) -> None:
@@ -474,7 +512,7 @@ async def test_large_values_are_cut_and_whole_at_their_step(api: Api) -> None:
 async def test_an_unknown_step_is_404(api: Api) -> None:
     execution_id = await executed(api)
     for url in (LIST, "/workflows/executions"):
-        for key in ("nothing", "start/greet", quote("each[0].send")):
+        for key in ("nothing", "start/greet", quote("each[0].send"), "%00", "%ED%A0%80", "%FF"):
             answer = await api.call("GET", f"{url}/{execution_id}/steps/{key}")
             assert (answer.status, answer.code) == (404, "STEP_NOT_FOUND")
 
