@@ -41,11 +41,14 @@ COUNT_CAP = 10_000
 """Totals are exact up to here."""
 
 EXAMINED_BY_WALK = 10_000
-EXAMINED = 20_000
-"""How many executions a filter that no index knows is put to, for a page and again for a total: in
-one walk, and in all together."""
+EXAMINED = 100_000
+"""How many executions a filter that no index knows is put to for a page: in one walk, and in all
+together. Most workflows have fewer, so all together are hardly ever so many."""
 
-FEWEST_EXAMINED = 100
+COUNTED = 30_000
+"""How many it is put to for a total, in all together."""
+
+FEWEST_EXAMINED = 1_000
 """How many each of very many walks may meet."""
 
 WALK = "SET LOCAL enable_bitmapscan = off; SET LOCAL enable_seqscan = off"
@@ -106,7 +109,7 @@ class ExecutionPages:
             rows = await tx.fetch(self.query(listing, limit=limit, after=after, offset=offset))
             found = _found(rows, listing.order, limit, skip)
             if total is None:
-                total = _seen_whole(found, offset, after)
+                total = _seen(found, limit, offset)
             if total is None:
                 counted = await tx.fetchrow(self.counting(listing))
                 total = _total(counted, offset + len(found.rows))
@@ -139,7 +142,7 @@ class ExecutionPages:
         *others, last = walked = self._walked(replace(listing, order=Order()))
         # A walk that searches for nothing meets hardly anything in vain, except for what the walk
         # before it has counted: no more than can be counted.
-        examined = self._share(walked) if last.searches else 2 * (COUNT_CAP + 1)
+        examined = self._share(walked, COUNTED) if last.searches else 2 * (COUNT_CAP + 1)
         first = _counted(last, examined)
         if not others:
             return first
@@ -155,10 +158,10 @@ class ExecutionPages:
     def _walked(self, listing: Listing) -> list[WalkQuery]:
         return [WalkQuery(self._dal.db, walk, listing) for walk in walks(listing)]
 
-    def _share(self, walked: list[WalkQuery]) -> int:
+    def _share(self, walked: list[WalkQuery], in_all: int = EXAMINED) -> int:
         """How many executions each branch of the walks may meet."""
         branches = max(sum(walk.branches for walk in walked), 1)
-        return min(self._examined, max(EXAMINED // branches, FEWEST_EXAMINED))
+        return min(self._examined, max(in_all // branches, FEWEST_EXAMINED))
 
 
 def _merged(parts: list[Query], order: Order) -> Query:
@@ -183,11 +186,13 @@ def _counted(walk: WalkQuery, examined: int) -> Query:
     )
 
 
-def _seen_whole(found: Found, offset: int, after: Place | None) -> Total | None:
-    """The total of a list that ends on the page that was read; None of any other."""
-    if after is not None or found.more or (offset and not found.rows):
+def _seen(found: Found, limit: int, offset: int) -> Total | None:
+    """The total of a list that ends on the page behind `offset`, as far as the search went; None
+    if there may be others, before or behind."""
+    seen = len(found.rows)
+    if (found.more and seen == limit) or (offset and not seen):
         return None
-    return Total(offset + len(found.rows), exact=True)
+    return Total(offset + seen, exact=not found.more)
 
 
 def _total(counted: asyncpg.Record, seen: int) -> Total:
