@@ -28,6 +28,7 @@ from controllers import (
     operations,
     permission_api,
     workflow_api,
+    workflow_management,
 )
 from controllers.auth import Authenticator
 from controllers.commands import add_commands
@@ -46,6 +47,7 @@ from models.api_keys import ApiKeys
 from models.audit import AuditLog
 from models.dal import AsyncDAL
 from models.embedded import start_embedded
+from models.execution_pages import ExecutionPages
 from models.execution_store import PostgresExecutionStore
 from models.executions import Executions
 from models.grants import Grants
@@ -53,6 +55,8 @@ from models.idempotency import IdempotencyKeys
 from models.migrate import DatabaseRefused, first_start, migrate
 from models.permissions import Permissions
 from models.retention import History
+from models.secrets import Secrets
+from models.steps import Steps
 from models.workflows import Workflows
 from services.aaa_log import AaaLog, LogFormat, route_library_logs
 from services.api_keys import ApiKeyService
@@ -60,9 +64,12 @@ from services.audit import AuditTrail
 from services.batch_service import BatchService
 from services.bootstrap import KEY_FILE, Example, load_examples, make_first_key
 from services.clock import SystemClock, new_id
+from services.cursors import Cursors
 from services.directory import WorkflowDirectory
 from services.egress import Egress
 from services.execution_control import ExecutionControl
+from services.execution_details import ExecutionDetails
+from services.execution_lists import ExecutionLists
 from services.execution_service import ExecutionService
 from services.grants import GrantService
 from services.health import HealthService
@@ -109,6 +116,7 @@ def create_app(config: Config | None = None, *, service: Running | None = None) 
         app.register_blueprint(execution_control_api.blueprint)
         app.register_blueprint(workflow_api.blueprint)
         app.register_blueprint(permission_api.blueprint)
+        app.register_blueprint(workflow_management.blueprint)
     _add_commands(app, config)
 
     if service is not None:
@@ -189,8 +197,9 @@ async def _compose(
     reads = Executions(dal)
     once = Once(IdempotencyKeys(dal), reads)
     executions = ExecutionService(
-        engine, reads, once, permissions, workflows, now=clock.now, new_id=new_id
+        engine, once, permissions, workflows, now=clock.now, new_id=new_id
     )
+    cursors = Cursors(Secrets(dal), config.secret_key)
     batches = BatchService(engine, executions, once, permissions, new_id=new_id)
     control = ExecutionControl(engine, reads, once, permissions, new_id=new_id)
     keys = ApiKeyService(ApiKeys(dal), now=clock.now, new_id=new_id)
@@ -199,6 +208,8 @@ async def _compose(
         authenticator=Authenticator(keys, config.secret_key),
         workflows=workflows,
         executions=executions,
+        lists=ExecutionLists(ExecutionPages(dal), permissions, cursors),
+        details=ExecutionDetails(engine, reads, Steps(dal), permissions, cursors),
         batches=batches,
         control=control,
         grants=GrantService(Grants(dal), permissions, new_id=new_id),

@@ -14,6 +14,8 @@ from controllers.auth import Authenticator
 from services.audit import AuditTrail
 from services.batch_service import BatchService
 from services.execution_control import ExecutionControl
+from services.execution_details import ExecutionDetails
+from services.execution_lists import ExecutionLists
 from services.execution_service import ExecutionService
 from services.grants import GrantService
 from services.health import HealthService
@@ -29,6 +31,8 @@ class AppState:
     authenticator: Authenticator
     workflows: WorkflowService
     executions: ExecutionService
+    lists: ExecutionLists
+    details: ExecutionDetails
     batches: BatchService
     control: ExecutionControl
     grants: GrantService

@@ -12,6 +12,7 @@ CLAIMS = "models/claim_sql.py"
 WORKERS = "models/worker_sql.py"
 STORE = "tests/models/test_execution_store.py"
 ENGINE = "tests/engine/test_engine.py"
+TENANTS = "tests/controllers/test_two_tenants.py"
 
 
 SABOTAGES = (
@@ -322,6 +323,33 @@ SABOTAGES = (
         "        moment = self._moment() if self._heard else self._wall()\n        back",
         "        moment = self._wall()\n        back",
         ("tests/services/test_clock.py",),
+    ),
+    Sabotage(
+        "lists-of-everybody",
+        "a list walks through what its reader may see and nothing else",
+        "G14",
+        "models/execution_filter.py",
+        "    return (own, of_workflows) if reach.workflow_ids else (own,)\n",
+        "    return (Walk(),)\n",
+        (TENANTS,),
+    ),
+    Sabotage(
+        "lists-beyond-the-community",
+        "a credential bound to a community lists nothing of another",
+        "G14",
+        "models/execution_walks.py",
+        '        if self.walk.column == "user_id" and community is not None:\n',
+        '        if self.walk.column == "community_id" and community is not None:\n',
+        (TENANTS,),
+    ),
+    Sabotage(
+        "cursors-for-anybody",
+        "a cursor is good for the caller who got it",
+        "G14",
+        "services/execution_lists.py",
+        "    who = [caller.user_id, caller.community_id, caller.is_admin]\n",
+        "    who: Json = []\n",
+        ("tests/controllers/test_workflow_management.py", "-k", "cursor"),
     ),
     Sabotage(
         "letting-go-of-any-claim",
