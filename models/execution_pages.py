@@ -112,7 +112,8 @@ class ExecutionPages:
                 total = _seen(found, limit, offset)
             if total is None:
                 counted = await tx.fetchrow(self.counting(listing))
-                total = _total(counted, offset + len(found.rows))
+                # A page without rows says nothing about what lies before it.
+                total = _total(counted, offset + len(found.rows) if found.rows else 0)
         return found, total
 
     def query(

@@ -30,7 +30,7 @@ COLUMNS = (
     "execution_id", "workflow_id", "workflow_version", "workflow_name", "community_id", "user_id",
     "trigger_source", "trigger_node_id", "session_id", "execution_name", "status", "created",
     "start_time", "end_time", "execution_time_seconds", "error_message", "error_code",
-    "max_execution_seconds", "paused_at",
+    "max_execution_seconds", "max_parallel_executions", "paused_at",
 )  # fmt: skip
 
 WORKFLOWS = """
@@ -75,6 +75,7 @@ def row(rng: random.Random, workflow_id: str, community_id: int, user_id: int) -
         "error_message": rng.choice(ERRORS) if status == "failed" else None,
         "error_code": rng.choice(CODES) if status == "failed" else None,
         "max_execution_seconds": 300,
+        "max_parallel_executions": 0,  # or the service would run what is pending, and change it
         "paused_at": created if status == "paused" else None,
     }
 

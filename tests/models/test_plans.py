@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+
+import pytest
 
 from models import claim_sql, worker_sql
 from models import execution_sql as sql
@@ -28,6 +31,13 @@ SELECT gen_random_uuid(), gen_random_uuid(), 1, 'w', 1, 1, 'api', 'start',
 A = "0190c000-0000-7000-8000-000000000001"
 CHILDREN = """UPDATE workflow_executions e SET cancel_requested_at = now()
  WHERE parent_execution_id = $1::uuid AND parent_step_key IS NOT NULL AND end_time IS NULL"""
+
+
+@pytest.fixture
+async def dal(database_url: str) -> AsyncIterator[AsyncDAL]:
+    """One with patience: a slow machine needs a while to fill the table and its indexes."""
+    async with AsyncDAL(database_url, min_size=1, max_size=8, command_timeout=120) as dal:
+        yield dal
 
 
 async def test_no_hot_statement_reads_the_whole_table(dal: AsyncDAL) -> None:
