@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from typing import TextIO
 from quart import Quart
 
 from config import Config, ConfigError
-from controllers import execution_api, execution_control_api, operations, workflow_api
+from controllers import execution_api, execution_control_api, operations, webhook_api, workflow_api
 from controllers.auth import Authenticator
 from controllers.commands import add_commands
 from controllers.gate import add_gate, limited_request
@@ -59,6 +59,7 @@ from services.execution_control import ExecutionControl
 from services.execution_service import ExecutionService
 from services.health import HealthService
 from services.http_client import AiohttpClient, HttpLimits
+from services.notifications import Notifications, World, notifications
 from services.once import Once
 from services.permission_service import PermissionService
 from services.retention import Retention
@@ -100,6 +101,7 @@ def create_app(config: Config | None = None, *, service: Running | None = None) 
         app.register_blueprint(execution_api.blueprint)
         app.register_blueprint(execution_control_api.blueprint)
         app.register_blueprint(workflow_api.blueprint)
+        app.register_blueprint(webhook_api.blueprint)
     _add_commands(app, config)
 
     if service is not None:
@@ -168,9 +170,7 @@ async def _compose(
     audit = AuditTrail(lines, AuditLog(dal), now=clock.now)
     await audit.start()
     stack.push_async_callback(audit.stop)
-    retention = Retention(lines, History(dal), days=config.retention_days)
-    retention.start()
-    stack.push_async_callback(retention.stop)
+    _retention(config, lines, dal, stack)
     definitions = Workflows(dal)
     permissions = PermissionService(Permissions(dal), definitions)
     transport = await _transport(config, stream, stack)
@@ -185,6 +185,8 @@ async def _compose(
     batches = BatchService(engine, executions, once, permissions, new_id=new_id)
     control = ExecutionControl(engine, reads, once, permissions, new_id=new_id)
     keys = ApiKeyService(ApiKeys(dal), now=clock.now, new_id=new_id)
+    world = World(clock.now, new_id, random.random, _egress(config))
+    told = await stack.enter_async_context(_told(config, dal, lines, permissions, world))
     health = HealthService(dal, engine, name=config.module_name, version=config.module_version)
     state = AppState(
         authenticator=Authenticator(keys, config.secret_key),
@@ -192,6 +194,7 @@ async def _compose(
         executions=executions,
         batches=batches,
         control=control,
+        webhooks=told.webhooks,
         health=health,
         audit=audit,
         new_id=new_id,
@@ -202,6 +205,13 @@ async def _compose(
         first_key = await make_first_key(keys, config.data_dir)
         examples = await load_examples(workflows, EXAMPLES)
     return Running(state, lines, engine, first_key, examples)
+
+
+def _retention(config: Config, lines: AaaLog, dal: AsyncDAL, stack: AsyncExitStack) -> None:
+    days, webhook_days = config.retention_days, config.webhook_retention_days
+    retention = Retention(lines, History(dal), days=days, webhook_days=webhook_days)
+    retention.start()
+    stack.push_async_callback(retention.stop)
 
 
 async def _engine(
@@ -215,7 +225,7 @@ async def _engine(
 ) -> WorkflowEngine:
     http = await stack.enter_async_context(
         AiohttpClient(
-            Egress(config.egress_allow, config.egress_deny),
+            _egress(config),
             limits=HttpLimits(max_response_bytes=config.max_output_bytes),
         )
     )
@@ -277,6 +287,17 @@ def _add_commands(app: Quart, config: Config) -> None:
             await asyncio.to_thread(server.stop)
 
     add_commands(app.cli, open_keys, run_migrations)
+
+
+def _told(
+    config: Config, dal: AsyncDAL, lines: AaaLog, permissions: PermissionService, world: World
+) -> AbstractAsyncContextManager[Notifications]:
+    sends, seconds = config.runs_executions, config.webhook_timeout_seconds
+    return notifications(dal, lines, permissions, world, sends=sends, timeout_seconds=seconds)
+
+
+def _egress(config: Config) -> Egress:
+    return Egress(config.egress_allow, config.egress_deny)
 
 
 def _log_format(config: Config) -> LogFormat:

@@ -141,6 +141,13 @@ DELETE FROM engine_workers
       LIMIT $1 FOR UPDATE SKIP LOCKED))
 """
 
+OLD_DELIVERIES = """
+DELETE FROM webhook_deliveries
+ WHERE ctid = ANY (ARRAY(SELECT ctid FROM webhook_deliveries
+                          WHERE settled_at < now() - $2::int * interval '24 hours'
+                          ORDER BY settled_at LIMIT $1 FOR UPDATE SKIP LOCKED))
+"""
+
 _BEFORE_ALL = "00000000-0000-0000-0000-000000000000"
 _AFTER_ALL = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 _WORKFLOWS_AT_ONCE = 100
@@ -258,3 +265,7 @@ class History:
     async def drop_dead_workers(self) -> int:
         """Drops one batch of workers dead for a day that hold nothing; returns how many."""
         return await self._dal.execute(DEAD_WORKERS, self._batch.rows)
+
+    async def drop_old_deliveries(self, days: int) -> int:
+        """Drops one batch of deliveries of webhooks settled so long ago; returns how many."""
+        return await self._dal.execute(OLD_DELIVERIES, self._batch.rows, days)

@@ -1,0 +1,66 @@
+"""Webhooks out, put together: the use cases, and the loop that sends.
+
+Its one rule: what sends has a life, and it is lived inside `notifications`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+from models.dal import AsyncDAL
+from models.outbox import Outbox
+from models.webhooks import Webhooks
+from services.aaa_log import AaaLog
+from services.egress import Egress
+from services.http_client import AiohttpClient
+from services.notifier import Notifier, Pace
+from services.permission_service import PermissionService
+from services.subscription_rights import SubscriptionRights
+from services.webhook_service import WebhookService
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What is outside: the clock, fresh ids, chance, and where one may connect to."""
+
+    now: Callable[[], datetime]
+    new_id: Callable[[], str]
+    chance: Callable[[], float]
+    egress: Egress
+
+
+@dataclass(frozen=True, slots=True)
+class Notifications:
+    """The use cases."""
+
+    webhooks: WebhookService
+
+
+@asynccontextmanager
+async def notifications(
+    dal: AsyncDAL,
+    lines: AaaLog,
+    permissions: PermissionService,
+    world: World,
+    *,
+    sends: bool,
+    timeout_seconds: float,
+) -> AsyncIterator[Notifications]:
+    """The use cases and, where this process `sends`, the notifier. It has an HTTP client of its
+    own: receivers must not use up the connections of HTTP nodes, nor these theirs."""
+    rights = SubscriptionRights(permissions)
+    webhooks = WebhookService(
+        Webhooks(dal), rights, world.egress, now=world.now, new_id=world.new_id
+    )
+    async with AsyncExitStack() as stack:
+        if sends:
+            http = await stack.enter_async_context(AiohttpClient(world.egress))
+            pace = Pace(timeout_seconds=timeout_seconds)
+            outbox = Outbox(dal, lease_seconds=pace.lease_seconds)
+            notifier = Notifier(lines, outbox, http, now=world.now, chance=world.chance, pace=pace)
+            notifier.start()
+            stack.push_async_callback(notifier.stop)
+        yield Notifications(webhooks)
