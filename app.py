@@ -22,7 +22,14 @@ from typing import TextIO
 from quart import Quart
 
 from config import Config, ConfigError
-from controllers import execution_api, execution_control_api, operations, webhook_api, workflow_api
+from controllers import (
+    alert_api,
+    execution_api,
+    execution_control_api,
+    operations,
+    webhook_api,
+    workflow_api,
+)
 from controllers.auth import Authenticator
 from controllers.commands import add_commands
 from controllers.gate import add_gate, limited_request
@@ -98,10 +105,8 @@ def create_app(config: Config | None = None, *, service: Running | None = None) 
     app.register_blueprint(operations.blueprint)
     if config.serves_api:
         add_openapi(app, config.module_version)
-        app.register_blueprint(execution_api.blueprint)
-        app.register_blueprint(execution_control_api.blueprint)
-        app.register_blueprint(workflow_api.blueprint)
-        app.register_blueprint(webhook_api.blueprint)
+        for api in (execution_api, execution_control_api, workflow_api, webhook_api, alert_api):
+            app.register_blueprint(api.blueprint)
     _add_commands(app, config)
 
     if service is not None:
@@ -195,6 +200,7 @@ async def _compose(
         batches=batches,
         control=control,
         webhooks=told.webhooks,
+        alerts=told.alerts,
         health=health,
         audit=audit,
         new_id=new_id,

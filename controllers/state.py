@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from quart import current_app
 
 from controllers.auth import Authenticator
+from services.alert_service import AlertService
 from services.audit import AuditTrail
 from services.batch_service import BatchService
 from services.execution_control import ExecutionControl
@@ -32,6 +33,7 @@ class AppState:
     batches: BatchService
     control: ExecutionControl
     webhooks: WebhookService
+    alerts: AlertService
     health: HealthService
     audit: AuditTrail
     new_id: Callable[[], str]

@@ -123,6 +123,7 @@ CREATE TABLE alert_history (
     executions     integer NOT NULL
 );
 CREATE INDEX alert_history_list ON alert_history (alert_id, at DESC, change_id);
+CREATE INDEX alert_history_age ON alert_history (at);
 
 -- A UUID of version 7 (RFC 9562): 48 bits of milliseconds before what is random. Version 4 becomes
 -- version 7 by the two bits that distinguish them.

@@ -148,6 +148,22 @@ class TooManyWebhooks(Refusal):
     code = "TOO_MANY_WEBHOOKS"
 
 
+class AlertUnknown(Refusal):
+    """There is no such alert."""
+
+    code = "ALERT_NOT_FOUND"
+
+    def __init__(self, *, denied: bool = False) -> None:
+        super().__init__()
+        self.denied = denied
+
+
+class TooManyAlerts(Refusal):
+    """The community has as many alerts as it may have."""
+
+    code = "TOO_MANY_ALERTS"
+
+
 def _summary(problems: list[Problem]) -> str:
     first = problems[0]
     where = f"{first['path']}: " if first["path"] else ""

@@ -1,6 +1,6 @@
-"""Webhooks out, put together: the use cases, and the loop that sends.
+"""Webhooks out and alerts, put together: the use cases, and the loops that send and evaluate.
 
-Its one rule: what sends has a life, and it is lived inside `notifications`.
+Its one rule: what has a life of its own lives it inside `notifications`.
 """
 
 from __future__ import annotations
@@ -10,10 +10,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
+from models.alert_watch import AlertWatch
+from models.alerts import Alerts
 from models.dal import AsyncDAL
 from models.outbox import Outbox
 from models.webhooks import Webhooks
 from services.aaa_log import AaaLog
+from services.alert_evaluator import AlertEvaluator
+from services.alert_service import AlertService
 from services.egress import Egress
 from services.http_client import AiohttpClient
 from services.notifier import Notifier, Pace
@@ -37,6 +41,7 @@ class Notifications:
     """The use cases."""
 
     webhooks: WebhookService
+    alerts: AlertService
 
 
 @asynccontextmanager
@@ -49,12 +54,13 @@ async def notifications(
     sends: bool,
     timeout_seconds: float,
 ) -> AsyncIterator[Notifications]:
-    """The use cases and, where this process `sends`, the notifier. It has an HTTP client of its
-    own: receivers must not use up the connections of HTTP nodes, nor these theirs."""
+    """The use cases and, where this process `sends`, the notifier and the evaluator. The notifier
+    has an HTTP client of its own: receivers must not use up the connections of HTTP nodes, nor
+    these theirs."""
     rights = SubscriptionRights(permissions)
-    webhooks = WebhookService(
-        Webhooks(dal), rights, world.egress, now=world.now, new_id=world.new_id
-    )
+    hooks = Webhooks(dal)
+    webhooks = WebhookService(hooks, rights, world.egress, now=world.now, new_id=world.new_id)
+    alerts = AlertService(Alerts(dal), hooks, rights, new_id=world.new_id)
     async with AsyncExitStack() as stack:
         if sends:
             http = await stack.enter_async_context(AiohttpClient(world.egress))
@@ -63,4 +69,7 @@ async def notifications(
             notifier = Notifier(lines, outbox, http, now=world.now, chance=world.chance, pace=pace)
             notifier.start()
             stack.push_async_callback(notifier.stop)
-        yield Notifications(webhooks)
+            evaluator = AlertEvaluator(lines, AlertWatch(dal))
+            evaluator.start()
+            stack.push_async_callback(evaluator.stop)
+        yield Notifications(webhooks, alerts)

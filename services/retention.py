@@ -5,8 +5,8 @@ it pauses for at least twice as long as the batch took, so that it has at most a
 connection's share of the server, and less of a server that is busy.
 
 It also drops what the service itself leaves behind: idempotency keys that have expired, rows of
-workers that died, and deliveries of webhooks that were settled some time ago. A database that is
-away is one line in the log; the loop goes on when it is back.
+workers that died, deliveries of webhooks that were settled some time ago, and what alerts leave. A
+database that is away is one line in the log; the loop goes on when it is back.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _SHARE = 2
 
 class Retention:
     """Drops executions that ended more than `days` ago (None: only those of workflows that say so
-    themselves), and deliveries settled more than `webhook_days` ago. `round_seconds` lie between
-    two rounds, `retry_seconds` if the database was away; steps follow their execution after
-    `settle_seconds`, in which who has just found it reads on.
+    themselves), and deliveries settled and alerts changed more than `webhook_days` ago.
+    `round_seconds` lie between two rounds, `retry_seconds` if the database was away; steps follow
+    their execution after `settle_seconds`, in which who has just found it reads on.
     """
 
     def __init__(
@@ -111,6 +111,9 @@ class Retention:
         await self._drop_while_any("workers", self._history.drop_dead_workers)
         deliveries = partial(self._history.drop_old_deliveries, self._webhook_days)
         await self._drop_while_any("webhook_deliveries", deliveries)
+        changes = partial(self._history.drop_old_changes, self._webhook_days)
+        await self._drop_while_any("alert_history", changes)
+        await self._drop_while_any("alert_samples", self._history.drop_old_samples)
 
     async def _drop_executions(self, policy: Policy) -> None:
         place: Place | None = Place()

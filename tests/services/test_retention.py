@@ -82,6 +82,12 @@ class Unsteady:
     async def drop_old_deliveries(self, days: int) -> int:
         return 0
 
+    async def drop_old_changes(self, days: int) -> int:
+        return 0
+
+    async def drop_old_samples(self) -> int:
+        return 0
+
     async def drop_dead_workers(self) -> int:
         return 0
 
