@@ -22,15 +22,9 @@ from typing import TextIO
 from quart import Quart
 
 from config import Config, ConfigError
-from controllers import (
-    alert_api,
-    execution_api,
-    execution_control_api,
-    operations,
-    webhook_api,
-    workflow_api,
-)
+from controllers import operations
 from controllers.auth import Authenticator
+from controllers.blueprints import API
 from controllers.commands import add_commands
 from controllers.gate import add_gate, limited_request
 from controllers.openapi import add_openapi
@@ -49,6 +43,7 @@ from models.dal import AsyncDAL
 from models.embedded import start_embedded
 from models.execution_store import PostgresExecutionStore
 from models.executions import Executions
+from models.grants import Grants
 from models.idempotency import IdempotencyKeys
 from models.migrate import DatabaseRefused, first_start, migrate
 from models.permissions import Permissions
@@ -64,6 +59,7 @@ from services.directory import WorkflowDirectory
 from services.egress import Egress
 from services.execution_control import ExecutionControl
 from services.execution_service import ExecutionService
+from services.grants import GrantService
 from services.health import HealthService
 from services.http_client import AiohttpClient, HttpLimits
 from services.notifications import Notifications, World, notifications
@@ -105,8 +101,8 @@ def create_app(config: Config | None = None, *, service: Running | None = None) 
     app.register_blueprint(operations.blueprint)
     if config.serves_api:
         add_openapi(app, config.module_version)
-        for api in (execution_api, execution_control_api, workflow_api, webhook_api, alert_api):
-            app.register_blueprint(api.blueprint)
+        for api in API:
+            app.register_blueprint(api)
     _add_commands(app, config)
 
     if service is not None:
@@ -201,6 +197,7 @@ async def _compose(
         control=control,
         webhooks=told.webhooks,
         alerts=told.alerts,
+        grants=GrantService(Grants(dal), permissions, new_id=new_id),
         health=health,
         audit=audit,
         new_id=new_id,
@@ -336,11 +333,14 @@ def main() -> int:
 def _listen(config: Config) -> Listener:
     """Takes the port before anything else starts, so that a taken one is said at once."""
     if config.listen_fd is None:
-        return Listener.own(config.host, config.port)
-    try:
-        return Listener.inherited(config.listen_fd)
-    except ValueError as error:
-        raise ConfigError(f"LISTEN_FDS names no socket to listen on: {error}") from error
+        listener = Listener.own(config.host, config.port)
+    else:
+        try:
+            listener = Listener.inherited(config.listen_fd)
+        except ValueError as error:
+            raise ConfigError(f"LISTEN_FDS names no socket to listen on: {error}") from error
+    listener.most = config.max_connections
+    return listener
 
 
 async def _serve(config: Config, listener: Listener) -> None:

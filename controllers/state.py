@@ -16,6 +16,7 @@ from services.audit import AuditTrail
 from services.batch_service import BatchService
 from services.execution_control import ExecutionControl
 from services.execution_service import ExecutionService
+from services.grants import GrantService
 from services.health import HealthService
 from services.webhook_service import WebhookService
 from services.workflow_service import WorkflowService
@@ -34,6 +35,7 @@ class AppState:
     control: ExecutionControl
     webhooks: WebhookService
     alerts: AlertService
+    grants: GrantService
     health: HealthService
     audit: AuditTrail
     new_id: Callable[[], str]
