@@ -226,7 +226,7 @@ BEGIN
     IF told THEN
         INSERT INTO webhook_deliveries (delivery_id, webhook_id, event, execution_id, payload)
         SELECT uuid_by_time(), w.webhook_id, 'execution.' || NEW.status, NEW.execution_id,
-               execution_payload(NEW)
+               (SELECT execution_payload(NEW))  -- so that it is written once for all of them
           FROM webhooks w
          WHERE w.community_id = NEW.community_id AND w.enabled
            AND (w.workflow_id IS NULL OR w.workflow_id = NEW.workflow_id)
