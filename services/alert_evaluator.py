@@ -62,9 +62,7 @@ class AlertEvaluator:
     async def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                while not self._stopping.is_set() and await self.evaluate_one():
-                    pass
-                pause = await self._pause()
+                pause = await self._round()
                 self._lines.over(ACTION)
             except (StoreUnavailable, OutcomeUnknown) as error:
                 self._lines.trouble(ACTION, cause=error)
@@ -76,8 +74,13 @@ class AlertEvaluator:
                 async with asyncio.timeout(pause):
                     await self._stopping.wait()
 
-    async def _pause(self) -> float:
+    async def _round(self) -> float:
+        """Evaluates what is due; how long to wait before the next round."""
         due = await self._watch.next_due()
+        if due is not None and due <= 0:
+            while not self._stopping.is_set() and await self.evaluate_one():
+                pass
+            due = await self._watch.next_due()
         if due is None:
             return self._poll_seconds
         return min(max(due, _SOONEST_SECONDS), self._poll_seconds)
