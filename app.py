@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -41,6 +41,7 @@ from models.api_keys import ApiKeys
 from models.audit import AuditLog
 from models.dal import AsyncDAL
 from models.embedded import start_embedded
+from models.execution_pages import ExecutionPages
 from models.execution_store import PostgresExecutionStore
 from models.executions import Executions
 from models.grants import Grants
@@ -48,6 +49,8 @@ from models.idempotency import IdempotencyKeys
 from models.migrate import DatabaseRefused, first_start, migrate
 from models.permissions import Permissions
 from models.retention import History
+from models.secrets import Secrets
+from models.steps import Steps
 from models.workflows import Workflows
 from services.aaa_log import AaaLog, LogFormat, route_library_logs
 from services.api_keys import ApiKeyService
@@ -55,14 +58,18 @@ from services.audit import AuditTrail
 from services.batch_service import BatchService
 from services.bootstrap import KEY_FILE, Example, load_examples, make_first_key
 from services.clock import SystemClock, new_id
+from services.cursors import Cursors
 from services.directory import WorkflowDirectory
 from services.egress import Egress
 from services.execution_control import ExecutionControl
+from services.execution_details import ExecutionDetails
+from services.execution_lists import ExecutionLists
 from services.execution_service import ExecutionService
 from services.grants import GrantService
 from services.health import HealthService
 from services.http_client import AiohttpClient, HttpLimits
-from services.notifications import Notifications, World, notifications
+from services.notifications import World, notifications
+from services.notifier import Pace
 from services.once import Once
 from services.permission_service import PermissionService
 from services.retention import Retention
@@ -181,18 +188,22 @@ async def _compose(
     reads = Executions(dal)
     once = Once(IdempotencyKeys(dal), reads)
     executions = ExecutionService(
-        engine, reads, once, permissions, workflows, now=clock.now, new_id=new_id
+        engine, once, permissions, workflows, now=clock.now, new_id=new_id
     )
+    cursors = Cursors(Secrets(dal), config.secret_key)
     batches = BatchService(engine, executions, once, permissions, new_id=new_id)
     control = ExecutionControl(engine, reads, once, permissions, new_id=new_id)
     keys = ApiKeyService(ApiKeys(dal), now=clock.now, new_id=new_id)
     world = World(clock.now, new_id, random.random, _egress(config))
-    told = await stack.enter_async_context(_told(config, dal, lines, permissions, world))
+    pace = Pace(timeout_seconds=config.webhook_timeout_seconds) if config.runs_executions else None
+    told = await stack.enter_async_context(notifications(dal, lines, permissions, world, pace))
     health = HealthService(dal, engine, name=config.module_name, version=config.module_version)
     state = AppState(
         authenticator=Authenticator(keys, config.secret_key),
         workflows=workflows,
         executions=executions,
+        lists=ExecutionLists(ExecutionPages(dal), permissions, cursors),
+        details=ExecutionDetails(engine, reads, Steps(dal), permissions, cursors),
         batches=batches,
         control=control,
         webhooks=told.webhooks,
@@ -226,12 +237,8 @@ async def _engine(
     clock: SystemClock,
     stack: AsyncExitStack,
 ) -> WorkflowEngine:
-    http = await stack.enter_async_context(
-        AiohttpClient(
-            _egress(config),
-            limits=HttpLimits(max_response_bytes=config.max_output_bytes),
-        )
-    )
+    limits = HttpLimits(max_response_bytes=config.max_output_bytes)
+    http = await stack.enter_async_context(AiohttpClient(_egress(config), limits=limits))
     engine = WorkflowEngine(
         store=PostgresExecutionStore(dal, config.database_command_timeout_seconds),
         transport=transport,
@@ -290,13 +297,6 @@ def _add_commands(app: Quart, config: Config) -> None:
             await asyncio.to_thread(server.stop)
 
     add_commands(app.cli, open_keys, run_migrations)
-
-
-def _told(
-    config: Config, dal: AsyncDAL, lines: AaaLog, permissions: PermissionService, world: World
-) -> AbstractAsyncContextManager[Notifications]:
-    sends, seconds = config.runs_executions, config.webhook_timeout_seconds
-    return notifications(dal, lines, permissions, world, sends=sends, timeout_seconds=seconds)
 
 
 def _egress(config: Config) -> Egress:

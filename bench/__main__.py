@@ -1,4 +1,5 @@
-"""`python -m bench [--quick]`: measures, prints a table, and writes `bench/results/<date>.json`."""
+"""`python -m bench [--quick] [--only w5]`: measures, prints a table, and with `--save` writes
+`bench/results/<date>.json`."""
 
 from __future__ import annotations
 
@@ -7,40 +8,81 @@ import asyncio
 import json
 import os
 import platform
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import w1_trigger, w2_throughput, w3_forty, w6_parked, w8_scale
+from bench import w1_trigger, w2_throughput, w3_forty, w5_lists, w6_parked, w8_scale
 from bench.measure import Figure, table
-from bench.world import world
+from bench.world import World, world
 
 RESULTS = Path(__file__).parent / "results"
 
 
-async def measure(*, quick: bool) -> tuple[list[Figure], str]:
-    """All workloads; with `quick`, fewer rounds of smaller ones."""
-    rounds = 3 if quick else 7
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What to measure: `rows` are the sizes of W5's histories."""
+
+    quick: bool
+    only: frozenset[str]
+    rows: tuple[int, ...]
+
+    @property
+    def rounds(self) -> int:
+        """How often each workload is measured."""
+        return 3 if self.quick else 7
+
+    @property
+    def executions(self) -> int:
+        """How many executions a round of throughput has."""
+        return 500 if self.quick else 2_000
+
+
+WORKLOADS: dict[str, Callable[[World, Chosen], Awaitable[list[Figure]]]] = {
+    "w1": lambda world, chosen: w1_trigger.run(world, chosen.rounds),
+    "w2": lambda world, chosen: w2_throughput.run(world, chosen.rounds, chosen.executions),
+    "w3": lambda world, chosen: w3_forty.run(world, chosen.rounds),
+    "w5": lambda world, chosen: w5_lists.run(world, chosen.rounds, chosen.rows),
+    "w6": lambda world, chosen: w6_parked.run(
+        world, w6_parked.QUICK if chosen.quick else w6_parked.FULL
+    ),
+    "w8": lambda world, chosen: w8_scale.run(world, chosen.rounds, chosen.executions),
+}
+
+
+async def measure(chosen: Chosen) -> tuple[list[Figure], str]:
+    """The workloads asked for; with `quick`, fewer rounds of smaller ones."""
+    figures: list[Figure] = []
     async with world() as running:
-        figures = await w1_trigger.run(running, rounds)
-        figures += await w2_throughput.run(running, rounds, 500 if quick else 2_000)
-        figures += await w3_forty.run(running, rounds)
-        figures += await w6_parked.run(running, w6_parked.QUICK if quick else w6_parked.FULL)
-        figures += await w8_scale.run(running, rounds, 500 if quick else 2_000)
+        for name, workload in WORKLOADS.items():
+            if not chosen.only or name in chosen.only:
+                figures += await workload(running, chosen)
         version = await running.dal.fetchval("SHOW server_version")
     return figures, f"Python {platform.python_version()}, PostgreSQL {version}"
+
+
+def _chosen(given: argparse.Namespace) -> Chosen:
+    rows: tuple[int, ...] = w5_lists.QUICK if given.quick else w5_lists.SIZES
+    if given.rows:
+        rows = tuple(int(size) for size in given.rows.split(","))
+    return Chosen(given.quick, frozenset(given.only or ()), rows)
 
 
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer, smaller rounds")
+    parser.add_argument("--only", action="append", choices=sorted(WORKLOADS), help="this workload")
+    parser.add_argument("--rows", help="sizes of W5's histories, such as 10000,1000000,10000000")
     parser.add_argument("--save", action="store_true", help="write bench/results/<date>.json")
-    chosen = parser.parse_args()
-    figures, versions = asyncio.run(measure(quick=chosen.quick))
+    given = parser.parse_args()
+    chosen = _chosen(given)
+    figures, versions = asyncio.run(measure(chosen))
     machine = f"{os.cpu_count()} cores, {versions}"
     print(f"{machine}; fsync and synchronous_commit on; medians, in turn with their floors\n")
     print(table(figures))
-    if chosen.save:
+    if given.save:
         RESULTS.mkdir(exist_ok=True)
         now = datetime.now(UTC)
         file = RESULTS / f"{now:%Y-%m-%d}.json"

@@ -50,6 +50,15 @@ class Load:
                     group.create_task(caller.act())
                     await asyncio.sleep(rng.expovariate(1 / pause))
 
+    async def resume(self, members: list[Member], execution_ids: list[str]) -> None:
+        """Lets these go on, as whoever finds them paused would. A request to pause that nobody
+        waited for any more may be carried out after the one to resume."""
+        deadline = asyncio.get_running_loop().time() + self.patience
+        async with aiohttp.ClientSession(headers={"X-API-Key": self.key}) as http:
+            client = Client(http, members, random.Random(0), self.promises, deadline)
+            for execution_id in execution_ids:
+                await client.insist(f"executions/{execution_id}/resume", None, None)
+
 
 @dataclass(slots=True)
 class Caller:

@@ -39,7 +39,9 @@ CALLERS = 4
 STOP_SECONDS = 20.0
 
 _OPEN = """
-SELECT count(*) AS open FROM workflow_executions
+SELECT count(*) AS open,
+       coalesce(array_agg(execution_id::text) FILTER (WHERE status = 'paused'), '{}') AS paused
+  FROM workflow_executions
  WHERE workflow_id = ANY($1::uuid[]) AND status <> ALL($2::text[])
 """
 
@@ -147,11 +149,11 @@ async def _run(plan: Plan, world: Sink, database: Database, service: list[Member
             for caller in callers:
                 group.create_task(caller)
         await breaker.mend()
-        await _settled(database, judge, plan.patience, breaker)
+        await _settled(database, judge, load, breaker)
     finally:
         await breaker.close()
     runs = await read(database, judge.workloads)
-    left_out = _waiting_for_callers(judge, runs, load.promises)
+    left_out = _waiting(judge, runs, load.promises)
     late = await late_writes(database)
     return Report(
         plan,
@@ -185,11 +187,10 @@ def _judged(
     return verdict
 
 
-def _waiting_for_callers(judge: Judge, runs: dict[str, Run], promises: Promises) -> set[str]:
-    signalled = {name for name, workload in judge.workloads.items() if workload.signals}
-    return promises.paused | {
-        run.execution_id for run in runs.values() if run.workflow_id in signalled
-    }
+def _waiting(judge: Judge, runs: dict[str, Run], promises: Promises) -> set[str]:
+    """The executions that may wait for something else than a process."""
+    idle = {name for name, workload in judge.workloads.items() if workload.waits}
+    return promises.paused | {run.execution_id for run in runs.values() if run.workflow_id in idle}
 
 
 async def make_key(database: Database) -> str:
@@ -230,13 +231,14 @@ async def _without_faults(key: str, world: Sink, database: Database, member: Mem
     return Judge(known, expected)
 
 
-async def _settled(database: Database, judge: Judge, patience: float, breaker: Breaker) -> None:
-    """Returns once nothing is open any more, or after `patience` seconds."""
+async def _settled(database: Database, judge: Judge, load: Load, breaker: Breaker) -> None:
+    """Returns once nothing is open any more, or when the callers' patience is over."""
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + patience
+    deadline = loop.time() + load.patience
     while loop.time() < deadline:
         breaker.revive()
         (row,) = await database.fetch(_OPEN, list(judge.workloads), sorted(ENDED))
         if row["open"] == 0:
             return
+        await load.resume(breaker.members, row["paused"])
         await asyncio.sleep(0.25)

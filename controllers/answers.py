@@ -161,6 +161,88 @@ class Summary(BaseModel):
     community_id: int
 
 
+class ManagedItem(BaseModel):
+    """An execution in the second interface."""
+
+    id: str
+    execution_id: str
+    execution_name: str | None = None
+    workflow_id: str
+    workflow_template_id: str
+    workflow_name: str
+    status: ExecutionStatus
+    created: str = Field(json_schema_extra={"format": "date-time"})
+    started_at: str | None = Instant
+    start_time: str | None = Instant
+    completed_at: str | None = Instant
+    end_time: str | None = Instant
+    duration: float | None = None
+    total_duration: float | None = Field(default=None, description="Seconds, once it has ended.")
+    triggered_by: str | None = None
+    user_id: int
+    community_id: int
+    session_id: str | None = None
+    progress: Progress
+    steps_completed: int
+    steps_failed: int
+    total_cost: float
+    tokens_used: int
+    error: str | None = None
+
+
+class ManagedExecutions(BaseModel):
+    """A page of executions."""
+
+    executions: list[ManagedItem]
+    total: int
+    page: int
+    page_size: int
+    has_more: bool
+    next_cursor: str | None = None
+    total_is_estimate: bool | None = Field(default=None, description="There may be more.")
+    partial: bool | None = Field(
+        default=None, description="The search paused here and goes on with `next_cursor`."
+    )
+
+
+class ManagedStep(BaseModel):
+    """A step of an execution."""
+
+    model_config = ConfigDict(extra="allow")
+
+    step_key: str
+    node_id: str
+    node_type: str
+    attempt: int
+    status: str
+    input_data: Any = None
+    output_data: Any = None
+    attempts: list[dict[str, Any]]
+    logs: list[dict[str, Any]]
+
+
+class ManagedSteps(BaseModel):
+    """A page of steps."""
+
+    steps: list[ManagedStep]
+    total: int
+    next_cursor: str | None = None
+
+
+class ManagedExecution(ManagedItem):
+    """An execution in all its details."""
+
+    input_parameters: Any = None
+    steps: list[ManagedStep]
+    steps_total: int
+    steps_next_cursor: str | None = None
+    step_results: dict[str, Any]
+    final_result: Any = None
+    error_details: dict[str, Any] | None = None
+    performance_data: dict[str, Any]
+    timeline: dict[str, Any]
+
+
 class Cancelled(BaseModel):
     """An execution that was cancelled."""
 

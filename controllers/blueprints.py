@@ -14,6 +14,7 @@ from controllers import (
     permission_api,
     webhook_api,
     workflow_api,
+    workflow_management,
 )
 
 API: tuple[Blueprint, ...] = (
@@ -21,6 +22,7 @@ API: tuple[Blueprint, ...] = (
     execution_control_api.blueprint,
     workflow_api.blueprint,
     permission_api.blueprint,
+    workflow_management.blueprint,
     webhook_api.blueprint,
     alert_api.blueprint,
 )

@@ -47,6 +47,7 @@ ERRORS: tuple[tuple[type[Exception], int, str | None, Mapping[str, str]], ...] =
     (Unauthorized, 401, None, _CHALLENGE),
     (refusals.WorkflowNotFound, 404, None, {}),
     (refusals.ExecutionUnknown, 404, None, {}),
+    (refusals.StepUnknown, 404, None, {}),
     (refusals.VersionNotFound, 404, None, {}),
     (refusals.KeyUnknown, 404, None, {}),
     (refusals.WebhookUnknown, 404, None, {}),

@@ -36,12 +36,18 @@ from controllers.started import location_of, started_view
 from controllers.state import state
 from engine.context import Json, JsonObject
 from engine.engine import Started
-from services.errors import InvalidCursor, Refusal
-from services.execution_service import ExecutionPage, ListRequest, StartRequest
+from services.errors import NotValid, Problem, Refusal
+from services.execution_lists import ExecutionPage, Order, PageRequest, Sort, summary
+from services.execution_service import StartRequest
 
 blueprint = Blueprint("execution_api", __name__, url_prefix="/api/v1/workflows")
 
 _STARTING = (404, 409, 422)
+_SORTS: dict[str, Sort] = {
+    "start_time": "started_at",
+    "status": "status",
+    "execution_time": "total_duration",
+}
 
 
 @blueprint.post("/<workflow_id>/execute")
@@ -151,17 +157,27 @@ async def get_execution(execution_id: str) -> Response:
 )
 @auth_required("executions:read")
 async def get_execution_steps(execution_id: str) -> Response:
-    """Pages through the steps of an execution, in the order in which they appeared."""
+    """Pages through the steps of an execution: in the order in which they finished, then those
+    that have not."""
     execution_id = execution_id_of(execution_id)
     query = read_query(StepsQuery)
-    first = _position(query.cursor)
-    found = await state().executions.details(current_caller(), execution_id)
-    note(community_id=found["community_id"], workflow_id=found["workflow_id"])
-    steps = found["steps"]
-    after = first + query.limit
-    following = str(after) if after < len(steps) else None
-    meta = {"total": len(steps), "next_cursor": following}
-    return success(steps[first:after], "Steps found", meta=meta)
+    owner, page = await state().details.steps(
+        current_caller(), execution_id, query.limit, query.cursor
+    )
+    note(community_id=owner.community_id, workflow_id=owner.workflow_id)
+    meta = {"total": page.total, "next_cursor": page.cursor}
+    return success(page.steps, "Steps found", meta=meta)
+
+
+@blueprint.get("/executions/<execution_id>/steps/<path:step_key>")
+@async_endpoint("get_execution_step", answers={200: answers.Answer[JsonObject]}, errors=(404,))
+@auth_required("executions:read")
+async def get_execution_step(execution_id: str, step_key: str) -> Response:
+    """Shows one step of an execution, whole."""
+    execution_id = execution_id_of(execution_id)
+    owner, step = await state().details.step(current_caller(), execution_id, step_key)
+    note(community_id=owner.community_id, workflow_id=owner.workflow_id)
+    return success(step, "Step found")
 
 
 @blueprint.get("/<workflow_id>/executions")
@@ -176,19 +192,19 @@ async def list_executions(workflow_id: str) -> Response:
     """Lists the executions of a workflow."""
     workflow_id = workflow_id_of(workflow_id)
     query = read_query(ExecutionsQuery)
-    request = ListRequest(
-        statuses=query.statuses,
-        sort_by=query.sort_by,
-        descending=query.sort_order == "desc",
-        page=query.page,
-        per_page=query.per_page,
-    )
-    facts, page = await state().executions.list(
-        current_caller(), workflow_id, query.community_id, request
+    if query.cursor is not None and query.page is not None:
+        raise NotValid([Problem(path="/page", message="use either cursor or page")])
+    facts, page = await state().lists.of_workflow(
+        current_caller(),
+        workflow_id,
+        query.community_id,
+        query.statuses,
+        Order(_SORTS[query.sort_by], query.sort_order == "desc"),
+        PageRequest(query.per_page, query.page, query.cursor),
     )
     note(community_id=facts.community_id)
-    meta = {"pagination": _pagination(page, request)}
-    return success(page.rows, "Executions found", meta=meta)
+    meta = {"pagination": _pagination(page, query.per_page)}
+    return success([summary(row) for row in page.rows], "Executions found", meta=meta)
 
 
 @blueprint.post("/<workflow_id>/test")
@@ -254,24 +270,14 @@ def _so_far(found: JsonObject) -> JsonObject:
     return {name: found[name] for name in names}
 
 
-def _position(cursor: str | None) -> int:
-    """Steps are only ever added at the end, so a position is a cursor."""
-    if cursor is None:
-        return 0
-    if not cursor.isascii() or not cursor.isdigit() or len(cursor) > 9:
-        raise InvalidCursor
-    return int(cursor)
-
-
-def _pagination(page: ExecutionPage, request: ListRequest) -> JsonObject:
-    total_pages = ceil(page.total / request.per_page)
+def _pagination(page: ExecutionPage, size: int) -> JsonObject:
     shown = {
-        "page": request.page,
-        "per_page": request.per_page,
-        "total": page.total,
-        "total_pages": total_pages,
-        "has_next": request.page < total_pages,
-        "has_prev": request.page > 1,
-        "next_cursor": None,
+        "page": page.number,
+        "per_page": size,
+        "total": page.total.count,
+        "total_pages": ceil(page.total.count / size),
+        "has_next": page.cursor is not None,
+        "has_prev": page.number > 1,
+        "next_cursor": page.cursor,
     }
-    return shown | {"total_is_estimate": True} if page.is_estimate else shown
+    return shown if page.total.exact else shown | {"total_is_estimate": True}

@@ -186,15 +186,16 @@ class ExecutionsQuery(Request):
     status: str | None = Field(
         default=None, description=f"One or several of {', '.join(_STATUSES)}, with commas."
     )
-    page: Page = 1
+    page: Page | None = Field(default=None, description="Pages by number; not with a cursor.")
     per_page: Size = 20
     sort_by: Literal["start_time", "status", "execution_time"] = "start_time"
     sort_order: Literal["asc", "desc"] = "desc"
+    cursor: str | None = Field(default=None, description="`next_cursor` of the page before.")
 
     @field_validator("status")
     @classmethod
     def _known(cls, value: str | None) -> str | None:
-        return _each_of(value, _STATUSES)
+        return known_statuses(value)
 
     @property
     def statuses(self) -> tuple[str, ...]:
@@ -352,6 +353,11 @@ class GrantBody(GrantTarget):
 def split(listed: str | None) -> tuple[str, ...]:
     """The parts of a comma list."""
     return tuple(part.strip() for part in (listed or "").split(",") if part.strip())
+
+
+def known_statuses(listed: str | None) -> str | None:
+    """A comma list of statuses of executions, as it stands. Raises `ValueError` for others."""
+    return _each_of(listed, _STATUSES)
 
 
 def _each_of(listed: str | None, known: list[str]) -> str | None:

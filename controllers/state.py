@@ -15,6 +15,8 @@ from services.alert_service import AlertService
 from services.audit import AuditTrail
 from services.batch_service import BatchService
 from services.execution_control import ExecutionControl
+from services.execution_details import ExecutionDetails
+from services.execution_lists import ExecutionLists
 from services.execution_service import ExecutionService
 from services.grants import GrantService
 from services.health import HealthService
@@ -31,6 +33,8 @@ class AppState:
     authenticator: Authenticator
     workflows: WorkflowService
     executions: ExecutionService
+    lists: ExecutionLists
+    details: ExecutionDetails
     batches: BatchService
     control: ExecutionControl
     webhooks: WebhookService

@@ -55,7 +55,7 @@ from engine.rerun import born_again, recorded_before
 from engine.session import Session
 from engine.settings import EngineSettings
 from engine.trial import read_trial
-from engine.view import describe, metrics
+from engine.view import describe, metrics, report
 from engine.watch import Watch
 
 _HINTS = {each.value: each for each in (Request.CANCEL, Request.PAUSE, Request.RESUME)}
@@ -237,6 +237,12 @@ class WorkflowEngine(Requests):
         """Where an execution's time went; None if there is none."""
         found = await self._find(execution_id)
         return None if found is None else metrics(*found)
+
+    async def get_execution_report(self, execution_id: str) -> JsonObject | None:
+        """The state, the metrics, the attempts of each step and the timeline of an execution,
+        from one reading; None if there is none."""
+        found = await self._find(execution_id)
+        return None if found is None else report(*found)
 
     async def dry_run(
         self, graph: Graph, context: ExecutionContext, mocks: Json = None, **asked: Json

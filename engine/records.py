@@ -46,6 +46,8 @@ class StepRow:
     error_type: str | None = None
     logs: Json = None
     wake_at: datetime | None = None
+    recorded_at: datetime | None = field(default=None, compare=False)
+    """When it was written, once the store has said so."""
 
 
 @dataclass(slots=True)

@@ -16,6 +16,7 @@ from engine.graph import Graph, Node
 from engine.records import StepRow, StoredExecution, outcome_of
 from engine.scopes import Step
 from engine.state import ExecutionState
+from engine.timeline import attempts, by_step, timeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,27 @@ def describe(stored: StoredExecution, graph: Graph, *, include_logs: bool = True
     }
 
 
+def report(stored: StoredExecution, graph: Graph) -> JsonObject:
+    """`{state, metrics, timeline}`: everything there is to see. Its steps have their `attempts`;
+    those that have finished come first, in that order, as pages of steps have them."""
+    state = describe(stored, graph)
+    over = stored.progress.end_time
+    recorded = by_step(stored.steps)
+    for step in state["steps"]:
+        step["attempts"] = attempts(recorded.get(step["step_key"], []), over)
+    state["steps"].sort(key=lambda step: step["completed_at"] is None)
+    return {
+        "state": state,
+        "metrics": metrics(stored, graph),
+        "timeline": timeline(stored, graph),
+    }
+
+
+def finished_step(rows: list[StepRow]) -> JsonObject:
+    """One step that has finished, from all of its records: what needs no fold."""
+    return {**_shown(rows, rows[-1].status), "attempts": attempts(rows)}
+
+
 def metrics(stored: StoredExecution, graph: Graph) -> JsonObject:
     """Where an execution's time went: `get_execution_metrics()` of the API."""
     folded = _fold(stored, graph)
@@ -138,11 +160,16 @@ def _rows_by_step(rows: list[StepRow]) -> dict[str, list[StepRow]]:
 
 
 def _step_view(folded: _Folded, rows: list[StepRow], *, include_logs: bool) -> JsonObject:
-    first, last = rows[0], rows[-1]
+    last = rows[-1]
     status = last.status
     cut_off = folded.stored.progress.status.terminal or last.step_key in folded.state.lost
     if last.completed_at is None and cut_off:
         status = "cancelled"
+    return _shown(rows, status, include_logs=include_logs)
+
+
+def _shown(rows: list[StepRow], status: str, *, include_logs: bool = True) -> JsonObject:
+    first, last = rows[0], rows[-1]
     return {
         "step_key": last.step_key,
         "node_id": last.node_id,

@@ -184,6 +184,7 @@ def step(row: asyncpg.Record) -> StepRow:
         error_type=row["error_type"],
         logs=value("logs"),
         wake_at=row["wake_at"],
+        recorded_at=row["recorded_at"],
     )
 
 

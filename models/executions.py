@@ -1,4 +1,4 @@
-"""Reads of `workflow_executions` for lists and access checks.
+"""Reads of `workflow_executions` for access checks.
 
 Its one rule: nothing here writes; what happens to an execution is the execution store's business.
 """
@@ -6,32 +6,8 @@ Its one rule: nothing here writes; what happens to an execution is the execution
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
 
 from models.dal import AsyncDAL
-from models.query import Query, select
-
-SortBy = Literal["start_time", "status", "execution_time"]
-
-SUMMARY = (
-    "execution_id",
-    "workflow_id",
-    "workflow_name",
-    "workflow_version",
-    "execution_name",
-    "status",
-    "created",
-    "start_time",
-    "end_time",
-    "execution_time_seconds",
-    "nodes_executed",
-    "error_message",
-    "error_code",
-    "triggered_by",
-    "trigger_source",
-    "user_id",
-    "community_id",
-)
 
 OWNER = """
 SELECT execution_id, workflow_id, community_id, user_id, status
@@ -39,15 +15,6 @@ SELECT execution_id, workflow_id, community_id, user_id, status
 """
 
 KNOWN = "SELECT count(*) FROM workflow_executions WHERE execution_id = ANY($1::uuid[])"
-
-COUNT_CAP = 10_000
-"""Totals are exact up to here; beyond it a list says that its total is an estimate."""
-
-_SORT_COLUMNS: dict[str, str] = {
-    "start_time": "start_time",
-    "status": "status",
-    "execution_time": "execution_time_seconds",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +26,6 @@ class ExecutionOwner:
     community_id: int
     user_id: int
     status: str
-
-
-@dataclass(frozen=True, slots=True)
-class ExecutionFilter:
-    """Which executions of one workflow a list shows; no statuses means all."""
-
-    workflow_id: str
-    statuses: tuple[str, ...] = ()
 
 
 class Executions:
@@ -83,47 +42,3 @@ class Executions:
     async def known(self, execution_ids: list[str]) -> int:
         """How many of these executions there are."""
         return int(await self._dal.fetchval(KNOWN, execution_ids))
-
-    async def page(
-        self,
-        narrow: ExecutionFilter,
-        *,
-        sort_by: SortBy,
-        descending: bool,
-        offset: int,
-        limit: int,
-    ) -> list[dict[str, Any]]:
-        """One page of summaries. What has not started, or not ended, sorts as the newest; ties
-        are broken by creation."""
-        table = self._dal.db.workflow_executions
-        column = table[_SORT_COLUMNS[sort_by]]
-        # PostgreSQL puts NULL first in a descending order and last in an ascending one: newest.
-        order = (
-            [~column, ~table.created, table.execution_id]
-            if descending
-            else [column, table.created, ~table.execution_id]
-        )
-        query = select(
-            self._dal.db,
-            self._where(narrow),
-            *[table[name] for name in SUMMARY],
-            orderby=order,
-            limitby=(offset, offset + limit),
-        )
-        return [dict(row) for row in await self._dal.fetch(query)]
-
-    async def count(self, narrow: ExecutionFilter) -> int:
-        """How many executions the whole list has, counted up to one more than `COUNT_CAP`."""
-        table = self._dal.db.workflow_executions
-        inner = select(
-            self._dal.db, self._where(narrow), table.execution_id, limitby=(0, COUNT_CAP + 1)
-        )
-        counted = Query(f"SELECT count(*) FROM ({inner.sql}) AS counted", inner.args)
-        return int(await self._dal.fetchval(counted))
-
-    def _where(self, narrow: ExecutionFilter) -> Any:
-        table = self._dal.db.workflow_executions
-        where = table.workflow_id == narrow.workflow_id
-        if narrow.statuses:
-            where &= table.status.belongs(narrow.statuses)
-        return where

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.dal import AsyncDAL
+from models.query import Query, select
 
 ACCESS = """
 SELECT w.workflow_id, w.community_id, w.entity_id, w.name, w.status, w.version,
@@ -51,6 +52,51 @@ SELECT EXISTS (SELECT 1 FROM community_members m WHERE m.community_id = $1 AND m
     OR EXISTS (SELECT 1 FROM workflow_permissions p JOIN workflows o USING (workflow_id)
                 WHERE p.permission_type = 'user' AND p.target_id = $2::bigint::text
                   AND o.community_id = $1)
+"""
+
+
+# The rule of `viewable`, turned round: from the user and what they hold to the workflows, so that
+# what others own is never read. $2 is the only community there is, if there is one, $3 the roles of
+# the credential itself, $4 and $5 a community and a workflow asked for.
+VIEWABLE = """
+WITH held AS (
+    SELECT p.workflow_id FROM workflow_permissions p
+     WHERE p.permission_type = 'user' AND p.target_id = $1::bigint::text
+), belonging AS (
+    SELECT community_id FROM community_members WHERE user_id = $1
+    UNION SELECT community_id FROM workflows WHERE created_by = $1
+    UNION SELECT w.community_id FROM held JOIN workflows w USING (workflow_id)
+    UNION SELECT $2::bigint
+), granted AS (
+    SELECT p.workflow_id, NULL::bigint AS community_id FROM workflow_permissions p
+     WHERE p.permission_type = 'user' AND p.target_id = $1::bigint::text AND p.can_view
+    UNION ALL
+    SELECT p.workflow_id, m.community_id
+      FROM community_members m
+      JOIN workflow_permissions p ON p.permission_type = 'role' AND p.target_id = m.role
+     WHERE m.user_id = $1 AND p.can_view
+    UNION ALL
+    SELECT p.workflow_id, $2 FROM workflow_permissions p
+     WHERE p.permission_type = 'role' AND p.target_id = ANY($3::text[]) AND p.can_view
+    UNION ALL
+    SELECT p.workflow_id, b.community_id
+      FROM belonging b
+      JOIN workflow_permissions p
+        ON p.permission_type = 'community' AND p.target_id = b.community_id::text
+     WHERE p.can_view
+)
+SELECT w.workflow_id FROM workflows w
+ WHERE w.created_by = $1 AND ($2::bigint IS NULL OR w.community_id = $2)
+   AND ($4::bigint IS NULL OR w.community_id = $4)
+   AND ($5::uuid IS NULL OR w.workflow_id = $5)
+UNION
+SELECT w.workflow_id
+  FROM granted g
+  JOIN workflows w ON w.workflow_id = g.workflow_id
+   AND (g.community_id IS NULL OR g.community_id = w.community_id)
+ WHERE ($2::bigint IS NULL OR w.community_id = $2)
+   AND ($4::bigint IS NULL OR w.community_id = $4)
+   AND ($5::uuid IS NULL OR w.workflow_id = $5)
 """
 
 
@@ -157,6 +203,32 @@ class Permissions:
             return None
         values: dict[str, Any] = dict(row)
         return AccessFacts(**values)
+
+    async def viewable_ids(
+        self, viewer: Viewer, *, community_id: int | None = None, workflow_id: str | None = None
+    ) -> tuple[str, ...]:
+        """The ids of the workflows that the viewer may see; only those of a community, or the one
+        of that id, if asked."""
+        if viewer.everything:
+            query = self._everything(viewer, community_id, workflow_id)
+            rows = await self._dal.fetch(query)
+        else:
+            roles = list(viewer.roles)
+            rows = await self._dal.fetch(
+                VIEWABLE, viewer.user_id, viewer.community_id, roles, community_id, workflow_id
+            )
+        return tuple(row["workflow_id"] for row in rows)
+
+    def _everything(
+        self, viewer: Viewer, community_id: int | None, workflow_id: str | None
+    ) -> Query:
+        table = self._dal.db.workflows
+        where = viewable(self._dal.db, viewer)
+        if community_id is not None:
+            where &= table.community_id == community_id
+        if workflow_id is not None:
+            where &= table.workflow_id == workflow_id
+        return select(self._dal.db, where, table.workflow_id)
 
     async def in_community(self, community_id: int, user_id: int) -> bool:
         """Whether the user belongs to the community in any of the ways `access` counts."""

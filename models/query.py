@@ -19,6 +19,7 @@ from pydal.adapters.postgres import PostgreBoolean
 from pydal.dialects import dialects
 from pydal.dialects.postgre import PostgreDialectBooleanJSON
 from pydal.objects import Expression
+from pydal.objects import Query as PydalQuery
 
 _PLACEHOLDER = re.compile(r"\$(\d+)")
 
@@ -194,6 +195,62 @@ def update(db: DAL, query: Any, values: dict[str, Any], returning: Sequence[Any]
 def delete(db: DAL, query: Any, returning: Sequence[Any] = ()) -> Query:
     """Compiles a DELETE of the rows where `query` holds."""
     return _returning(db, lambda: db(query)._delete(), returning)
+
+
+def raw(db: DAL, sql: str, kind: Any) -> Expression:
+    """An expression that pyDAL cannot say, in SQL of our own: never with a value in it. `kind` is
+    the type as which values beside it are bound."""
+    return Expression(db, sql, type=kind)
+
+
+def flag(db: DAL, query: Any, name: str) -> Expression:
+    """A condition as a column: whether it holds for the row, under this name."""
+
+    def written(condition: Any, query_env: Any = None) -> str:
+        return str(db._adapter.expand(condition, query_env=query_env or {}))
+
+    return Expression(db, written, query, type="boolean").with_alias(name)
+
+
+def beyond(db: DAL, columns: Sequence[Any], values: Sequence[Any], *, descending: bool) -> Any:
+    """The condition that a row comes after `values` in the order of these columns, which all run
+    the same way. One comparison of rows, so an index of these columns starts right there."""
+
+    def written(left: Any, right: Any, query_env: Any = None) -> str:
+        env = query_env or {}
+        names = ", ".join(db._adapter.expand(column, query_env=env) for column in left)
+        bound = ", ".join(
+            db._adapter.represent(value, column.type)
+            for column, value in zip(left, right, strict=True)
+        )
+        return f"(({names}) {'<' if descending else '>'} ({bound}))"
+
+    return PydalQuery(db, written, tuple(columns), tuple(values))
+
+
+def none_of(db: DAL, column: Any, values: Sequence[Any], kind: str) -> Any:
+    """The condition that a column has none of these values, bound as one array of this type."""
+
+    def written(left: Any, right: Any, query_env: Any = None) -> str:
+        name = db._adapter.expand(left, query_env=query_env or {})
+        return f"({name} <> ALL ({db._adapter.bind(list(right))}::{kind}[]))"
+
+    return PydalQuery(db, written, column, tuple(values))
+
+
+def compose(template: str, *parts: Query) -> Query:
+    """A statement made of compiled ones: each `{}` of the template is the next part's SQL, its
+    placeholders numbered on from those before."""
+    texts: list[str] = []
+    args: list[Any] = []
+    for part in parts:
+        texts.append(_numbered_from(len(args), part.sql))
+        args.extend(part.args)
+    return Query(template.format(*texts), tuple(args))
+
+
+def _numbered_from(first: int, sql: str) -> str:
+    return _PLACEHOLDER.sub(lambda match: f"${int(match[1]) + first}", sql)
 
 
 def _compile(db: DAL, build: Callable[[], str]) -> Query:

@@ -69,8 +69,8 @@ DROP = """
 WITH walked AS MATERIALIZED (
     SELECT created, execution_id FROM workflow_executions
      WHERE workflow_id = $1 AND created < now() - $2::int * interval '24 hours'
-       AND created >= $3 AND (created > $3 OR execution_id < $4)
-     ORDER BY created, execution_id DESC LIMIT $5
+       AND (created, execution_id) > ($3, $4)
+     ORDER BY created, execution_id LIMIT $5
 ), picked AS (
     SELECT e.execution_id FROM workflow_executions e
      WHERE e.execution_id = ANY (ARRAY(SELECT execution_id FROM walked))
@@ -91,7 +91,7 @@ WITH walked AS MATERIALIZED (
 )
 SELECT created, execution_id, (SELECT count(*) FROM walked) AS walked,
        (SELECT count(*) FROM gone) AS dropped
-  FROM walked ORDER BY created DESC, execution_id LIMIT 1
+  FROM walked ORDER BY created DESC, execution_id DESC LIMIT 1
 """
 
 # An id leaves the list with the last batch of what hangs on it: fewer rows found than were asked
@@ -179,7 +179,6 @@ DELETE FROM alert_samples WHERE ctid = ANY (ARRAY(SELECT row FROM doomed))
 """
 
 _BEFORE_ALL = "00000000-0000-0000-0000-000000000000"
-_AFTER_ALL = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 _WORKFLOWS_AT_ONCE = 100
 
 
@@ -205,7 +204,7 @@ class Place:
     """How far the walk through a workflow's executions has come: the last one met."""
 
     created: datetime = datetime(1, 1, 1, tzinfo=UTC)
-    execution_id: str = _AFTER_ALL
+    execution_id: str = _BEFORE_ALL
 
 
 @dataclass(frozen=True, slots=True)

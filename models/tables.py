@@ -117,7 +117,7 @@ def _executions(define: Any) -> None:
         *_uuid("execution_id"),
         *_integer("seq", "attempt"),
         *_text("step_key", "node_id", "node_type", "kind", "status", "port", "error_type"),
-        *_instant("started_at", "completed_at", "wake_at"),
+        *_instant("started_at", "completed_at", "wake_at", "recorded_at"),
         *_json("input_data", "output_data", "variables", "details", "error", "logs"),
         primarykey=["execution_id", "seq"],
     )
@@ -212,6 +212,13 @@ def _operations(define: Any) -> None:
         *_texts("scopes"),
         *_instant("created_at", "expires_at", "revoked_at", "last_used_at"),
         primarykey=["key_id"],
+    )
+    define(
+        "service_secrets",
+        *_text("name"),
+        Field("secret", BYTES),
+        *_instant("created_at"),
+        primarykey=["name"],
     )
     define(
         "idempotency_keys",

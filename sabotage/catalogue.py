@@ -1,35 +1,19 @@
 """The sabotages: for each, the promise it breaks, the change that breaks it, and the tests that
-must notice.
-
-The one rule: a change is text that stands in its file exactly once. So it is tried on the code as
-it is, and code that moves on takes its sabotage along or says so.
+must notice. Those that only real processes show are in `staged.py`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from sabotage.change import Sabotage
+from sabotage.staged import STAGED
+from sabotage.told import TOLD_TO_OTHERS
 
 SQL = "models/execution_sql.py"
 CLAIMS = "models/claim_sql.py"
 WORKERS = "models/worker_sql.py"
 STORE = "tests/models/test_execution_store.py"
 ENGINE = "tests/engine/test_engine.py"
-TOLD = "migrations/0008_webhooks_and_alerts.sql"
-OUTBOX = "tests/models/test_webhook_outbox.py"
-NOTIFIER = "tests/services/test_notifier.py"
-
-
-@dataclass(frozen=True, slots=True)
-class Sabotage:
-    """One change of `file`: `before` becomes `after`. `tests` are pytest's arguments."""
-
-    name: str
-    promise: str
-    guarantee: str
-    file: str
-    before: str
-    after: str
-    tests: tuple[str, ...]
+TENANTS = "tests/controllers/test_two_tenants.py"
 
 
 SABOTAGES = (
@@ -342,6 +326,33 @@ SABOTAGES = (
         ("tests/services/test_clock.py",),
     ),
     Sabotage(
+        "lists-of-everybody",
+        "a list walks through what its reader may see and nothing else",
+        "G14",
+        "models/execution_filter.py",
+        "    return (own, of_workflows) if reach.workflow_ids else (own,)\n",
+        "    return (Walk(),)\n",
+        (TENANTS,),
+    ),
+    Sabotage(
+        "lists-beyond-the-community",
+        "a credential bound to a community lists nothing of another",
+        "G14",
+        "models/execution_walks.py",
+        '        if self.walk.column == "user_id" and community is not None:\n',
+        '        if self.walk.column == "community_id" and community is not None:\n',
+        (TENANTS,),
+    ),
+    Sabotage(
+        "cursors-for-anybody",
+        "a cursor is good for the caller who got it",
+        "G14",
+        "services/execution_lists.py",
+        "    who = [caller.user_id, caller.community_id, caller.is_admin]\n",
+        "    who: Json = []\n",
+        ("tests/controllers/test_workflow_management.py", "-k", "cursor"),
+    ),
+    Sabotage(
         "letting-go-of-any-claim",
         "a late request to let go does not free what was claimed again since",
         "G5",
@@ -350,68 +361,6 @@ SABOTAGES = (
         "\n",
         (STORE,),
     ),
-    Sabotage(
-        "untold-end",
-        "what is told of an execution's end is written with it, whatever ends it",
-        "G10",
-        TOLD,
-        "    WHEN (OLD.end_time IS NULL AND NEW.end_time IS NOT NULL)\n",
-        "    WHEN (false)\n",
-        (OUTBOX,),
-    ),
-    Sabotage(
-        "told-to-anybody",
-        "a webhook is told of nothing that its user may not see",
-        "G14",
-        TOLD,
-        "           AND (w.sees_all OR w.seen_by = NEW.user_id\n"
-        "                OR may_view_workflow(w.seen_by, NEW.community_id, NEW.workflow_id));",
-        ";",
-        (OUTBOX, "-k", "would_show"),
-    ),
-    Sabotage(
-        "another-id-for-every-try",
-        "every try of a delivery has the same webhook-id",
-        "G10",
-        "services/notifier.py",
-        "signed_headers(one.secrets, one.delivery_id, ",
-        'signed_headers(one.secrets, f"{one.delivery_id}-{one.attempt}", ',
-        (NOTIFIER,),
-    ),
-    Sabotage(
-        "redirect-is-success",
-        "a redirect is a failure",
-        "G10",
-        "services/delivery_policy.py",
-        "_SUCCESS = range(200, 300)",
-        "_SUCCESS = range(200, 400)",
-        ("tests/services/test_delivery_policy.py",),
-    ),
-    Sabotage(
-        "no-lease-for-a-try",
-        "no two processes send the same try",
-        "G10",
-        "models/outbox.py",
-        "due_at = coalesce($1, now()) + make_interval(secs => $8),\n           last",
-        "due_at = coalesce($1, now()) + make_interval(secs => $8 * 0),\n           last",
-        (OUTBOX, "-k", "lease"),
-    ),
-    Sabotage(
-        "late-try-records",
-        "a try whose lease has ended records nothing",
-        "G10",
-        "models/outbox.py",
-        " AND claims = $3 AND status = 'pending'\n    RETURNING webhook_id\n",
-        " AND $3 > 0 AND status = 'pending'\n    RETURNING webhook_id\n",
-        (OUTBOX,),
-    ),
-    Sabotage(
-        "alert-on-every-look",
-        "an alert fires once",
-        "G10",
-        "services/alert_evaluator.py",
-        'if firing == (alert.state == "firing"):',
-        'if not firing and alert.state == "ok":',
-        ("tests/services/test_alert_evaluator.py",),
-    ),
+    *STAGED,
+    *TOLD_TO_OTHERS,
 )

@@ -51,6 +51,12 @@ class ExecutionUnknown(Refusal):
         self.denied = denied
 
 
+class StepUnknown(Refusal):
+    """The execution has no such step."""
+
+    code = "STEP_NOT_FOUND"
+
+
 class VersionNotFound(Refusal):
     """The workflow has no such version."""
 

@@ -1,4 +1,4 @@
-"""Executions: started, seen, listed, rehearsed.
+"""Executions: started, seen, rehearsed.
 
 Its one rule: nothing is started or shown before the permission service has said yes, and
 what is started uses the version that was live at that moment.
@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from typing import Any
 
 from engine.children import new_execution
-from engine.context import ExecutionContext, ExecutionStatus, JsonObject
+from engine.context import ExecutionContext, JsonObject
 from engine.engine import Started, WorkflowEngine
 from engine.graph import Graph, choose_trigger
 from engine.issues import Issue
 from engine.trial import TrialRefused
-from models.executions import COUNT_CAP, ExecutionFilter, ExecutionOwner, Executions, SortBy
+from models.executions import ExecutionOwner
 from models.idempotency import KnownKey
 from models.permissions import AccessFacts
 from services.caller import Caller
@@ -34,9 +33,6 @@ from services.workflow_service import WorkflowService
 
 _OWNER = ("execution_id", "workflow_id", "community_id", "user_id", "status")
 
-MAX_OFFSET = 10_000
-"""How deep pages by number go; what lies further is reached by narrowing the list."""
-
 
 @dataclass(frozen=True, slots=True)
 class StartRequest:
@@ -49,33 +45,12 @@ class StartRequest:
     execution_name: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ListRequest:
-    """Which executions of a workflow, in which order, which page."""
-
-    statuses: tuple[str, ...] = ()
-    sort_by: SortBy = "start_time"
-    descending: bool = True
-    page: int = 1
-    per_page: int = 20
-
-
-@dataclass(frozen=True, slots=True)
-class ExecutionPage:
-    """One page of summaries; `total` is exact unless `is_estimate`."""
-
-    rows: list[JsonObject]
-    total: int
-    is_estimate: bool
-
-
 class ExecutionService:
     """The use cases of executions. `now` and `new_id` are the clock and the source of ids."""
 
     def __init__(
         self,
         engine: WorkflowEngine,
-        executions: Executions,
         once: Once,
         permissions: PermissionService,
         workflows: WorkflowService,
@@ -84,7 +59,6 @@ class ExecutionService:
         new_id: Callable[[], str],
     ) -> None:
         self._engine = engine
-        self._executions = executions
         self._once = once
         self._permissions = permissions
         self._workflows = workflows
@@ -151,31 +125,6 @@ class ExecutionService:
         if include_metrics:
             state["metrics"] = await self._engine.get_execution_metrics(execution_id)
         return state
-
-    async def list(
-        self, caller: Caller, workflow_id: str, community_id: int | None, request: ListRequest
-    ) -> tuple[AccessFacts, ExecutionPage]:
-        """A page of a workflow's executions. Raises `WorkflowNotFound`, `Denied`, `NotValid`."""
-        facts = await self._permissions.authorise(
-            caller, workflow_id, "view", community_id=community_id
-        )
-        offset = (request.page - 1) * request.per_page
-        if offset + request.per_page > MAX_OFFSET:
-            message = f"pages go as far as the {MAX_OFFSET}th execution; narrow the list instead"
-            raise NotValid([Problem(path="/page", message=message)])
-        narrow = ExecutionFilter(workflow_id, request.statuses)
-        rows = await self._executions.page(
-            narrow,
-            sort_by=request.sort_by,
-            descending=request.descending,
-            offset=offset,
-            limit=request.per_page,
-        )
-        total = await self._executions.count(narrow)
-        page = ExecutionPage(
-            [summary(row) for row in rows], min(total, COUNT_CAP), total > COUNT_CAP
-        )
-        return facts, page
 
     async def rehearse(
         self,
@@ -245,31 +194,6 @@ class ExecutionService:
             platform=_text(metadata, "platform"),
             execution_name=request.execution_name,
         )
-
-
-def summary(row: dict[str, Any]) -> JsonObject:
-    """An execution as lists show it. `success` is None until it has ended."""
-    status = ExecutionStatus(row["status"])
-    return {
-        "execution_id": row["execution_id"],
-        "workflow_id": row["workflow_id"],
-        "workflow_name": row["workflow_name"],
-        "workflow_version": row["workflow_version"],
-        "execution_name": row["execution_name"],
-        "status": row["status"],
-        "success": status is ExecutionStatus.COMPLETED if status.terminal else None,
-        "created_at": row["created"],
-        "start_time": row["start_time"],
-        "end_time": row["end_time"],
-        "execution_time_seconds": row["execution_time_seconds"],
-        "nodes_executed": row["nodes_executed"],
-        "error": row["error_message"],
-        "error_code": row["error_code"],
-        "triggered_by": row["triggered_by"],
-        "trigger_source": row["trigger_source"],
-        "user_id": row["user_id"],
-        "community_id": row["community_id"],
-    }
 
 
 def _text(metadata: JsonObject, name: str) -> str | None:

@@ -50,21 +50,18 @@ async def notifications(
     lines: AaaLog,
     permissions: PermissionService,
     world: World,
-    *,
-    sends: bool,
-    timeout_seconds: float,
+    pace: Pace | None,
 ) -> AsyncIterator[Notifications]:
-    """The use cases and, where this process `sends`, the notifier and the evaluator. The notifier
-    has an HTTP client of its own: receivers must not use up the connections of HTTP nodes, nor
-    these theirs."""
+    """The use cases and, if this process has a `pace` to send at, the notifier and the evaluator.
+    The notifier has an HTTP client of its own: receivers must not use up the connections of HTTP
+    nodes, nor these theirs."""
     rights = SubscriptionRights(permissions)
     hooks = Webhooks(dal)
     webhooks = WebhookService(hooks, rights, world.egress, now=world.now, new_id=world.new_id)
     alerts = AlertService(Alerts(dal), hooks, rights, new_id=world.new_id)
     async with AsyncExitStack() as stack:
-        if sends:
+        if pace is not None:
             http = await stack.enter_async_context(AiohttpClient(world.egress))
-            pace = Pace(timeout_seconds=timeout_seconds)
             outbox = Outbox(dal, lease_seconds=pace.lease_seconds)
             notifier = Notifier(lines, outbox, http, now=world.now, chance=world.chance, pace=pace)
             notifier.start()

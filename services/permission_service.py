@@ -91,6 +91,15 @@ class PermissionService:
         """How many workflows the caller may view."""
         return await self._workflows.count(viewer_of(caller), narrow)
 
+    async def viewable_ids(
+        self, caller: Caller, *, community_id: int | None = None, workflow_id: str | None = None
+    ) -> tuple[str, ...]:
+        """The ids of the workflows that the caller may view; only those of a community, or the
+        one of that id, if asked. Never remembered: what was revoked is revoked."""
+        return await self._permissions.viewable_ids(
+            viewer_of(caller), community_id=community_id, workflow_id=workflow_id
+        )
+
     async def access(self, caller: Caller, workflow_id: str) -> Access | None:
         """The caller's access to a workflow; None if there is no such workflow."""
         roles = caller.community_roles

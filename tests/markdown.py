@@ -1,8 +1,8 @@
 """Reading what the documentation shows, and comparing it with what the service did.
 
 The one rule: what is shown must be what happens. Only what differs from run to run is compared by
-its form: ids, instants, durations, keys. `"…": "…"` in a shown object stands for fields that are
-left out.
+its form: ids, instants, durations, keys, cursors. `"…": "…"` in a shown object stands for fields
+that are left out.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _FORMS = tuple(
         r"whsec_[A-Za-z0-9+/=]+",
     )
 )
-_MEASURED = re.compile(r"(^|_)(seconds|duration|slowest_node_id)$")
+_MEASURED = re.compile(r"(^|_)(seconds|duration|slowest_node_id|next_cursor)$")
 
 
 @dataclass(frozen=True, slots=True)

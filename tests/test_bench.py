@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bench import w6_parked, w8_scale
+from bench import w5_lists, w6_parked, w8_scale
 from bench.w2_throughput import STEPS, run_all
 from bench.world import World, chain, engine_on
 from models.dal import AsyncDAL
@@ -91,3 +91,24 @@ async def test_w8_processes_share_the_executions(dal: AsyncDAL, database_url: st
     assert [len(figure.values) for figure in figures] == [1] * 5
     workers = "SELECT count(*) FROM engine_workers"
     assert await dal.fetchval(workers) == 1 + 2 * (1 + 2 + 4)
+
+
+async def test_w5_reads_a_history_through_the_services(dal: AsyncDAL, database_url: str) -> None:
+    async with engine_on(dal) as (engine, clock):
+        world = World(dal, database_url, engine, clock)
+        figures = await w5_lists.run(world, 1, (3_000, 4_000))
+    assert all(len(figure.values) == 1 for figure in figures)
+    names = [figure.what for figure in figures]
+    assert sum("page far down (page" in name for name in names) == 4
+    assert "first page, 4,000 over 3,000" in names
+    databases = "SELECT count(*) FROM pg_database WHERE datname LIKE 'w5%'"
+    assert await dal.fetchval(databases) == 0
+
+
+async def test_w5_builds_the_indexes_that_the_schema_has(dal: AsyncDAL) -> None:
+    before = {tuple(row) for row in await dal.fetch(w5_lists.INDEXES)}
+    await w5_lists.filled(dal, 100)
+    assert {tuple(row) for row in await dal.fetch(w5_lists.INDEXES)} == before
+    assert len(before) > 10
+    ended = "SELECT count(*) FROM workflow_executions WHERE end_time IS NOT NULL"
+    assert await dal.fetchval(ended) == 0

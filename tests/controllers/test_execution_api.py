@@ -221,13 +221,25 @@ async def test_executions_are_listed_sorted_filtered_and_paged(api: Api) -> None
 
     newest = await api.call("GET", f"{url}?per_page=2")
     assert [row["execution_id"] for row in newest.data] == made[:0:-1]
-    assert newest.body["meta"]["pagination"] == {
+    pagination = newest.body["meta"]["pagination"]
+    cursor = pagination.pop("next_cursor")
+    assert pagination == {
         "page": 1,
         "per_page": 2,
         "total": 3,
         "total_pages": 2,
         "has_next": True,
         "has_prev": False,
+    }
+    last = await api.call("GET", f"{url}?per_page=2&cursor={cursor}")
+    assert [row["execution_id"] for row in last.data] == made[:1]
+    assert last.body["meta"]["pagination"] == {
+        "page": 2,
+        "per_page": 2,
+        "total": 3,
+        "total_pages": 2,
+        "has_next": False,
+        "has_prev": True,
         "next_cursor": None,
     }
     oldest = await api.call("GET", f"{url}?sort_order=asc&page=1&per_page=1")
@@ -251,6 +263,7 @@ async def test_executions_are_listed_sorted_filtered_and_paged(api: Api) -> None
         "community_id=x",
         "pages=1",
         "page=1&page=2",
+        "page=1&cursor=x",
     ],
 )
 async def test_a_wrong_list_query_is_refused(api: Api, query: str) -> None:

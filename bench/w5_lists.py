@@ -1,0 +1,209 @@
+"""W5: pages of executions and the details of one, on histories of several sizes, beside `SELECT 1`.
+
+The rows are made by COPY: twenty workflows of four owners, started by fifty users. The reader owns
+five of the workflows and has started some executions of the others, so a page is merged from six
+walks and the total is counted as well. What is measured is the service's own call, from the caller
+to the rows: all but HTTP.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from statistics import median
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import uuid_utils
+
+from bench.measure import Figure, in_turn, ratios, seconds
+from bench.world import World, chain, engine_on
+from models.dal import AsyncDAL
+from models.execution_pages import ExecutionPages
+from models.executions import Executions
+from models.migrate import migrate
+from models.permissions import Permissions
+from models.secrets import Secrets
+from models.steps import Steps
+from models.workflows import Workflows
+from services.caller import EVERYDAY_SCOPES, Caller
+from services.cursors import Cursors
+from services.execution_details import ExecutionDetails
+from services.execution_lists import ExecutionLists, Narrow, Order, PageRequest
+from services.permission_service import PermissionService
+
+SIZES = (10_000, 1_000_000)
+QUICK = (10_000, 100_000)
+PAGE = 20
+FAR = 1_000
+REPEATED = 20
+"""How often a page is read for one value: the middle one counts."""
+
+READER = Caller(user_id=1, community_id=None, scopes=EVERYDAY_SCOPES)
+WORKFLOWS = [f"0190f000-0000-7000-8000-{number:012d}" for number in range(20)]
+OWNERS, USERS = 4, 50
+START = datetime(2026, 1, 1, tzinfo=UTC)
+COLUMNS = (
+    "execution_id", "workflow_id", "workflow_version", "workflow_name", "community_id", "user_id",
+    "trigger_source", "trigger_node_id", "status", "created", "start_time", "end_time",
+    "execution_time_seconds", "error_message", "error_code", "max_execution_seconds",
+)  # fmt: skip
+
+OWNED = """
+INSERT INTO workflows (workflow_id, community_id, name, document, created_by)
+SELECT id, 1, 'a workflow', '{}', 1 + (n - 1) % $2
+  FROM unnest($1::uuid[]) WITH ORDINALITY AS u (id, n)
+"""
+INDEXES = """
+SELECT i.relname AS name, pg_get_indexdef(i.oid) AS made_by
+  FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
+ WHERE x.indrelid = 'workflow_executions'::regclass AND NOT x.indisunique
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The services on a database with a history of some size."""
+
+    dal: AsyncDAL
+    lists: ExecutionLists
+    details: ExecutionDetails
+    execution_id: str
+    """One that an engine has really run."""
+
+    async def page(
+        self, narrow: Narrow | None = None, order: Order | None = None, cursor: str | None = None
+    ) -> str | None:
+        """Reads a page; returns the cursor of the next one."""
+        request = PageRequest(PAGE, cursor=cursor)
+        found = await self.lists.visible(READER, narrow or Narrow(), order or Order(), request)
+        assert found.rows
+        return found.cursor
+
+    async def far(self, order: Order) -> tuple[str, int]:
+        """The cursor of page 1,000, or of the last one before the end; and which page that is."""
+        cursor = await self.page(order=order)
+        assert cursor is not None
+        for number in range(2, FAR):
+            following = await self.page(order=order, cursor=cursor)
+            if following is None:
+                return cursor, number
+            cursor = following
+        return cursor, FAR
+
+
+async def run(world: World, rounds: int, sizes: tuple[int, ...]) -> list[Figure]:
+    """All pages at each size, and what size does to them."""
+    figures: list[Figure] = []
+    measured: list[dict[str, list[float]]] = []
+    for size in sizes:
+        async with history(world, size) as found:
+            values, number = await _measured(found, rounds)
+        measured.append(values)
+        figures += _figures(size, values, number)
+    if len(sizes) > 1:
+        for name in measured[0]:
+            if name != "select":
+                grown = ratios(measured[-1][name], measured[0][name])
+                what = f"{name}, {sizes[-1]:,} over {sizes[0]:,}"
+                figures.append(Figure("W5", what, " x", grown, "<= 1.5"))
+    return figures
+
+
+async def _measured(found: History, rounds: int) -> tuple[dict[str, list[float]], int]:
+    slowest, failed = Order("total_duration"), Narrow(statuses=("failed",))
+    newest = await found.page()
+    cursor, number = await found.far(Order())
+    calls: dict[str, Callable[[], Awaitable[Any]]] = {
+        "select": partial(found.dal.fetchval, "SELECT 1"),
+        "first page": found.page,
+        "second page": partial(found.page, cursor=newest),
+        "page far down": partial(found.page, cursor=cursor),
+        "first page of failures": partial(found.page, failed),
+        "first page with a text": partial(found.page, Narrow(text="went wrong")),
+        "first page by duration": partial(found.page, None, slowest),
+        "details": partial(found.details.details, READER, found.execution_id, 100),
+    }
+    taken = {name: partial(_milliseconds, call) for name, call in calls.items()}
+    return await in_turn(rounds, **taken), number
+
+
+async def _milliseconds(call: Callable[[], Awaitable[Any]]) -> float:
+    return 1000 * median([await seconds(call()) for _ in range(REPEATED)])
+
+
+def _figures(size: int, values: dict[str, list[float]], number: int) -> list[Figure]:
+    allowed = [3 * value + 5 for value in values["select"]]
+    figures = [Figure("W5", f"{size:,}: SELECT 1", "ms", values["select"])]
+    for name, taken in values.items():
+        if name != "select":
+            what = f"{size:,}: {name}" + (f" (page {number:,})" if "far" in name else "")
+            figures.append(Figure("W5", what, "ms", taken))
+            within = ratios(taken, allowed)
+            figures.append(Figure("W5", f"{what}, of 3 x SELECT 1 + 5 ms", " x", within, "<= 1"))
+    deep = ratios(values["page far down"], values["second page"])
+    figures.append(Figure("W5", f"{size:,}: page {number:,} over page 2", " x", deep, "<= 1.2"))
+    return figures
+
+
+@asynccontextmanager
+async def history(world: World, size: int) -> AsyncIterator[History]:
+    """A database of its own with so many executions, and the services on it."""
+    name = f"w5_{size}"
+    await world.dal.execute(f"CREATE DATABASE {name}")
+    dsn = urlunsplit(urlsplit(world.dsn)._replace(path=f"/{name}"))
+    await migrate(dsn)
+    async with AsyncDAL(dsn, command_timeout=600) as dal:
+        await filled(dal, size)
+        async with engine_on(dal) as (engine, clock):
+            inner = World(dal, dsn, engine, clock)
+            context = replace(
+                await inner.publish(chain(10, "data_variable_set")),
+                execution_id=str(uuid_utils.uuid7()),
+            )
+            await engine.execute_workflow(context)
+            assert await engine.wait(context.execution_id, 60)
+            permissions = PermissionService(Permissions(dal), Workflows(dal))
+            cursors = Cursors(Secrets(dal), None)
+            details = ExecutionDetails(engine, Executions(dal), Steps(dal), permissions, cursors)
+            lists = ExecutionLists(ExecutionPages(dal), permissions, cursors)
+            yield History(dal, lists, details, context.execution_id)
+    await world.dal.execute(f"DROP DATABASE {name}")
+
+
+async def filled(dal: AsyncDAL, size: int) -> None:
+    """Copies the rows in, and builds the indexes afterwards, as one loads a database."""
+    await dal.execute(OWNED, WORKFLOWS, OWNERS)
+    indexes = await dal.fetch(INDEXES)
+    for index in indexes:
+        await dal.execute(f"DROP INDEX {index['name']}")
+    async with dal.acquire() as connection:
+        await connection.copy_records_to_table(
+            "workflow_executions", records=_rows(size), columns=COLUMNS, timeout=3_600
+        )
+    for index in indexes:
+        await dal.execute(index["made_by"])
+    await dal.execute("VACUUM (ANALYZE) workflow_executions")
+
+
+def _rows(size: int) -> Iterator[tuple[Any, ...]]:
+    """Executions of a year, one after the other: one of a hundred failed, the newest still wait."""
+    rng = random.Random(5)
+    apart = timedelta(days=365) / size
+    for number in range(size):
+        created = START + number * apart
+        started = created + timedelta(milliseconds=rng.randrange(50))
+        took = rng.expovariate(1)
+        failed, waits = rng.random() < 0.01, number >= size - 100
+        status = "waiting" if waits else "failed" if failed else "completed"
+        yield (
+            str(uuid_utils.uuid7()), rng.choice(WORKFLOWS), 1, "a workflow", 1,
+            1 + rng.randrange(USERS), "api", "start", status, created, started,
+            None if waits else started + timedelta(seconds=took), None if waits else took,
+            "It went wrong." if status == "failed" else None,
+            "HTTP_STATUS" if status == "failed" else None, 300,
+        )  # fmt: skip

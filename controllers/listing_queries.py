@@ -1,0 +1,177 @@
+"""What the lists of the second interface may be asked: their query strings, and what they mean.
+
+Its one rule: every problem names the parameter, what is wrong with it, and what would be right.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Annotated, Any, ClassVar, Literal
+from uuid import UUID
+
+from pydantic import AfterValidator, Field, field_validator
+
+from controllers.schemas import Id, Request, Size, known_statuses, split
+from services.errors import NotValid, Problem
+from services.execution_lists import Narrow, Order, PageRequest, Sort
+
+DEFAULT_SIZE = 20
+
+_SORTS: dict[str, Sort] = {
+    "created": "created",
+    "started_at": "started_at",
+    "start_time": "started_at",
+    "completed_at": "completed_at",
+    "end_time": "completed_at",
+    "total_duration": "total_duration",
+    "duration": "total_duration",
+}
+"""What may be sorted by, under every name that an item has it by."""
+
+_ORDERS = ("asc", "desc")
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
+_EATEN_PLUS = re.compile(r" (?=\d\d:?\d\d$)")
+_INSTANT = "must be a date (2026-01-31) or an instant (2026-01-31T12:00:00Z)"
+_SORT_BY = (
+    f"must be one of {', '.join(_SORTS)}, or one of them with its direction, such as created:desc"
+)
+
+
+def _uuid(value: str) -> str:
+    try:
+        parsed = str(UUID(value))
+    except ValueError:
+        parsed = None
+    if parsed is None or parsed != value.lower():
+        raise ValueError("must be a UUID, such as 01a203e2-c040-75bd-a705-acc30a6210d0")
+    return parsed
+
+
+Word = Annotated[str, Field(min_length=1, max_length=255)]
+Uuid = Annotated[str, AfterValidator(_uuid)]
+Seconds = Annotated[float, Field(ge=0)]
+
+
+class ManagedQuery(Request):
+    """Which executions of all that you may see, in which order, which page."""
+
+    repeatable: ClassVar[frozenset[str]] = frozenset({"status"})
+
+    status: str | None = Field(
+        default=None, description="One or several, with commas or given several times."
+    )
+    workflow_id: Uuid | None = None
+    workflow_template_id: Uuid | None = Field(default=None, description="The same as workflow_id.")
+    community_id: Id | None = None
+    user_id: Id | None = Field(default=None, description="Who started them; another's: admins.")
+    start_date: str | None = Field(
+        default=None, description="Created at or after this date or instant."
+    )
+    end_date: str | None = Field(
+        default=None, description="Created on or before this date, at or before this instant."
+    )
+    trigger_source: Word | None = None
+    session_id: Word | None = None
+    execution_name: Word | None = None
+    error_code: Word | None = None
+    min_duration: Seconds | None = Field(default=None, description="Seconds.")
+    max_duration: Seconds | None = Field(default=None, description="Seconds.")
+    q: Word | None = Field(
+        default=None, description="Text in the names of execution and workflow, and in the error."
+    )
+    sort_by: str = Field(default="created", description=_SORT_BY)
+    order: Literal["asc", "desc"] | None = Field(default=None, description="desc if not given.")
+    page: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="Pages by number, as far as the 10000th execution."
+    )
+    page_size: Size | None = Field(default=None, description=f"{DEFAULT_SIZE} if not given.")
+    cursor: str | None = Field(default=None, description="`next_cursor` of the page before.")
+    limit: Size | None = Field(default=None, description="The same as page_size.")
+
+    @field_validator("status")
+    @classmethod
+    def _known(cls, value: str | None) -> str | None:
+        return known_statuses(value)
+
+    @field_validator("sort_by")
+    @classmethod
+    def _sortable(cls, value: str) -> str:
+        name, colon, way = value.partition(":")
+        if name not in _SORTS or (colon and way not in _ORDERS):
+            raise ValueError(_SORT_BY)
+        return value
+
+    def narrow(self) -> Narrow:
+        """The filters. Raises `NotValid` for those that contradict each other."""
+        since = _moment("start_date", self.start_date)
+        until = _moment("end_date", self.end_date, last=True)
+        if since is not None and until is not None and since >= until:
+            raise _wrong("start_date", "must not be after end_date")
+        shortest, longest = self.min_duration, self.max_duration
+        if shortest is not None and longest is not None and shortest > longest:
+            raise _wrong("min_duration", "must not be more than max_duration")
+        workflow_id = _same("workflow_id", self.workflow_id, self.workflow_template_id)
+        return Narrow(
+            workflow_id=workflow_id,
+            community_id=self.community_id,
+            user_id=self.user_id,
+            statuses=tuple(dict.fromkeys(split(self.status))),
+            since=since,
+            until=until,
+            trigger_source=self.trigger_source,
+            session_id=self.session_id,
+            execution_name=self.execution_name,
+            error_code=self.error_code,
+            min_duration=shortest,
+            max_duration=longest,
+            text=self.q,
+        )
+
+    def sorting(self) -> Order:
+        """The order. Raises `NotValid` for two directions."""
+        name, _, way = self.sort_by.partition(":")
+        if way and self.order not in (None, way):
+            raise _wrong("order", f"contradicts sort_by={self.sort_by}")
+        return Order(_SORTS[name], (way or self.order or "desc") == "desc")
+
+    def request(self) -> PageRequest:
+        """The page. Raises `NotValid` for two pages at once."""
+        if self.cursor is not None and self.page is not None:
+            raise _wrong("page", "use either cursor or page")
+        size = _same("page_size", self.page_size, self.limit)
+        return PageRequest(size or DEFAULT_SIZE, self.page, self.cursor)
+
+
+class ManagedStepsQuery(Request):
+    """How many of an execution's steps to show."""
+
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+
+
+def _same(name: str, one: Any, other: Any) -> Any:
+    if one is not None and other is not None and one != other:
+        twin = {"workflow_id": "workflow_template_id", "page_size": "limit"}[name]
+        raise _wrong(name, f"contradicts {twin}, which is another name for it")
+    return other if one is None else one
+
+
+def _moment(name: str, text: str | None, *, last: bool = False) -> datetime | None:
+    """An instant from a query. With `last`, the first moment that is not meant any more: a day is
+    meant whole, an instant is the last one meant."""
+    if text is None:
+        return None
+    try:
+        if _DAY.fullmatch(text):
+            midnight = datetime.combine(date.fromisoformat(text), time(), UTC)
+            return midnight + timedelta(days=1) if last else midnight
+        # In a query string a plus that is not escaped is a space.
+        moment = datetime.fromisoformat(_EATEN_PLUS.sub("+", text))
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        return moment + timedelta(microseconds=1) if last else moment
+    except (ValueError, OverflowError):
+        raise _wrong(name, _INSTANT) from None
+
+
+def _wrong(name: str, message: str) -> NotValid:
+    return NotValid([Problem(path=f"/{name}", message=message)])

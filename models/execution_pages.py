@@ -1,0 +1,219 @@
+"""Pages of executions: any filter, any order, and never more read than a page is worth.
+
+Its one rule: every page is read along an index that has the rows in the order of the list, from
+the place where the page before ended. Nothing is sorted but the ends of the walks that are merged.
+
+Theory of operation
+-------------------
+*Walks.* What a reader may see is a union: their own executions and those of each workflow they may
+view. One condition with OR would make PostgreSQL read all of it and sort. So each part is walked
+along its own index (`execution_filter.walks`), for as many rows as a page has; the page is the
+first of what they found. One that two walks found counts once. The cost grows with the number of
+workflows that the reader may view, not with their history.
+
+*Places.* The columns of an order, and the id behind them, run the same way in index and list. What
+has no start, end or duration yet stands at `infinity`. So "after this one" is one comparison of
+rows, and the last page costs what the first does.
+
+*Filters* that no index knows are put to the rows that a walk meets, and a walk gives up after a
+number of them (`examined`). The last row that it met is then part of the result, marked `last`: up
+to there the list is complete, and there it goes on. So a search for what is rare takes several
+short requests and never a long one.
+
+*Walking it must be.* Where a filter may reject much, PostgreSQL would rather read all that a walk
+leads through and sort it, which is right for the whole list and wrong for its first page. So these
+statements run where it may not (`WALK`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import asyncpg
+
+from models.dal import AsyncDAL
+from models.execution_filter import Listing, Order, Place, walks
+from models.execution_walks import WalkQuery, key_names, key_of, orderby
+from models.query import Query, compose
+
+COUNT_CAP = 10_000
+"""Totals are exact up to here."""
+
+EXAMINED_BY_WALK = 10_000
+EXAMINED = 100_000
+"""How many executions a filter that no index knows is put to for a page: in one walk, and in all
+together. Most workflows have fewer, so all together are hardly ever so many."""
+
+COUNTED = 30_000
+"""How many it is put to for a total, in all together."""
+
+FEWEST_EXAMINED = 1_000
+"""How many each of very many walks may meet."""
+
+WALK = "SET LOCAL enable_bitmapscan = off; SET LOCAL enable_seqscan = off"
+
+COLUMNS = (
+    "execution_id", "execution_name", "workflow_id", "workflow_name", "workflow_version", "status",
+    "created", "start_time", "end_time", "execution_time_seconds", "triggered_by",
+    "trigger_source", "user_id", "community_id", "session_id", "current_step", "total_steps",
+    "nodes_executed", "steps_completed", "steps_failed", "total_cost", "tokens_used",
+    "error_message", "error_code",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A page: its rows, where it ends, and whether the list goes on there. `cut`: the search gave
+    up there for now, so there may be more or not."""
+
+    rows: list[dict[str, Any]]
+    place: Place | None
+    more: bool
+    cut: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """How many executions a list has; at least so many unless `exact`."""
+
+    count: int
+    exact: bool
+
+
+class ExecutionPages:
+    """Reads pages of `workflow_executions`. `examined` is for tests: how many executions a filter
+    is put to in each branch of a walk."""
+
+    def __init__(self, dal: AsyncDAL, *, examined: int = EXAMINED_BY_WALK) -> None:
+        self._dal = dal
+        self._examined = examined
+
+    async def page(
+        self,
+        listing: Listing,
+        *,
+        limit: int,
+        after: Place | None = None,
+        offset: int = 0,
+        total: Total | None = None,
+    ) -> tuple[Found, Total]:
+        """The `limit` executions that follow `after`, or else the first `offset`; and how many the
+        whole list has, counted up to `COUNT_CAP`, unless that is known (`total`)."""
+        walked = self._walked(listing)
+        if not walked:
+            return Found([], None, more=False, cut=False), Total(0, exact=True)
+        skip = offset if any(walk.filters for walk in walked) else 0
+        async with self._dal.transaction() as tx:
+            await tx.execute(WALK)
+            rows = await tx.fetch(self.query(listing, limit=limit, after=after, offset=offset))
+            found = _found(rows, listing.order, limit, skip)
+            if total is None:
+                total = _seen(found, limit, offset)
+            if total is None:
+                counted = await tx.fetchrow(self.counting(listing))
+                total = _total(counted, offset + len(found.rows))
+        return found, total
+
+    def query(
+        self, listing: Listing, *, limit: int, after: Place | None = None, offset: int = 0
+    ) -> Query:
+        """The statement of a page. Where walks meet rows that are not wanted, the first `offset`
+        rows are part of its result; else it skips them itself."""
+        order, walked = listing.order, self._walked(listing)
+        most = offset + limit + 1
+        skipped = 0 if any(walk.filters for walk in walked) else offset
+        parts = [walk.sql(most, self._share(walked), after) for walk in walked]
+        keys = ", ".join(f"page.{name}" for name in key_names(order))
+        columns = ", ".join(f"e.{name}" for name in COLUMNS)
+        # The numbers are written out: of a placeholder PostgreSQL would think that it asks for a
+        # tenth of the table.
+        return compose(
+            f"WITH page AS ({{}} ORDER BY {orderby(order)} LIMIT {most - skipped} OFFSET {skipped})"
+            f" SELECT page.matches, page.last, {keys}, {columns}"
+            " FROM page JOIN workflow_executions AS e ON e.execution_id = page.execution_id"
+            f" ORDER BY {orderby(order, 'page.')}",
+            _merged(parts, order),
+        )
+
+    def counting(self, listing: Listing) -> Query:
+        """The statement of a total. What is counted has no order, so that of creation will do; and
+        once one walk has found too many to count, the other is not begun."""
+        *others, last = walked = self._walked(replace(listing, order=Order()))
+        # A walk that searches for nothing meets hardly anything in vain, except for what the walk
+        # before it has counted: no more than can be counted.
+        examined = self._share(walked, COUNTED) if last.searches else 2 * (COUNT_CAP + 1)
+        first = _counted(last, examined)
+        if not others:
+            return first
+        [own] = others
+        return compose(
+            "SELECT first.found + second.found AS found, first.cut OR second.cut AS cut"
+            f" FROM ({{}}) AS first CROSS JOIN LATERAL ({{}} WHERE first.found <= {COUNT_CAP})"
+            " AS second",
+            first,
+            _counted(replace(own, besides=listing.reach.workflow_ids), examined),
+        )
+
+    def _walked(self, listing: Listing) -> list[WalkQuery]:
+        return [WalkQuery(self._dal.db, walk, listing) for walk in walks(listing)]
+
+    def _share(self, walked: list[WalkQuery], in_all: int = EXAMINED) -> int:
+        """How many executions each branch of the walks may meet."""
+        branches = max(sum(walk.branches for walk in walked), 1)
+        return min(self._examined, max(in_all // branches, FEWEST_EXAMINED))
+
+
+def _merged(parts: list[Query], order: Order) -> Query:
+    """What walks found, each execution once: keys, id, `matches`, `last`."""
+    if len(parts) == 1:
+        return compose("SELECT * FROM ({}) AS found", parts[0])
+    names = ", ".join((*key_names(order), "execution_id"))
+    return compose(
+        f"SELECT {names}, bool_or(matches) AS matches, bool_or(last) AS last"
+        f" FROM ({' UNION ALL '.join('({})' for _ in parts)}) AS found GROUP BY {names}",
+        *parts,
+    )
+
+
+def _counted(walk: WalkQuery, examined: int) -> Query:
+    """How many a walk finds, up to one more than can be counted. A WHERE may follow."""
+    most = COUNT_CAP + 1
+    return compose(
+        "SELECT count(*) FILTER (WHERE matches) AS found, coalesce(bool_or(last), false) AS cut"
+        f" FROM (SELECT matches, last FROM ({{}}) AS w LIMIT {most}) AS counted",
+        walk.sql(most, examined, None),
+    )
+
+
+def _seen(found: Found, limit: int, offset: int) -> Total | None:
+    """The total of a list that ends on the page behind `offset`, as far as the search went; None
+    if there may be others, before or behind."""
+    seen = len(found.rows)
+    if (found.more and seen == limit) or (offset and not seen):
+        return None
+    return Total(offset + seen, exact=not found.more)
+
+
+def _total(counted: asyncpg.Record, seen: int) -> Total:
+    """What was counted; no less than what was seen, wherever the counting gave up."""
+    number = max(counted["found"], seen)
+    return Total(min(number, COUNT_CAP), exact=number <= COUNT_CAP and not counted["cut"])
+
+
+def _found(rows: list[asyncpg.Record], order: Order, limit: int, skip: int) -> Found:
+    """The page among what the walks found. It ends where a walk gave up: beyond that there may
+    be earlier ones than those that the others found."""
+    shown: list[dict[str, Any]] = []
+    place: Place | None = None
+    for row in rows:
+        if row["matches"] and skip:
+            skip -= 1
+        elif row["matches"]:
+            if len(shown) == limit:
+                return Found(shown, place, more=True, cut=False)
+            shown.append(dict(row))
+        place = Place(tuple(key_of(row[name]) for name in key_names(order)), row["execution_id"])
+        if row["last"]:
+            return Found(shown, place, more=True, cut=True)
+    return Found(shown, place, more=False, cut=False)

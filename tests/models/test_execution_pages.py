@@ -1,0 +1,306 @@
+"""Pages of executions are the list by the book, whatever is asked, and are walked to."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from itertools import product
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from models.dal import AsyncDAL
+from models.execution_filter import Listing, Narrow, Order, Place, Reach, Sort
+from models.execution_pages import COUNT_CAP, WALK, ExecutionPages, Total
+from models.query import Query
+from tests.listed import CODES, NAMES, SOURCES, START, STATUSES, Row, expected, row, uuid_of, write
+
+WORKFLOWS = [uuid_of(number) for number in range(1, 7)]
+COMMUNITY_OF = {workflow: 1 + number // 3 for number, workflow in enumerate(WORKFLOWS)}
+USERS = (1, 2, 3)
+SORTS: tuple[Sort, ...] = ("created", "started_at", "completed_at", "total_duration", "status")
+EVERYTHING = tuple(WORKFLOWS)
+
+reaches = st.one_of(
+    st.builds(
+        Reach,
+        user_id=st.sampled_from(USERS),
+        workflow_ids=st.lists(st.sampled_from(WORKFLOWS), unique=True, max_size=4).map(tuple),
+    ),
+    st.builds(
+        Reach, user_id=st.just(1), workflow_ids=st.just(EVERYTHING), everything=st.just(True)
+    ),
+    st.sampled_from((1, 2)).flatmap(
+        lambda community: st.builds(
+            Reach,
+            user_id=st.sampled_from(USERS),
+            workflow_ids=st.just(
+                tuple(name for name, where in COMMUNITY_OF.items() if where == community)
+            ),
+            everything=st.booleans(),
+            community_id=st.just(community),
+        )
+    ),
+)
+moments = st.integers(0, 200).map(lambda minutes: START + timedelta(minutes=minutes))
+narrows = st.builds(
+    Narrow,
+    workflow_id=st.none() | st.sampled_from(WORKFLOWS),
+    community_id=st.none() | st.sampled_from((1, 2)),
+    user_id=st.none() | st.sampled_from(USERS),
+    statuses=st.lists(st.sampled_from(STATUSES), unique=True, max_size=3).map(tuple),
+    since=st.none() | moments,
+    until=st.none() | moments,
+    trigger_source=st.none() | st.sampled_from(SOURCES),
+    session_id=st.none() | st.just("s-1"),
+    execution_name=st.none() | st.sampled_from([name for name in NAMES if name]),
+    error_code=st.none() | st.sampled_from(CODES),
+    min_duration=st.none() | st.sampled_from((0.0, 1.0)),
+    max_duration=st.none() | st.sampled_from((1.5, 2.5)),
+    text=st.none() | st.sampled_from(("night", "100%", "_1", "BROKE", "zzz")),
+)
+orders = st.builds(Order, sort=st.sampled_from(SORTS), descending=st.booleans())
+
+
+def executions(count: int, seed: int = 1) -> Iterator[Row]:
+    rng = random.Random(seed)
+    for _ in range(count):
+        workflow = rng.choice(WORKFLOWS)
+        yield row(rng, workflow, COMMUNITY_OF[workflow], rng.choice(USERS))
+
+
+@st.composite
+def listings(draw: st.DrawFn) -> Listing:
+    """What the service may ask for: others' executions by user are for admins, and workflows are
+    those of the community that is asked for."""
+    reach, narrow, order = draw(reaches), draw(narrows), draw(orders)
+    assume(reach.everything or narrow.user_id in (None, reach.user_id))
+    ids = (
+        workflow
+        for workflow in reach.workflow_ids
+        if narrow.community_id in (None, COMMUNITY_OF[workflow])
+    )
+    return Listing(replace(reach, workflow_ids=tuple(ids)), narrow, order)
+
+
+async def whole(pages: ExecutionPages, listing: Listing, size: int) -> list[str]:
+    """The ids on all pages, followed by their places."""
+    ids: list[str] = []
+    place: Place | None = None
+    while True:
+        found, _ = await pages.page(listing, limit=size, after=place)
+        ids += [each["execution_id"] for each in found.rows]
+        assert len(found.rows) <= size
+        if not found.more:
+            return ids
+        assert found.place != place
+        place = found.place
+
+
+async def seeded(dal: AsyncDAL) -> list[Row]:
+    """The rows that all examples of a test look at, written by the first of them."""
+    rows = list(executions(200))
+    if not await dal.fetchval("SELECT EXISTS (SELECT 1 FROM workflow_executions)"):
+        await write(dal, rows)
+    return rows
+
+
+examples = settings(
+    max_examples=100,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
+@examples
+@given(listings(), st.sampled_from((3, 20, 100)))
+async def test_every_list_is_the_one_by_the_book(
+    dal: AsyncDAL, listing: Listing, size: int
+) -> None:
+    rows = await seeded(dal)
+    pages = ExecutionPages(dal)
+    ids = expected(rows, listing)
+    assert await whole(pages, listing, size) == ids
+    _, total = await pages.page(listing, limit=1)
+    assert total == Total(len(ids), exact=True)
+
+
+@examples
+@given(listings(), st.integers(0, 60), st.sampled_from((1, 7, 50)))
+async def test_a_page_by_number_is_that_part_of_the_list(
+    dal: AsyncDAL, listing: Listing, offset: int, size: int
+) -> None:
+    rows = await seeded(dal)
+    found, _ = await ExecutionPages(dal).page(listing, limit=size, offset=offset)
+    ids = expected(rows, listing)
+    assert [each["execution_id"] for each in found.rows] == ids[offset : offset + size]
+    assert found.more == (len(ids) > offset + size)
+
+
+@examples
+@given(listings())
+async def test_a_search_that_gives_up_goes_on_and_finds_all(
+    dal: AsyncDAL, listing: Listing
+) -> None:
+    rows = await seeded(dal)
+    pages = ExecutionPages(dal, examined=7)
+    assert await whole(pages, listing, 5) == expected(rows, listing)
+
+
+async def test_a_search_meets_no_more_than_it_may(dal: AsyncDAL) -> None:
+    await seeded(dal)
+    listing = Listing(Reach(1, everything=True), Narrow(text="zzz"), Order())
+    found, total = await ExecutionPages(dal, examined=50).page(listing, limit=5)
+    assert (found.rows, found.more, found.cut) == ([], True, True)
+    assert total == Total(0, exact=False)
+
+
+async def test_rows_that_come_between_pages_change_nothing_behind(dal: AsyncDAL) -> None:
+    rows = await seeded(dal)
+    pages = ExecutionPages(dal)
+    reach = Reach(1, workflow_ids=EVERYTHING[:3])
+    for order in (Order(sort, way) for sort in SORTS for way in (True, False)):
+        listing = Listing(reach, Narrow(), order)
+        before = expected(rows, listing)
+        seen: list[str] = []
+        place: Place | None = None
+        for number in range(len(before)):
+            found, _ = await pages.page(listing, limit=20, after=place)
+            seen += [each["execution_id"] for each in found.rows]
+            if not found.more:
+                break
+            place = found.place
+            fresh = list(executions(5, seed=hash((order, number))))
+            await write(dal, fresh)
+            rows = [*rows, *fresh]
+        assert [each for each in seen if each in set(before)] == before
+        assert len(seen) == len(set(seen))
+
+
+async def test_totals_are_exact_up_to_a_cap(dal: AsyncDAL) -> None:
+    await write(dal, executions(COUNT_CAP))
+    pages = ExecutionPages(dal)
+    everything = Listing(Reach(1, everything=True), Narrow(), Order())
+    both = Listing(Reach(1, workflow_ids=EVERYTHING), Narrow(), Order("total_duration"))
+    lists = [everything, both]
+    for listing in lists:
+        assert (await pages.page(listing, limit=1))[1] == Total(COUNT_CAP, exact=True)
+    await write(dal, executions(1, seed=2))
+    for listing in lists:
+        assert (await pages.page(listing, limit=1))[1] == Total(COUNT_CAP, exact=False)
+
+
+async def test_totals_of_ones_own_are_exact_as_well(dal: AsyncDAL) -> None:
+    rng = random.Random(1)
+    mine = [row(rng, WORKFLOWS[0], 1, 1) for _ in range(COUNT_CAP)]
+    await write(dal, mine)
+    pages = ExecutionPages(dal)
+    for reach in (
+        Reach(1),
+        Reach(1, community_id=1),
+        Reach(1, workflow_ids=EVERYTHING[1:], community_id=1),
+        Reach(1, workflow_ids=EVERYTHING),
+    ):
+        _, total = await pages.page(Listing(reach, Narrow(), Order()), limit=1)
+        assert total == Total(COUNT_CAP, exact=True), reach
+
+
+# How they are read
+
+FILL = """
+INSERT INTO workflow_executions (execution_id, workflow_id, workflow_version, workflow_name,
+    community_id, user_id, trigger_source, trigger_node_id, status, created, start_time, end_time,
+    execution_time_seconds, max_execution_seconds)
+SELECT gen_random_uuid(), ('00000000-0000-0000-0000-' || lpad((1 + i % 6)::text, 12, '0'))::uuid, 1,
+       'w', 1 + (i % 6) / 3, 1 + i % 3, 'api', 'start',
+       CASE WHEN i % 100 = 0 THEN 'waiting' WHEN i % 10 = 0 THEN 'failed' ELSE 'completed' END,
+       at, at, CASE WHEN i % 100 > 0 THEN at + interval '1 s' END,
+       CASE WHEN i % 100 > 0 THEN i * 7919 % 1000 END, 300
+  FROM generate_series(1, 60000) i, LATERAL (SELECT now() - i * interval '1 s' AS at) moment
+"""
+READERS = {
+    "an admin": Reach(1, EVERYTHING, everything=True),
+    "an admin of a community": Reach(1, EVERYTHING[:3], everything=True, community_id=1),
+    "somebody without workflows": Reach(1),
+    "somebody with workflows": Reach(1, EVERYTHING[:3]),
+    "somebody in a community": Reach(1, EVERYTHING[:3], community_id=1),
+}
+FILTERS = {
+    "nothing": Narrow(),
+    "a status": Narrow(statuses=("failed",)),
+    "statuses": Narrow(statuses=("failed", "waiting")),
+    "a workflow": Narrow(workflow_id=WORKFLOWS[0]),
+    "a workflow's failures": Narrow(workflow_id=WORKFLOWS[0], statuses=("failed",)),
+    "a community": Narrow(community_id=1),
+    "a user": Narrow(user_id=1),
+    "since": Narrow(since=START),
+    "a session": Narrow(session_id="s-1"),
+    "a source": Narrow(trigger_source="api"),
+    "a name": Narrow(execution_name="import"),
+    "an error": Narrow(error_code="TIMEOUT"),
+    "a duration": Narrow(min_duration=10.0, max_duration=20.0),
+    "a text": Narrow(text="night"),
+}
+
+
+async def test_every_list_is_walked_and_nothing_is_sorted_but_its_page(dal: AsyncDAL) -> None:
+    await dal.execute(FILL)
+    await dal.execute("ANALYZE workflow_executions")
+    pages, limit, wrong = ExecutionPages(dal), 20, []
+    for (who, reach), (what, narrow) in product(READERS.items(), FILTERS.items()):
+        for sort, way in product(SORTS, (True, False)):
+            listing = Listing(reach, narrow, Order(sort, way))
+            found, _ = await pages.page(listing, limit=limit, total=Total(0, exact=True))
+            for after in {None, found.place}:
+                query = pages.query(listing, limit=limit, after=after)
+                branches = (len(reach.workflow_ids) + 1) * max(len(narrow.statuses), 1)
+                mode = "force_custom_plan" if way else "force_generic_plan"
+                plan = list(nodes(await explained(dal, query, mode)))
+                whole = [node for node in plan if node["Node Type"] == "Seq Scan"]
+                if whole or sorted_in(plan) > branches * (limit + 1):
+                    wrong.append(f"{who}, {what}, {sort}, {way}, {after}: {plan}")
+    assert not wrong, f"{len(wrong)} plans; the first:\n{wrong[0]}"
+
+
+@pytest.mark.parametrize("sort", SORTS)
+async def test_a_page_far_down_reads_no_more_than_the_first(dal: AsyncDAL, sort: Sort) -> None:
+    await dal.execute(FILL)
+    await dal.execute("VACUUM (ANALYZE) workflow_executions")
+    pages = ExecutionPages(dal)
+    for reach in READERS.values():
+        listing = Listing(reach, Narrow(), Order(sort))
+        far, _ = await pages.page(listing, limit=1, offset=9_000)
+        first = blocks(await explained(dal, pages.query(listing, limit=20)))
+        last = blocks(await explained(dal, pages.query(listing, limit=20, after=far.place)))
+        assert last <= 1.5 * first
+
+
+async def explained(dal: AsyncDAL, query: Query, mode: str = "force_custom_plan") -> dict[str, Any]:
+    """The plan of a page's statement, as it runs: planned for its values, or for any."""
+    async with dal.transaction() as tx:
+        await tx.execute(f"{WALK}; SET LOCAL plan_cache_mode = {mode}")
+        statement = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {query.sql}"
+        [plan] = await tx.fetchval(statement, *query.args)
+    return dict(plan["Plan"])
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A plan's nodes, from the top."""
+    yield plan
+    for part in plan.get("Plans", ()):
+        yield from nodes(part)
+
+
+def sorted_in(plan: list[dict[str, Any]]) -> float:
+    """How many rows the largest of its sorts was given."""
+    sorts = [node["Plans"][0] for node in plan if "Sort" in node["Node Type"]]
+    return max((part["Actual Rows"] * part["Actual Loops"] for part in sorts), default=0)
+
+
+def blocks(plan: dict[str, Any]) -> int:
+    """How many blocks a plan read."""
+    return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
