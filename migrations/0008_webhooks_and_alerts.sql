@@ -201,7 +201,8 @@ CREATE FUNCTION execution_payload(e workflow_executions) RETURNS text LANGUAGE s
             'parent_execution_id', e.parent_execution_id,
             'retry_of', e.retry_of,
             'progress', json_build_object(
-                'current_step', e.current_step,
+                'current_step', CASE WHEN e.status = 'completed' THEN e.total_steps
+                                     ELSE e.current_step END,
                 'total_steps', e.total_steps,
                 'percentage', CASE WHEN e.status = 'completed' THEN 100.0
                                    WHEN e.total_steps = 0 THEN 0.0

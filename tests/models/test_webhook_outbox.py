@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import re
+from datetime import datetime
 from typing import Any
 
 import orjson
 import pytest
 
+from controllers.responses import instant
 from engine.context import ExecutionStatus
 from engine.records import Batch
 from models import outbox as sql
@@ -21,6 +23,7 @@ from models.webhooks import NewWebhook, Webhooks
 from models.workflows import Workflows
 from services.caller import EVERYDAY_SCOPES, Caller
 from services.clock import new_id
+from services.execution_lists import item
 from services.permission_service import PermissionService
 from tests.models.aged import aged
 from tests.store_contract import FIRST, SECOND, a_context, created, progress_of
@@ -219,6 +222,29 @@ async def test_a_payload_is_small_whatever_the_execution_was(dal: AsyncDAL) -> N
     [row] = await deliveries(dal)
     assert len(row["payload"].encode()) < 32_768
     assert orjson.loads(row["payload"])["data"]["error"] == huge[:1000]
+
+
+@pytest.mark.parametrize("status", ["completed", "failed", "cancelled"])
+async def test_what_is_told_is_the_item_of_the_lists(dal: AsyncDAL, status: str) -> None:
+    await a_webhook(dal, sees_all=True)
+    [execution_id] = await aged(dal, status="waiting")
+    await dal.execute(
+        "UPDATE workflow_executions SET status = $2, end_time = now(), total_steps = 3,"
+        " current_step = 1, error_message = 'no', execution_time_seconds = 2.5"
+        " WHERE execution_id = $1",
+        execution_id,
+        status,
+    )
+    row = await dal.fetchrow("SELECT * FROM workflow_executions")
+    assert row is not None
+    shown = {
+        name: instant(value) if isinstance(value, datetime) else value
+        for name, value in item(row).items()
+    }
+
+    [delivery] = await deliveries(dal)
+    told = orjson.loads(delivery["payload"])["data"]
+    assert {name: told.get(name) for name in shown} == shown
 
 
 async def test_the_ids_of_deliveries_are_uuids_of_version_7_in_the_order_of_time(
