@@ -22,15 +22,9 @@ from typing import TextIO
 from quart import Quart
 
 from config import Config, ConfigError
-from controllers import (
-    execution_api,
-    execution_control_api,
-    operations,
-    permission_api,
-    workflow_api,
-    workflow_management,
-)
+from controllers import operations
 from controllers.auth import Authenticator
+from controllers.blueprints import API
 from controllers.commands import add_commands
 from controllers.gate import add_gate, limited_request
 from controllers.openapi import add_openapi
@@ -74,6 +68,8 @@ from services.execution_service import ExecutionService
 from services.grants import GrantService
 from services.health import HealthService
 from services.http_client import AiohttpClient, HttpLimits
+from services.notifications import World, notifications
+from services.notifier import Pace
 from services.once import Once
 from services.permission_service import PermissionService
 from services.retention import Retention
@@ -112,11 +108,8 @@ def create_app(config: Config | None = None, *, service: Running | None = None) 
     app.register_blueprint(operations.blueprint)
     if config.serves_api:
         add_openapi(app, config.module_version)
-        app.register_blueprint(execution_api.blueprint)
-        app.register_blueprint(execution_control_api.blueprint)
-        app.register_blueprint(workflow_api.blueprint)
-        app.register_blueprint(permission_api.blueprint)
-        app.register_blueprint(workflow_management.blueprint)
+        for api in API:
+            app.register_blueprint(api)
     _add_commands(app, config)
 
     if service is not None:
@@ -185,9 +178,7 @@ async def _compose(
     audit = AuditTrail(lines, AuditLog(dal), now=clock.now)
     await audit.start()
     stack.push_async_callback(audit.stop)
-    retention = Retention(lines, History(dal), days=config.retention_days)
-    retention.start()
-    stack.push_async_callback(retention.stop)
+    _retention(config, lines, dal, stack)
     definitions = Workflows(dal)
     permissions = PermissionService(Permissions(dal), definitions)
     transport = await _transport(config, stream, stack)
@@ -203,6 +194,9 @@ async def _compose(
     batches = BatchService(engine, executions, once, permissions, new_id=new_id)
     control = ExecutionControl(engine, reads, once, permissions, new_id=new_id)
     keys = ApiKeyService(ApiKeys(dal), now=clock.now, new_id=new_id)
+    world = World(clock.now, new_id, random.random, _egress(config))
+    pace = Pace(timeout_seconds=config.webhook_timeout_seconds) if config.runs_executions else None
+    told = await stack.enter_async_context(notifications(dal, lines, permissions, world, pace))
     health = HealthService(dal, engine, name=config.module_name, version=config.module_version)
     state = AppState(
         authenticator=Authenticator(keys, config.secret_key),
@@ -212,6 +206,8 @@ async def _compose(
         details=ExecutionDetails(engine, reads, Steps(dal), permissions, cursors),
         batches=batches,
         control=control,
+        webhooks=told.webhooks,
+        alerts=told.alerts,
         grants=GrantService(Grants(dal), permissions, new_id=new_id),
         health=health,
         audit=audit,
@@ -225,6 +221,13 @@ async def _compose(
     return Running(state, lines, engine, first_key, examples)
 
 
+def _retention(config: Config, lines: AaaLog, dal: AsyncDAL, stack: AsyncExitStack) -> None:
+    days, webhook_days = config.retention_days, config.webhook_retention_days
+    retention = Retention(lines, History(dal), days=days, webhook_days=webhook_days)
+    retention.start()
+    stack.push_async_callback(retention.stop)
+
+
 async def _engine(
     config: Config,
     lines: AaaLog,
@@ -234,12 +237,8 @@ async def _engine(
     clock: SystemClock,
     stack: AsyncExitStack,
 ) -> WorkflowEngine:
-    http = await stack.enter_async_context(
-        AiohttpClient(
-            Egress(config.egress_allow, config.egress_deny),
-            limits=HttpLimits(max_response_bytes=config.max_output_bytes),
-        )
-    )
+    limits = HttpLimits(max_response_bytes=config.max_output_bytes)
+    http = await stack.enter_async_context(AiohttpClient(_egress(config), limits=limits))
     engine = WorkflowEngine(
         store=PostgresExecutionStore(dal, config.database_command_timeout_seconds),
         transport=transport,
@@ -298,6 +297,10 @@ def _add_commands(app: Quart, config: Config) -> None:
             await asyncio.to_thread(server.stop)
 
     add_commands(app.cli, open_keys, run_migrations)
+
+
+def _egress(config: Config) -> Egress:
+    return Egress(config.egress_allow, config.egress_deny)
 
 
 def _log_format(config: Config) -> LogFormat:

@@ -77,6 +77,8 @@ class Config:
     shutdown_delay_seconds: float = 0.0
     lease_seconds: float = 10.0
     retention_days: int | None = None
+    webhook_timeout_seconds: float = 10.0
+    webhook_retention_days: int = 30
     module_name: str = "workflow_core_module"
     module_version: str = "0.1.0"
 
@@ -183,6 +185,10 @@ def _engine(read: _Reader) -> dict[str, object]:
         "shutdown_delay_seconds": read.seconds("SHUTDOWN_DELAY_SECONDS", 0.0, 0, 3600),
         "lease_seconds": read.seconds("LEASE_SECONDS", 10.0, 1, 3600),
         "retention_days": read.value("RETENTION_DAYS", None, _days),
+        "webhook_timeout_seconds": read.seconds("WEBHOOK_TIMEOUT_SECONDS", 10.0, 0.1, 60),
+        "webhook_retention_days": read.integer(
+            "WEBHOOK_RETENTION_DAYS", 30, 1, LONGEST_RETENTION_DAYS
+        ),
     }
 
 

@@ -140,6 +140,11 @@ def execution_id_of(text: str) -> str:
     return found
 
 
+def id_of(text: str) -> str | None:
+    """Any other id from the path, canonical; None for what is no UUID."""
+    return _uuid(text)
+
+
 def problems_of(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
     """Pydantic's findings as problems with JSON pointers."""
     found: list[Problem] = []

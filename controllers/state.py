@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from quart import current_app
 
 from controllers.auth import Authenticator
+from services.alert_service import AlertService
 from services.audit import AuditTrail
 from services.batch_service import BatchService
 from services.execution_control import ExecutionControl
@@ -19,6 +20,7 @@ from services.execution_lists import ExecutionLists
 from services.execution_service import ExecutionService
 from services.grants import GrantService
 from services.health import HealthService
+from services.webhook_service import WebhookService
 from services.workflow_service import WorkflowService
 
 EXTENSION = "workflow_core"
@@ -35,6 +37,8 @@ class AppState:
     details: ExecutionDetails
     batches: BatchService
     control: ExecutionControl
+    webhooks: WebhookService
+    alerts: AlertService
     grants: GrantService
     health: HealthService
     audit: AuditTrail

@@ -141,6 +141,43 @@ DELETE FROM engine_workers
       LIMIT $1 FOR UPDATE SKIP LOCKED))
 """
 
+OLD_DELIVERIES = """
+DELETE FROM webhook_deliveries
+ WHERE ctid = ANY (ARRAY(SELECT ctid FROM webhook_deliveries
+                          WHERE settled_at < now() - $2::int * interval '24 hours'
+                          ORDER BY settled_at LIMIT $1 FOR UPDATE SKIP LOCKED))
+"""
+
+OLD_CHANGES = """
+DELETE FROM alert_history
+ WHERE ctid = ANY (ARRAY(SELECT ctid FROM alert_history
+                          WHERE at < now() - $2::int * interval '24 hours'
+                          ORDER BY at LIMIT $1 FOR UPDATE SKIP LOCKED))
+"""
+
+# Samples of alerts that are gone, and those of the disabled, which nobody trims: longer than any
+# window is more than enough. Alerts are found by skipping from one to the next.
+OLD_SAMPLES = """
+WITH RECURSIVE known (alert_id) AS (
+    (SELECT alert_id FROM alert_samples ORDER BY alert_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT s.alert_id FROM alert_samples s
+             WHERE s.alert_id > known.alert_id ORDER BY s.alert_id LIMIT 1)
+      FROM known WHERE alert_id IS NOT NULL
+), doomed AS (
+    SELECT s.ctid AS row FROM known
+      LEFT JOIN alerts a ON a.alert_id = known.alert_id
+     CROSS JOIN LATERAL (
+           SELECT ctid FROM alert_samples s
+            WHERE s.alert_id = known.alert_id
+              AND s.ended_at < CASE WHEN a.alert_id IS NULL THEN 'infinity'
+                                    ELSE now() - interval '25 hours' END
+            LIMIT $1) s
+     WHERE known.alert_id IS NOT NULL LIMIT $1
+)
+DELETE FROM alert_samples WHERE ctid = ANY (ARRAY(SELECT row FROM doomed))
+"""
+
 _BEFORE_ALL = "00000000-0000-0000-0000-000000000000"
 _WORKFLOWS_AT_ONCE = 100
 
@@ -257,3 +294,15 @@ class History:
     async def drop_dead_workers(self) -> int:
         """Drops one batch of workers dead for a day that hold nothing; returns how many."""
         return await self._dal.execute(DEAD_WORKERS, self._batch.rows)
+
+    async def drop_old_deliveries(self, days: int) -> int:
+        """Drops one batch of deliveries of webhooks settled so long ago; returns how many."""
+        return await self._dal.execute(OLD_DELIVERIES, self._batch.rows, days)
+
+    async def drop_old_changes(self, days: int) -> int:
+        """Drops one batch of what alerts did so long ago; returns how many."""
+        return await self._dal.execute(OLD_CHANGES, self._batch.rows, days)
+
+    async def drop_old_samples(self) -> int:
+        """Drops one batch of samples that no alert looks at any more; returns how many."""
+        return await self._dal.execute(OLD_SAMPLES, self._batch.rows)

@@ -15,6 +15,7 @@ from pydal.objects import Field
 UUID = SQLCustomType(type="string", native="uuid")
 INSTANT = SQLCustomType(type="datetime", native="timestamptz")
 BYTES = SQLCustomType(type="blob", native="bytea")
+UUIDS = SQLCustomType(type="list:string", native="_uuid")
 
 
 def _uuid(*names: str) -> list[Field]:
@@ -140,6 +141,61 @@ def _executions(define: Any) -> None:
     )
 
 
+def _webhooks(define: Any) -> None:
+    define(
+        "webhooks",
+        *_uuid("webhook_id", "workflow_id"),
+        *_bigint("community_id", "created_by", "seen_by"),
+        *_text("url", "secret", "old_secret", "disabled_reason"),
+        *_texts("events"),
+        *_boolean("sees_all", "enabled"),
+        *_instant("old_secret_until", "disabled_at", "failing_since", "created_at", "updated_at"),
+        primarykey=["webhook_id"],
+    )
+    define(
+        "webhook_deliveries",
+        *_uuid("delivery_id", "webhook_id", "execution_id", "alert_id"),
+        *_text("event", "payload", "status", "response_body", "error"),
+        *_integer("attempts", "claims", "response_status"),
+        *_instant("created_at", "due_at", "first_attempt_at", "last_attempt_at", "settled_at"),
+        *_double("duration_seconds"),
+        primarykey=["delivery_id"],
+    )
+
+
+def _alerts(define: Any) -> None:
+    define(
+        "alerts",
+        *_uuid("alert_id", "workflow_id"),
+        *_bigint("community_id", "created_by", "seen_by"),
+        *_text("metric", "state"),
+        *_double("threshold", "value"),
+        *_integer("window_seconds", "min_count", "executions"),
+        Field("notify", UUIDS),
+        *_boolean("sees_all", "enabled"),
+        *_instant("state_since", "evaluated_at", "counting_since", "last_success_at", "due_at"),
+        *_instant("created_at", "updated_at"),
+        primarykey=["alert_id"],
+    )
+    define(
+        "alert_samples",
+        *_uuid("alert_id", "execution_id"),
+        *_instant("ended_at"),
+        *_boolean("failed"),
+        *_double("duration_seconds"),
+        primarykey=["alert_id", "ended_at", "execution_id"],
+    )
+    define(
+        "alert_history",
+        *_uuid("change_id", "alert_id"),
+        *_text("event", "metric"),
+        *_instant("at"),
+        *_double("threshold", "value"),
+        *_integer("window_seconds", "executions"),
+        primarykey=["change_id"],
+    )
+
+
 def _operations(define: Any) -> None:
     define(
         "dropped_executions",
@@ -196,5 +252,7 @@ def define_tables(db: DAL) -> DAL:
     """Defines every table on `db` and returns it: `db.workflows.name` is then a field."""
     _workflows(db.define_table)
     _executions(db.define_table)
+    _webhooks(db.define_table)
+    _alerts(db.define_table)
     _operations(db.define_table)
     return db

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from sabotage.change import Sabotage
 from sabotage.staged import STAGED
+from sabotage.told import TOLD_TO_OTHERS
 
 SQL = "models/execution_sql.py"
 CLAIMS = "models/claim_sql.py"
@@ -361,4 +362,5 @@ SABOTAGES = (
         (STORE,),
     ),
     *STAGED,
+    *TOLD_TO_OTHERS,
 )

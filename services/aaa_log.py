@@ -47,6 +47,7 @@ _SECRET_KEY = re.compile(
 )
 _SECRET_ENDINGS = ("token", "secret", "password", "passwd", "authorization", "key", "cookie")
 _KEY = re.compile(r"wa-[0-9a-f]{16,}", re.IGNORECASE)
+_WEBHOOK_SECRET = re.compile(r"whsec_[\w+/=-]{8,}")
 _JWT = re.compile(r"\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*")
 _PHRASES = (
     (re.compile(r"\b(bearer|basic) +[\w.~+/=-]{8,}", re.IGNORECASE), r"\1 " + MASK),
@@ -324,6 +325,7 @@ def _masked(text: str) -> str:
     lowered = text.lower()
     if "wa-" in lowered:
         text = _KEY.sub("wa-" + MASK, text)
+        text = _WEBHOOK_SECRET.sub("whsec_" + MASK, text)
     if "eyj" in lowered:
         text = _JWT.sub(MASK, text)
     if " " in text or ":" in text or "=" in text:

@@ -128,6 +128,60 @@ class KeyUnknown(Refusal):
     code = "KEY_NOT_FOUND"
 
 
+class WebhookUnknown(Refusal):
+    """There is no such webhook."""
+
+    code = "WEBHOOK_NOT_FOUND"
+
+    def __init__(self, *, denied: bool = False) -> None:
+        super().__init__()
+        self.denied = denied
+
+
+class DeliveryUnknown(Refusal):
+    """There is no such delivery."""
+
+    code = "DELIVERY_NOT_FOUND"
+
+    def __init__(self, *, denied: bool = False) -> None:
+        super().__init__()
+        self.denied = denied
+
+
+class DeliveryPending(Refusal):
+    """The delivery is still being tried."""
+
+    code = "DELIVERY_PENDING"
+
+
+class WebhookDisabled(Refusal):
+    """The webhook is disabled; enable it first."""
+
+    code = "WEBHOOK_DISABLED"
+
+
+class TooManyWebhooks(Refusal):
+    """The community has as many webhooks as it may have."""
+
+    code = "TOO_MANY_WEBHOOKS"
+
+
+class AlertUnknown(Refusal):
+    """There is no such alert."""
+
+    code = "ALERT_NOT_FOUND"
+
+    def __init__(self, *, denied: bool = False) -> None:
+        super().__init__()
+        self.denied = denied
+
+
+class TooManyAlerts(Refusal):
+    """The community has as many alerts as it may have."""
+
+    code = "TOO_MANY_ALERTS"
+
+
 def _summary(problems: list[Problem]) -> str:
     first = problems[0]
     where = f"{first['path']}: " if first["path"] else ""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
@@ -122,6 +123,39 @@ class AiohttpClient:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise _failure(error, host) from error
 
+    async def post(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes,
+        timeout_seconds: float,
+        keep_bytes: int,
+    ) -> HttpResponse:
+        """Posts these bytes to a peer of which only the status counts.
+
+        At most `keep_bytes` of its body are read, as text; one that is longer, breaks off or
+        never ends changes nothing about a status that has come. Raises `StepFailure` as `request`
+        does, where no status came.
+        """
+        target = _target(url)
+        session = self._session(self._trusts(target))
+        host = target.host or ""
+        try:
+            async with session.post(
+                target,
+                headers=headers,
+                data=body,
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=timeout_seconds),
+            ) as response:
+                return _answer_in_text(response, await _beginning(response, keep_bytes))
+        except TimeoutError:
+            message = f"{host} did not answer within {timeout_seconds:g} s"
+            raise StepFailure("TIMEOUT", message, retryable=True, uncertain=True) from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise _failure(error, host) from error
+
     def _trusts(self, target: URL) -> bool:
         """Whether the host is admitted by name. Raises `StepFailure` if it is refused."""
         if self._egress is None:
@@ -198,11 +232,31 @@ def _payload(headers: Mapping[str, str], body: Json) -> tuple[CIMultiDict[str], 
 
 
 def _answer(response: aiohttp.ClientResponse, content: bytes) -> HttpResponse:
+    return HttpResponse(response.status, _headers(response), _body(response, content))
+
+
+def _answer_in_text(response: aiohttp.ClientResponse, content: bytes) -> HttpResponse:
+    return HttpResponse(response.status, _headers(response), _text(response, content))
+
+
+def _headers(response: aiohttp.ClientResponse) -> dict[str, str]:
     headers: dict[str, str] = {}
     for name, value in response.headers.items():
         key = name.lower()
         headers[key] = f"{headers[key]}, {_clean(value)}" if key in headers else _clean(value)
-    return HttpResponse(response.status, headers, _body(response, content))
+    return headers
+
+
+async def _beginning(response: aiohttp.ClientResponse, most: int) -> bytes:
+    """What came of the body before it was enough, or broke off. What is left unread is not read:
+    the connection is closed instead."""
+    content = bytearray()
+    with suppress(aiohttp.ClientError, OSError, TimeoutError):
+        async for piece in response.content.iter_any():
+            content += piece
+            if len(content) >= most:
+                break
+    return bytes(content[:most])
 
 
 def _body(response: aiohttp.ClientResponse, content: bytes) -> Json:
@@ -218,6 +272,10 @@ def _body(response: aiohttp.ClientResponse, content: bytes) -> Json:
             if response.status < 400:
                 message = f"the answer says it is JSON, but is not acceptable: {error}"
                 raise StepFailure("BAD_RESPONSE", message) from None
+    return _text(response, content)
+
+
+def _text(response: aiohttp.ClientResponse, content: bytes) -> str:
     return content.decode(_charset(response.charset), "replace").replace("\0", "\ufffd")
 
 

@@ -161,14 +161,14 @@ class PermissionService:
 
         Owning a workflow makes one belong to its community, so creating one must not be a way in.
         """
-        if caller.community_id is not None:
-            allowed = caller.community_id == community_id
-        else:
-            allowed = caller.is_admin or await self._permissions.in_community(
-                community_id, caller.user_id
-            )
-        if not allowed:
+        if not await self.reaches(caller, community_id):
             raise Denied(f"You do not belong to community {community_id}.")
+
+    async def reaches(self, caller: Caller, community_id: int) -> bool:
+        """Whether this community is one of the caller's. Raises `StoreUnavailable`."""
+        if caller.community_id is not None:
+            return caller.community_id == community_id
+        return caller.is_admin or await self._permissions.in_community(community_id, caller.user_id)
 
     def forget(self, workflow_id: str) -> None:
         """Drops what is remembered about a workflow that was just changed."""

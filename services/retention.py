@@ -4,9 +4,9 @@ Its one rule: it is never in anybody's way. One process of all does the work; be
 it pauses for at least twice as long as the batch took, so that it has at most a third of one
 connection's share of the server, and less of a server that is busy.
 
-It also drops what the service itself leaves behind: idempotency keys that have expired, and rows
-of workers that died. A database that is away is one line in the log; the loop goes on when it is
-back.
+It also drops what the service itself leaves behind: idempotency keys that have expired, rows of
+workers that died, deliveries of webhooks that were settled some time ago, and what alerts leave. A
+database that is away is one line in the log; the loop goes on when it is back.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
+from functools import partial
 from typing import Any, TypeVar
 
 from engine.errors import OutcomeUnknown, StoreUnavailable
@@ -30,8 +31,9 @@ _SHARE = 2
 
 class Retention:
     """Drops executions that ended more than `days` ago (None: only those of workflows that say so
-    themselves). `round_seconds` lie between two rounds, `retry_seconds` if the database was away;
-    steps follow their execution after `settle_seconds`, in which who has just found it reads on.
+    themselves), and deliveries settled and alerts changed more than `webhook_days` ago.
+    `round_seconds` lie between two rounds, `retry_seconds` if the database was away; steps follow
+    their execution after `settle_seconds`, in which who has just found it reads on.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Retention:
         history: History,
         *,
         days: int | None,
+        webhook_days: int = 30,
         round_seconds: float = 600,
         retry_seconds: float = 30,
         pause_seconds: float = 0.05,
@@ -48,6 +51,7 @@ class Retention:
         self._lines = lines
         self._history = history
         self._days = days
+        self._webhook_days = webhook_days
         self._round_seconds = round_seconds
         self._retry_seconds = retry_seconds
         self._pause_seconds = pause_seconds
@@ -105,6 +109,11 @@ class Retention:
         await self._clear()
         await self._drop_while_any("idempotency_keys", self._history.drop_expired_keys)
         await self._drop_while_any("workers", self._history.drop_dead_workers)
+        deliveries = partial(self._history.drop_old_deliveries, self._webhook_days)
+        await self._drop_while_any("webhook_deliveries", deliveries)
+        changes = partial(self._history.drop_old_changes, self._webhook_days)
+        await self._drop_while_any("alert_history", changes)
+        await self._drop_while_any("alert_samples", self._history.drop_old_samples)
 
     async def _drop_executions(self, policy: Policy) -> None:
         place: Place | None = Place()

@@ -32,6 +32,7 @@ _FORMS = tuple(
         r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
         r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z",
         r"wa-[0-9a-f]{8,64}",
+        r"whsec_[A-Za-z0-9+/=]+",
     )
 )
 _MEASURED = re.compile(r"(^|_)(seconds|duration|slowest_node_id|next_cursor)$")

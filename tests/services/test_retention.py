@@ -79,6 +79,15 @@ class Unsteady:
     async def drop_expired_keys(self) -> int:
         return 0
 
+    async def drop_old_deliveries(self, days: int) -> int:
+        return 0
+
+    async def drop_old_changes(self, days: int) -> int:
+        return 0
+
+    async def drop_old_samples(self) -> int:
+        return 0
+
     async def drop_dead_workers(self) -> int:
         return 0
 

@@ -1,0 +1,76 @@
+"""The sabotages of what is told to others: webhooks out, and alerts."""
+
+from __future__ import annotations
+
+from sabotage.change import Sabotage
+
+TOLD = "migrations/0008_webhooks_and_alerts.sql"
+OUTBOX = "tests/models/test_webhook_outbox.py"
+NOTIFIER = "tests/services/test_notifier.py"
+
+TOLD_TO_OTHERS = (
+    Sabotage(
+        "untold-end",
+        "what is told of an execution's end is written with it, whatever ends it",
+        "G10",
+        TOLD,
+        "    WHEN (OLD.end_time IS NULL AND NEW.end_time IS NOT NULL)\n",
+        "    WHEN (false)\n",
+        (OUTBOX,),
+    ),
+    Sabotage(
+        "told-to-anybody",
+        "a webhook is told of nothing that its user may not see",
+        "G14",
+        TOLD,
+        "           AND (w.sees_all OR w.seen_by = NEW.user_id\n"
+        "                OR may_view_workflow(w.seen_by, NEW.community_id, NEW.workflow_id));",
+        ";",
+        (OUTBOX, "-k", "would_show"),
+    ),
+    Sabotage(
+        "another-id-for-every-try",
+        "every try of a delivery has the same webhook-id",
+        "G10",
+        "services/notifier.py",
+        "signed_headers(one.secrets, one.delivery_id, ",
+        'signed_headers(one.secrets, f"{one.delivery_id}-{one.attempt}", ',
+        (NOTIFIER,),
+    ),
+    Sabotage(
+        "redirect-is-success",
+        "a redirect is a failure",
+        "G10",
+        "services/delivery_policy.py",
+        "_SUCCESS = range(200, 300)",
+        "_SUCCESS = range(200, 400)",
+        ("tests/services/test_delivery_policy.py",),
+    ),
+    Sabotage(
+        "no-lease-for-a-try",
+        "no two processes send the same try",
+        "G10",
+        "models/outbox.py",
+        "due_at = coalesce($1, now()) + make_interval(secs => $8),\n           last",
+        "due_at = coalesce($1, now()) + make_interval(secs => $8 * 0),\n           last",
+        (OUTBOX, "-k", "lease"),
+    ),
+    Sabotage(
+        "late-try-records",
+        "a try whose lease has ended records nothing",
+        "G10",
+        "models/outbox.py",
+        " AND claims = $3 AND status = 'pending'\n    RETURNING webhook_id\n",
+        " AND $3 > 0 AND status = 'pending'\n    RETURNING webhook_id\n",
+        (OUTBOX,),
+    ),
+    Sabotage(
+        "alert-on-every-look",
+        "an alert fires once",
+        "G10",
+        "services/alert_evaluator.py",
+        'if firing == (alert.state == "firing"):',
+        'if not firing and alert.state == "ok":',
+        ("tests/services/test_alert_evaluator.py",),
+    ),
+)
