@@ -140,6 +140,35 @@ def _executions(define: Any) -> None:
     )
 
 
+def _rollups(define: Any) -> None:
+    define(
+        "execution_rollups",
+        *_uuid("workflow_id"),
+        *_instant("hour"),
+        *_integer("lane", "bin"),
+        *_text("status"),
+        *_bigint("executions", "tokens"),
+        *_double("seconds", "cost"),
+        primarykey=["workflow_id", "hour", "lane", "status", "bin"],
+    )
+    define(
+        "node_rollups",
+        *_uuid("workflow_id"),
+        *_instant("hour"),
+        *_integer("lane"),
+        *_text("node_id", "node_type"),
+        *_bigint("runs", "failures"),
+        *_double("seconds", "longest_seconds"),
+        primarykey=["workflow_id", "hour", "lane", "node_id"],
+    )
+    define(
+        "rollup_horizons",
+        *_uuid("workflow_id"),
+        *_instant("dropped_until"),
+        primarykey=["workflow_id"],
+    )
+
+
 def _operations(define: Any) -> None:
     define(
         "dropped_executions",
@@ -189,5 +218,6 @@ def define_tables(db: DAL) -> DAL:
     """Defines every table on `db` and returns it: `db.workflows.name` is then a field."""
     _workflows(db.define_table)
     _executions(db.define_table)
+    _rollups(db.define_table)
     _operations(db.define_table)
     return db

@@ -4,9 +4,9 @@ Its one rule: it is never in anybody's way. One process of all does the work; be
 it pauses for at least twice as long as the batch took, so that it has at most a third of one
 connection's share of the server, and less of a server that is busy.
 
-It also drops what the service itself leaves behind: idempotency keys that have expired, and rows
-of workers that died. A database that is away is one line in the log; the loop goes on when it is
-back.
+It also drops what the service itself leaves behind: idempotency keys that have expired, rows of
+workers that died, and roll-ups of metrics that are very old; younger ones it gathers into days. A
+database that is away is one line in the log; the loop goes on when it is back.
 """
 
 from __future__ import annotations
@@ -105,6 +105,8 @@ class Retention:
         await self._clear()
         await self._drop_while_any("idempotency_keys", self._history.drop_expired_keys)
         await self._drop_while_any("workers", self._history.drop_dead_workers)
+        await self._gather_rollups()
+        await self._drop_while_any("rollups", self._history.drop_old_rollups)
 
     async def _drop_executions(self, policy: Policy) -> None:
         place: Place | None = Place()
@@ -128,6 +130,11 @@ class Retention:
         while dropped and not self._stopping.is_set():
             dropped = await self._paced(drop())
             self._dropped[what] += dropped
+
+    async def _gather_rollups(self) -> None:
+        gathered = 1
+        while gathered and not self._stopping.is_set():
+            gathered = await self._paced(self._history.compact_rollups())
 
     async def _paced(self, batch: Awaitable[T]) -> T:
         """Runs one batch and lets the others have their turn."""
