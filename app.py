@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,13 @@ from typing import TextIO
 from quart import Quart
 
 from config import Config, ConfigError
-from controllers import execution_api, execution_control_api, operations, workflow_api
+from controllers import (
+    execution_api,
+    execution_control_api,
+    metrics_api,
+    operations,
+    workflow_api,
+)
 from controllers.auth import Authenticator
 from controllers.commands import add_commands
 from controllers.gate import add_gate, limited_request
@@ -46,6 +52,7 @@ from models.idempotency import IdempotencyKeys
 from models.migrate import DatabaseRefused, first_start, migrate
 from models.permissions import Permissions
 from models.retention import History
+from models.rollups import Rollups
 from models.workflows import Workflows
 from services.aaa_log import AaaLog, LogFormat, route_library_logs
 from services.api_keys import ApiKeyService
@@ -59,6 +66,7 @@ from services.execution_control import ExecutionControl
 from services.execution_service import ExecutionService
 from services.health import HealthService
 from services.http_client import AiohttpClient, HttpLimits
+from services.metrics import MetricsService
 from services.once import Once
 from services.permission_service import PermissionService
 from services.retention import Retention
@@ -100,6 +108,7 @@ def create_app(config: Config | None = None, *, service: Running | None = None) 
         app.register_blueprint(execution_api.blueprint)
         app.register_blueprint(execution_control_api.blueprint)
         app.register_blueprint(workflow_api.blueprint)
+        app.register_blueprint(metrics_api.blueprint)
     _add_commands(app, config)
 
     if service is not None:
@@ -192,6 +201,7 @@ async def _compose(
         executions=executions,
         batches=batches,
         control=control,
+        metrics=MetricsService(Rollups(dal), permissions, now=clock.now),
         health=health,
         audit=audit,
         new_id=new_id,
@@ -276,7 +286,12 @@ def _add_commands(app: Quart, config: Config) -> None:
         finally:
             await asyncio.to_thread(server.stop)
 
-    add_commands(app.cli, open_keys, run_migrations)
+    async def rebuild_metrics() -> AsyncIterator[int]:
+        async with database(config) as dal, aclosing(Rollups(dal).rebuild()) as corrections:
+            async for corrected in corrections:
+                yield corrected
+
+    add_commands(app.cli, open_keys, run_migrations, rebuild_metrics)
 
 
 def _log_format(config: Config) -> LogFormat:

@@ -88,11 +88,11 @@ def shape(model: type[M], value: Json) -> M:
 
 def read_query(model: type[M]) -> M:
     """The query string as a model. Raises `NotValid` for an unknown or repeated parameter."""
-    known = list(model.model_fields)
+    known = [field.alias or name for name, field in model.model_fields.items()]
     given: dict[str, str] = {}
     problems: list[Problem] = []
     for name, values in request.args.lists():
-        if name not in model.model_fields:
+        if name not in known:
             problems.append(_unknown(name, known, "query parameter"))
         elif len(values) > 1:
             problems.append(Problem(path=f"/{name}", message="is given more than once"))

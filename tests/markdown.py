@@ -34,7 +34,7 @@ _FORMS = tuple(
         r"wa-[0-9a-f]{8,64}",
     )
 )
-_MEASURED = re.compile(r"(^|_)(seconds|duration|slowest_node_id)$")
+_MEASURED = re.compile(r"(^|_)(seconds|duration|slowest_node_id|throughput_per_minute)$")
 
 
 @dataclass(frozen=True, slots=True)
