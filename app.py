@@ -27,6 +27,7 @@ from controllers import (
     execution_control_api,
     metrics_api,
     operations,
+    scrape_api,
     workflow_api,
 )
 from controllers.auth import Authenticator
@@ -44,11 +45,12 @@ from engine.ports import Directory, Transport
 from engine.settings import EngineSettings
 from models.api_keys import ApiKeys
 from models.audit import AuditLog
+from models.backlog import Backlogs
 from models.dal import AsyncDAL
 from models.embedded import start_embedded
-from models.execution_store import PostgresExecutionStore
 from models.executions import Executions
 from models.idempotency import IdempotencyKeys
+from models.metered_store import Meter, MeteredExecutionStore
 from models.migrate import DatabaseRefused, first_start, migrate
 from models.permissions import Permissions
 from models.retention import History
@@ -66,10 +68,12 @@ from services.execution_control import ExecutionControl
 from services.execution_service import ExecutionService
 from services.health import HealthService
 from services.http_client import AiohttpClient, HttpLimits
+from services.meters import EngineMeter, HttpMeter
 from services.metrics import MetricsService
 from services.once import Once
 from services.permission_service import PermissionService
 from services.retention import Retention
+from services.scrape import Scrape
 from services.transports import ConsoleTransport, RouterTransport
 from services.welcome import welcome
 from services.workflow_service import WorkflowService
@@ -102,7 +106,9 @@ def create_app(config: Config | None = None, *, service: Running | None = None) 
     app.request_class = limited_request(config.max_batch_body_bytes)
     add_gate(app)
     app.asgi_app = without_websockets(app.asgi_app)  # type: ignore[method-assign]  # Quart's way
+    scrape_api.add_http_meter(app)
     app.register_blueprint(operations.blueprint)
+    app.register_blueprint(scrape_api.blueprint)
     if config.serves_api:
         add_openapi(app, config.module_version)
         app.register_blueprint(execution_api.blueprint)
@@ -184,7 +190,8 @@ async def _compose(
     permissions = PermissionService(Permissions(dal), definitions)
     transport = await _transport(config, stream, stack)
     directory = WorkflowDirectory(permissions, definitions)
-    engine = await _engine(config, lines, dal, transport, directory, clock, stack)
+    meter = EngineMeter()
+    engine = await _engine(config, lines, dal, transport, directory, clock, meter, stack)
     workflows = WorkflowService(definitions, permissions, engine.limits, new_id=new_id)
     reads = Executions(dal)
     once = Once(IdempotencyKeys(dal), reads)
@@ -204,6 +211,8 @@ async def _compose(
         metrics=MetricsService(Rollups(dal), permissions, now=clock.now),
         health=health,
         audit=audit,
+        scrape=Scrape(engine, meter, HttpMeter(), Backlogs(dal), process=config.metrics_process),
+        metrics_token=config.metrics_token,
         new_id=new_id,
     )
     if not config.embedded:
@@ -221,6 +230,7 @@ async def _engine(
     transport: Transport,
     directory: Directory,
     clock: SystemClock,
+    meter: Meter,
     stack: AsyncExitStack,
 ) -> WorkflowEngine:
     http = await stack.enter_async_context(
@@ -230,7 +240,7 @@ async def _engine(
         )
     )
     engine = WorkflowEngine(
-        store=PostgresExecutionStore(dal, config.database_command_timeout_seconds),
+        store=MeteredExecutionStore(dal, meter, config.database_command_timeout_seconds),
         transport=transport,
         http=http,
         directory=directory,

@@ -57,6 +57,8 @@ class Config:
     egress_deny: tuple[str, ...] = ()
     log_level: str = "INFO"
     log_format: str = "text"
+    metrics_token: str | None = field(default=None, repr=False)
+    metrics_process: str | None = None
     workflow_timeout_seconds: int = 300
     max_loop_iterations: int = 100
     max_total_operations: int = 1000
@@ -151,6 +153,8 @@ def _service(read: _Reader) -> dict[str, object]:
             "LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"), fold=str.upper
         ),
         "log_format": read.choice("LOG_FORMAT", "text", ("text", "json")),
+        "metrics_token": read.value("METRICS_TOKEN", None, str),
+        "metrics_process": read.value("METRICS_PROCESS", None, _process_label),
         "max_body_bytes": read.integer("MAX_BODY_BYTES", MIB, KIB, 1024 * MIB),
         "max_batch_body_bytes": read.integer("MAX_BATCH_BODY_BYTES", 32 * MIB, KIB, 1024 * MIB),
         "module_name": read.value("MODULE_NAME", "workflow_core_module", _word),
@@ -290,6 +294,10 @@ def _word(text: str) -> str:
     if not re.fullmatch(r"[\w.+-]+", text):
         raise ValueError("letters, digits and . _ + - only")
     return text
+
+
+def _process_label(text: str) -> str:
+    return str(os.getpid()) if text == "pid" else _word(text)
 
 
 def _destinations(text: str) -> tuple[str, ...]:

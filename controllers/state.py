@@ -6,7 +6,7 @@ Its one rule: this is the only place that looks into `current_app`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from quart import current_app
 
@@ -17,6 +17,7 @@ from services.execution_control import ExecutionControl
 from services.execution_service import ExecutionService
 from services.health import HealthService
 from services.metrics import MetricsService
+from services.scrape import Scrape
 from services.workflow_service import WorkflowService
 
 EXTENSION = "workflow_core"
@@ -34,6 +35,8 @@ class AppState:
     metrics: MetricsService
     health: HealthService
     audit: AuditTrail
+    scrape: Scrape
+    metrics_token: str | None = field(repr=False)
     new_id: Callable[[], str]
 
 
