@@ -8,9 +8,11 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 VENV_READY := .venv/.created
 RUN_READY := .venv/.requirements.lock
 DEV_READY := .venv/.requirements-dev.lock
+AUDIT := .venv-audit
+AUDIT_READY := $(AUDIT)/.requirements-audit.lock
 
 .DEFAULT_GOAL := run
-.PHONY: run test lint format bench chaos simulate sabotage mutate migrate docs lock clean
+.PHONY: run test lint format bench chaos simulate sabotage mutate audit sbom migrate docs lock clean
 
 run: $(RUN_READY)  ## start the service (HOST, PORT, DATA_DIR, DATABASE_URL: see .env.example)
 	$(BIN)/python -m app
@@ -18,10 +20,11 @@ run: $(RUN_READY)  ## start the service (HOST, PORT, DATA_DIR, DATABASE_URL: see
 test: $(DEV_READY)  ## run all tests
 	$(BIN)/python -m pytest -n 2 -q
 
-lint: $(DEV_READY)  ## check style, formatting and types
+lint: $(DEV_READY)  ## check style, formatting, types and dangerous calls
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/bandit -q -c pyproject.toml -r .
 
 format: $(DEV_READY)  ## mend style and formatting
 	$(BIN)/ruff check --fix .
@@ -42,6 +45,13 @@ sabotage: $(DEV_READY)  ## break each promise in a copy of the source, and deman
 mutate: $(DEV_READY)  ## change the pure files in small ways, and count what the tests notice
 	$(BIN)/python -m mutation
 
+audit: $(AUDIT_READY)  ## look for known vulnerabilities in what is locked
+	.ci/audit $(AUDIT)/bin/pip-audit
+
+sbom: $(AUDIT_READY)  ## write the bill of materials of what is locked (CycloneDX) to sbom.json
+	$(AUDIT)/bin/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml \
+		--mc-type application --output-reproducible --of JSON -o sbom.json
+
 migrate: $(RUN_READY)  ## bring the database to this code's schema
 	$(BIN)/quart --app app db migrate
 
@@ -52,12 +62,14 @@ lock:  ## resolve the dependencies of pyproject.toml anew (needs uv)
 	uv pip compile pyproject.toml --upgrade --output-file requirements.lock $(LOCK_FLAGS)
 	uv pip compile pyproject.toml --extra dev --constraints requirements.lock \
 		--upgrade --output-file requirements-dev.lock $(LOCK_FLAGS)
+	uv pip compile --group audit --upgrade \
+		--output-file requirements-audit.lock $(LOCK_FLAGS)
 
 LOCK_FLAGS := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock"
 
 clean:  ## remove what the other targets made, except data
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv $(AUDIT) .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV_READY):
@@ -73,3 +85,8 @@ $(RUN_READY): requirements.lock | $(VENV_READY)
 $(DEV_READY): requirements-dev.lock requirements.lock | $(VENV_READY)
 	$(PIP_INSTALL) -r requirements-dev.lock
 	@touch $(RUN_READY) $@
+
+$(AUDIT_READY): requirements-audit.lock
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@

@@ -71,6 +71,31 @@ class BareJournal:
         await self._store.flush(self._worker, carried)
         return perf_counter() - began
 
+    async def run_strict(
+        self, template: ExecutionContext, executions: int, steps: int, group: int
+    ) -> float:
+        """As `run`, with every step committed before the next one: each flush carries one step of
+        every execution of the group. The end goes out with the last step, and the creation of the
+        next group with that."""
+        began = perf_counter()
+        batch = Batch()
+        for first in range(0, executions, group):
+            contexts = [
+                replace(template, execution_id=str(uuid_utils.uuid7()))
+                for _ in range(min(group, executions - first))
+            ]
+            for context in contexts:
+                running = replace(
+                    self._ended(context), status=ExecutionStatus.RUNNING, held=True, end_time=None
+                )
+                batch.created[context.execution_id] = (context, running)
+            for seq in range(2, steps + 2):
+                await self._store.flush(self._worker, batch)
+                batch = Batch(steps=[self._row(c.execution_id, seq) for c in contexts])
+            batch.updates = {c.execution_id: self._ended(c) for c in contexts}
+        await self._store.flush(self._worker, batch)
+        return perf_counter() - began
+
     def _ended(self, context: ExecutionContext) -> Progress:
         now = self._world.clock.now()
         return Progress(

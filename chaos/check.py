@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -15,10 +15,12 @@ from typing import Any
 import asyncpg
 
 from chaos.database import Database
+from chaos.faults import Blow
 from chaos.promises import Promises
 from chaos.sink import Call
 from chaos.workflows import Workload
 from engine.context import Json
+from engine.settings import EngineSettings
 
 ENDED = frozenset({"completed", "failed", "cancelled"})
 
@@ -153,7 +155,13 @@ class Judge:
     workloads: dict[str, Workload]
     expected: dict[tuple[str, int], Result]
 
-    def judge(self, runs: dict[str, Run], promises: Promises, calls: list[Call]) -> Verdict:
+    def judge(
+        self,
+        runs: dict[str, Run],
+        promises: Promises,
+        calls: list[Call],
+        blows: Sequence[Blow] = (),
+    ) -> Verdict:
         """Looks at everything. An execution that nobody was promised must be right as well."""
         verdict = Verdict()
         for execution_id in promises.acknowledged - runs.keys():
@@ -161,14 +169,19 @@ class Judge:
         for complaint in promises.complaints:
             verdict.blame(complaint)
         for run in runs.values():
-            self._judge_run(run, runs, promises, verdict)
+            self._judge_run(run, runs, promises, blows, verdict)
         _judge_keys(runs, promises, verdict)
         _judge_cancels(runs, promises, calls, verdict)
         self._judge_effects(runs, calls, verdict)
         return verdict
 
     def _judge_run(
-        self, run: Run, runs: dict[str, Run], promises: Promises, verdict: Verdict
+        self,
+        run: Run,
+        runs: dict[str, Run],
+        promises: Promises,
+        blows: Sequence[Blow],
+        verdict: Verdict,
     ) -> None:
         workload = self.workloads[run.workflow_id]
         name = f"{workload.name} {run.execution_id}"
@@ -182,7 +195,8 @@ class Judge:
         if run.status == "cancelled" and _may_be_cancelled(run, runs, promises):
             return
         if run.status != "completed":
-            if run.error_code not in workload.excused:
+            poisoned = run.error_code == "WORKER_LOST" and _was_poison(run, blows)
+            if run.error_code not in workload.excused and not poisoned:
                 verdict.blame(f"{name}: {run.facts}")
             return
         expected = self.expected[run.workflow_id, run.n]
@@ -217,6 +231,15 @@ class Judge:
                 verdict.blame(f"{run.execution_id}:{step} is recorded, but had no effect")
             if count > 1 and workload.at_most_once:
                 verdict.blame(f"{run.execution_id}:{step} happened {count} times, at most once")
+
+
+def _was_poison(run: Run, blows: Iterable[Blow]) -> bool:
+    """Whether whoever held it was stopped more than `max_recoveries` times with nothing recorded
+    in between: then it must be given up (G6), for nobody can tell it from what kills its worker."""
+    *before, end = run.moments
+    hits = [blow.at for blow in blows if run.execution_id in blow.held and blow.at <= end]
+    in_a_row = sum(not before or at > before[-1] for at in hits)
+    return in_a_row > EngineSettings().max_recoveries
 
 
 def _may_be_cancelled(run: Run, runs: dict[str, Run], promises: Promises) -> bool:

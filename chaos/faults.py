@@ -44,21 +44,27 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Blow:
-    """A process was stopped at a moment, while it held these executions."""
+    """A process was stopped at a moment, while it held these executions. `settled`: every other
+    process was up, and serving."""
 
     kind: str
     at: datetime
     held: list[str]
+    settled: bool
 
 
-def plan(rng: random.Random, seconds: float) -> list[Fault]:
-    """Faults for so many seconds, one to four seconds apart, every kind at least once
-    if there is room for that."""
+APART = (1.0, 4.0)
+"""How far apart faults are at least and at most, in seconds."""
+
+
+def plan(rng: random.Random, seconds: float, apart: tuple[float, float] = APART) -> list[Fault]:
+    """Faults for so many seconds, so far `apart`, every kind at least once if there is room for
+    that."""
     kinds = rng.sample(list(KINDS), len(KINDS))
     faults: list[Fault] = []
     left = seconds
     while True:
-        after = rng.uniform(1.0, 4.0)
+        after = rng.uniform(*apart)
         left -= after
         if left < 0:
             return faults
@@ -68,12 +74,14 @@ def plan(rng: random.Random, seconds: float) -> list[Fault]:
 
 @dataclass(slots=True)
 class Breaker:
-    """Carries a plan out. `blows` holds which processes were stopped and what they held; `zombies`
-    counts those that held something, were declared dead, and woke up afterwards."""
+    """Carries a plan out. `moments` holds when each fault began, `blows` which processes were
+    stopped and what they held; `zombies` counts those that held something, were declared dead, and
+    woke up afterwards."""
 
     members: list[Member]
     database: Database
     done: Counter[str] = field(default_factory=Counter)
+    moments: list[datetime] = field(default_factory=list)
     blows: list[Blow] = field(default_factory=list)
     zombies: int = 0
     _mending: set[asyncio.Task[None]] = field(default_factory=set)
@@ -92,6 +100,7 @@ class Breaker:
         for fault in faults:
             await asyncio.sleep(fault.after)
             self.revive()
+            self.moments.append(datetime.now(UTC))
             if await kinds[fault.kind](random.Random(fault.seed)):
                 self.done[fault.kind] += 1
 
@@ -132,9 +141,10 @@ class Breaker:
         member = await self._victim(rng)
         if member is None:
             return False
-        at = datetime.now(UTC)
+        at, settled = datetime.now(UTC), self._settled()
         await member.kill()
-        self.blows.append(Blow("kill", at, await self.database.held_by(member.port)))
+        held = await self.database.held_by(member.port)
+        self.blows.append(Blow("kill", at, held, settled))
         self._mend(member.start())
         return True
 
@@ -142,17 +152,20 @@ class Breaker:
         member = await self._victim(rng)
         if member is None:
             return False
+        at, settled = datetime.now(UTC), self._settled()
         member.up = False
-        at = datetime.now(UTC)
         member.signal(signal.SIGSTOP)
-        self._mend(self._thaw(member, at, LEASE_SECONDS + rng.uniform(1.0, 4.0)))
+        self._mend(self._thaw(member, at, LEASE_SECONDS + rng.uniform(1.0, 4.0), settled))
         return True
 
-    async def _thaw(self, member: Member, at: datetime, seconds: float) -> None:
+    def _settled(self) -> bool:
+        return all(member.up for member in self.members)
+
+    async def _thaw(self, member: Member, at: datetime, seconds: float, settled: bool) -> None:
         try:
             workers = await self.database.workers_of(member.port)
             held = await self.database.held_by(member.port)
-            self.blows.append(Blow("freeze", at, held))
+            self.blows.append(Blow("freeze", at, held, settled))
             await asyncio.sleep(seconds)
             self.zombies += bool(held) and await self.database.any_dead(workers)
         finally:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 
 from chaos.check import Run
 from chaos.faults import Blow
@@ -29,6 +30,21 @@ def recoveries(
             if later:
                 seconds[blow.kind].append((later[0] - blow.at).total_seconds())
     return {kind: sorted(found) for kind, found in seconds.items()}
+
+
+ALONE_SECONDS = 3.0
+
+
+def alone(blows: Iterable[Blow], moments: Iterable[datetime]) -> list[Blow]:
+    """The blows that came while everything else was up, with no other fault for `ALONE_SECONDS`
+    before and after. The plan decides that, not how long the recovery took."""
+    times = sorted(moments)
+    quiet = timedelta(seconds=ALONE_SECONDS)
+    return [
+        blow
+        for blow in blows
+        if blow.settled and sum(abs(blow.at - moment) < quiet for moment in times) <= 1
+    ]
 
 
 def quantiles(ordered: list[float]) -> JsonObject:

@@ -19,10 +19,10 @@ import aiohttp
 from chaos.check import ENDED, Judge, Result, Run, Verdict, read
 from chaos.cluster import LEASE_SECONDS, Member, members
 from chaos.database import Database
-from chaos.faults import Breaker, Fault
+from chaos.faults import Blow, Breaker, Fault
 from chaos.load import Load, publish, run_once
 from chaos.promises import Promises
-from chaos.recovery import quantiles, recoveries
+from chaos.recovery import alone, quantiles, recoveries
 from chaos.sink import Sink, sink
 from chaos.watch import SETTING, LateWrites, install, late_writes
 from chaos.workflows import NUMBERS, Workload, with_ids, workloads
@@ -69,6 +69,8 @@ class Report:
     late: LateWrites
     verdict: Verdict
     recovery: dict[str, list[float]] = field(default_factory=dict)
+    recovery_alone: dict[str, list[float]] = field(default_factory=dict)
+    """Of the blows that came with no other fault around them."""
 
     @property
     def passed(self) -> bool:
@@ -96,9 +98,8 @@ class Report:
             "lost": self.verdict.lost,
             "wrong": self.verdict.wrong,
             "repeated_effects": self.verdict.repeated_effects,
-            "recovery_seconds": {
-                kind: quantiles(self.recovery.get(kind, [])) for kind in ("kill", "freeze")
-            },
+            "recovery_seconds": _both(self.recovery),
+            "recovery_seconds_alone": _both(self.recovery_alone),
         }
 
 
@@ -150,6 +151,7 @@ async def _run(plan: Plan, world: Sink, database: Database, service: list[Member
     finally:
         await breaker.close()
     runs = await read(database, judge.workloads)
+    left_out = _waiting_for_callers(judge, runs, load.promises)
     late = await late_writes(database)
     return Report(
         plan,
@@ -158,15 +160,25 @@ async def _run(plan: Plan, world: Sink, database: Database, service: list[Member
         faults=dict(sorted(breaker.done.items())),
         zombies=breaker.zombies,
         late=late,
-        verdict=_judged(judge, runs, load.promises, world, late),
-        recovery=recoveries(runs, breaker.blows, _waiting_for_callers(judge, runs, load.promises)),
+        verdict=_judged(judge, runs, load, world, late, breaker.blows),
+        recovery=recoveries(runs, breaker.blows, left_out),
+        recovery_alone=recoveries(runs, alone(breaker.blows, breaker.moments), left_out),
     )
 
 
+def _both(recovery: dict[str, list[float]]) -> JsonObject:
+    return {kind: quantiles(recovery.get(kind, [])) for kind in ("kill", "freeze")}
+
+
 def _judged(
-    judge: Judge, runs: dict[str, Run], promises: Promises, world: Sink, late: LateWrites
+    judge: Judge,
+    runs: dict[str, Run],
+    load: Load,
+    world: Sink,
+    late: LateWrites,
+    blows: list[Blow],
 ) -> Verdict:
-    verdict = judge.judge(runs, promises, world.calls)
+    verdict = judge.judge(runs, load.promises, world.calls, blows)
     if late.attempted > late.refused:
         count = late.attempted - late.refused
         verdict.blame(f"{count} of {late.attempted} late writes got through")

@@ -7,6 +7,7 @@ once per poll interval, and what was let in since then is added to that.
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from typing import Protocol
 
@@ -31,6 +32,17 @@ class Taker(Protocol):
         ...
 
 
+class _Count:
+    """What is pending, as far as is known: what the table said, and what was let in since."""
+
+    __slots__ = ("asked_at", "lock", "pending")
+
+    def __init__(self) -> None:
+        self.asked_at = float("-inf")
+        self.pending = 0
+        self.lock = asyncio.Lock()
+
+
 class Admission:
     """Lets executions in."""
 
@@ -38,38 +50,42 @@ class Admission:
         self._store = store
         self._settings = settings
         self._clock = clock
-        self._seen: OrderedDict[int | None, tuple[float, int]] = OrderedDict()
-        """A community (None: all) -> when it was asked for, and how many of it were pending."""
+        self._counts: OrderedDict[int | None, _Count] = OrderedDict()
+        """By community; None: of all."""
 
     async def admit(self, taker: Taker, community_id: int, count: int) -> None:
         """Passes if so many more executions may be accepted. Raises `Overloaded`,
         `CommunityOverloaded`, `StoreUnavailable`."""
-        most = self._settings.max_pending_executions
+        most, own_most = (
+            self._settings.max_pending_executions,
+            self._settings.max_pending_per_community,
+        )
         if taker.backlog() > most:
             raise Overloaded
         if not taker.crowded and taker.has_room(community_id, count):
             return
-        pending = await self._pending(None, most)
-        if pending + count > most:
-            raise Overloaded(pending=pending, most=most)
-        own_most = self._settings.max_pending_per_community
-        if own_most is not None:
-            own = await self._pending(community_id, own_most)
-            if own + count > own_most:
-                raise CommunityOverloaded(pending=own, most=own_most)
-            self._add(community_id, count)
-        self._add(None, count)
+        everywhere = await self._fresh(None, most)
+        own = None if own_most is None else await self._fresh(community_id, own_most)
+        # Nothing is waited for from here on, so that no two are let in on the same count.
+        if everywhere.pending + count > most:
+            raise Overloaded(pending=everywhere.pending, most=most)
+        if own is not None and own_most is not None:
+            if own.pending + count > own_most:
+                raise CommunityOverloaded(pending=own.pending, most=own_most)
+            own.pending += count
+        everywhere.pending += count
 
-    async def _pending(self, community_id: int | None, most: int) -> int:
-        now = self._clock.monotonic()
-        seen_at, pending = self._seen.get(community_id, (float("-inf"), 0))
-        if now - seen_at > self._settings.poll_seconds:
-            pending = await self._store.pending(most + 1, community_id)
-            self._seen[community_id] = now, pending
-            while len(self._seen) > _MOST_REMEMBERED:
-                self._seen.popitem(last=False)
-        return pending
-
-    def _add(self, community_id: int | None, count: int) -> None:
-        seen_at, pending = self._seen.get(community_id, (float("-inf"), 0))
-        self._seen[community_id] = seen_at, pending + count
+    async def _fresh(self, community_id: int | None, most: int) -> _Count:
+        """The count, no older than a poll interval. Of many who find it too old one asks; the
+        others wait for the answer."""
+        count = self._counts.get(community_id)
+        if count is None:
+            count = self._counts[community_id] = _Count()
+            while len(self._counts) > _MOST_REMEMBERED:
+                self._counts.popitem(last=False)
+        async with count.lock:
+            now = self._clock.monotonic()
+            if now - count.asked_at > self._settings.poll_seconds:
+                count.pending = await self._store.pending(most + 1, community_id)
+                count.asked_at = now
+        return count

@@ -174,13 +174,18 @@ class WorkflowEngine(Requests):
         deadline = self._clock.monotonic() + seconds
         while True:
             async with self._watch.over(execution_id) as hint:
-                status = await self._store.status(execution_id)
-                if status is not None and status.terminal:
-                    return True
+                hurried = self.departure.begun or self._clock.monotonic() >= deadline
+                if hurried or not self._runs_here(execution_id):
+                    status = await self._store.status(execution_id)
+                    if status is not None and status.terminal:
+                        return True
                 left = deadline - self._clock.monotonic()
                 if left <= 0 or self.departure.begun:
                     return False
                 await self.departure.wait(hint, seconds=left)
+
+    def _runs_here(self, execution_id: str) -> bool:
+        return self._session is not None and self._session.holds(execution_id)
 
     async def retry_execution(
         self,

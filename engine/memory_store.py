@@ -104,6 +104,8 @@ class MemoryStore:
         strays = held.items() & (await self.held(worker_id)).items()
         for key, _ in strays:
             self._free(self._rows[key], poisoned=False)
+        if strays:
+            self._notify("pending")
         return len(strays)
 
     async def pending(self, most: int, community_id: int | None = None) -> int:

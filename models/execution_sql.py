@@ -89,7 +89,8 @@ Columns = tuple[tuple[str, str], ...]
 
 FENCE = """
 fence AS MATERIALIZED (
-    SELECT worker_id FROM engine_workers WHERE worker_id = $1 AND state = 'alive' FOR SHARE)
+    SELECT worker_id FROM engine_workers WHERE worker_id = $1 AND state = 'alive'
+       FOR KEY SHARE)
 """
 
 
@@ -241,9 +242,17 @@ SELECT free.waits OR limited.waits OR coalesce(due.seconds <= 0, false) AS claim
 HELD = "SELECT execution_id, claims FROM workflow_executions WHERE worker_id = $1"
 
 LET_GO = """
-UPDATE workflow_executions e SET status = 'pending', worker_id = NULL
-  FROM unnest($2::uuid[], $3::int[]) AS held(execution_id, claims)
- WHERE e.worker_id = $1 AND e.execution_id = held.execution_id AND e.claims = held.claims
+WITH freed AS (
+    UPDATE workflow_executions e SET status = 'pending', worker_id = NULL
+      FROM unnest($2::uuid[], $3::int[]) AS held(execution_id, claims)
+     WHERE e.worker_id = $1 AND e.execution_id = held.execution_id AND e.claims = held.claims
+    RETURNING 1
+), counted AS (
+    SELECT count(*) AS executions FROM freed
+), told AS (
+    SELECT pg_notify($4, 'pending') FROM counted WHERE executions > 0
+)
+SELECT executions, (SELECT count(*) FROM told) FROM counted
 """
 
 NEWEST_SEQ = """

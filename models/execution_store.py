@@ -5,9 +5,10 @@ Theory of operation
 *One statement per flush.* A flush is a single statement of data-modifying CTEs, one `unnest` per
 table: one round trip, one implicit transaction, one commit, however many executions it serves.
 
-*The fence.* Its first CTE locks the worker's own row `FOR SHARE` if it is alive. Every other part
-joins it, so a worker that was declared dead writes nothing at all. Declaring it dead is an UPDATE
-of that row, which waits for flushes in flight and makes later ones find no row.
+*The fence.* Its first CTE locks the worker's own row `FOR KEY SHARE` if it is alive. Every other
+part joins it, so a worker that was declared dead writes nothing at all. Whoever declares it dead
+locks that row `FOR UPDATE`, which waits for flushes in flight and makes later ones find no row. A
+heartbeat changes no key, so it passes by a flush that has to wait.
 
 *Writing twice is harmless.* Inserts ignore what is there (`seq` and ids are the caller's) and an
 update touches only a row that this worker still holds, so a flush whose commit is in doubt is
@@ -45,6 +46,13 @@ from models.failures import unavailable
 
 _CROSSINGS = 3
 
+_UNFIT = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+)
+"""A value that no repetition makes fit."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reaped:
@@ -70,7 +78,7 @@ class PostgresExecutionStore:
         statement, arguments = flush_statement(worker_id, batch)
         try:
             alive = await self._dal.fetchval(statement, *arguments)
-        except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as refused:
+        except _UNFIT as refused:
             raise ValueError(str(refused)) from refused
         if not alive:
             raise LeaseLost
@@ -139,7 +147,10 @@ class PostgresExecutionStore:
 
     async def let_go(self, worker_id: str, held: Mapping[str, int]) -> int:
         """See `ExecutionStore.let_go`."""
-        return await self._dal.execute(sql.LET_GO, worker_id, list(held), list(held.values()))
+        freed: int = await self._dal.fetchval(
+            sql.LET_GO, worker_id, list(held), list(held.values()), CHANNEL
+        )
+        return freed
 
     async def pending(self, most: int, community_id: int | None = None) -> int:
         """See `ExecutionStore.pending`."""

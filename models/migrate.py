@@ -31,6 +31,8 @@ LOCK_KEY = 0x57_61_64_64_6C_65  # "Waddle"
 FIRST_START_KEY = LOCK_KEY + 1
 CONNECT_SECONDS = 30.0
 RETRY_SECONDS = 0.2
+LOCK_MS = 2_000
+LOCK_ATTEMPTS = 15
 
 _CREATE_TABLE = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -172,17 +174,31 @@ async def _apply(connection: asyncpg.Connection, migrations: list[Migration]) ->
     for migration in migrations:
         if migration.version in applied:
             continue
-        async with connection.transaction():
-            await connection.execute(migration.sql)
-            await connection.execute(
-                "INSERT INTO schema_migrations (version, name, checksum) VALUES ($1, $2, $3)",
-                migration.version,
-                migration.name,
-                migration.checksum,
-            )
+        await _apply_one(connection, migration)
         log.info("applied migration %s %s", migration.version, migration.name)
         done.append(migration.name)
     return done
+
+
+async def _apply_one(connection: asyncpg.Connection, migration: Migration) -> None:
+    """Applies one migration, whole. While it waits for a table that somebody reads, everybody who
+    wants to write there waits behind it: so it waits a moment, lets them pass, and tries again."""
+    for attempts_left in reversed(range(LOCK_ATTEMPTS)):
+        try:
+            async with connection.transaction():
+                await connection.execute(f"SET LOCAL lock_timeout = {LOCK_MS}")
+                await connection.execute(migration.sql)
+                await connection.execute(
+                    "INSERT INTO schema_migrations (version, name, checksum) VALUES ($1, $2, $3)",
+                    migration.version,
+                    migration.name,
+                    migration.checksum,
+                )
+            return
+        except asyncpg.LockNotAvailableError:
+            if not attempts_left:
+                raise
+            await asyncio.sleep(RETRY_SECONDS)
 
 
 def _refuse_unknown_schema(applied: dict[int, asyncpg.Record], migrations: list[Migration]) -> None:

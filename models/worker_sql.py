@@ -39,10 +39,12 @@ SELECT worker_id FROM engine_workers
 
 ANY_SILENT = f"SELECT EXISTS ({_SILENT})"
 
+# Flushes hold the row by a lock that an UPDATE of its state alone would pass by, so that they do
+# not hold up heartbeats: whoever ends a worker waits for them with FOR UPDATE.
 DECLARE_DEAD = f"""
-UPDATE engine_workers SET state = 'dead'
- WHERE worker_id IN ({_SILENT}) AND state = 'alive'
-RETURNING worker_id
+WITH silent AS MATERIALIZED ({_SILENT} ORDER BY worker_id FOR UPDATE)
+UPDATE engine_workers w SET state = 'dead' FROM silent WHERE w.worker_id = silent.worker_id
+RETURNING w.worker_id
 """
 
 FAIL_POISONED = f"""
@@ -70,4 +72,8 @@ RELEASE = """
 UPDATE workflow_executions SET status = 'pending', worker_id = NULL WHERE worker_id = $1
 """
 
-RETIRE = "UPDATE engine_workers SET state = 'dead' WHERE worker_id = $1"
+RETIRE = """
+WITH retired AS MATERIALIZED (
+    SELECT worker_id FROM engine_workers WHERE worker_id = $1 FOR UPDATE)
+UPDATE engine_workers w SET state = 'dead' FROM retired WHERE w.worker_id = retired.worker_id
+"""

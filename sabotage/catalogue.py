@@ -148,6 +148,15 @@ SABOTAGES = (
         (STORE, "-k", "dead_worker_writes_nothing"),
     ),
     Sabotage(
+        "death-without-waiting",
+        "whoever declares a worker dead waits for its flush, and frees what that moved",
+        "G5",
+        "models/worker_sql.py",
+        " ORDER BY worker_id FOR UPDATE)",
+        " ORDER BY worker_id)",
+        (STORE, "-k", "ends_a_worker"),
+    ),
+    Sabotage(
         "claim-without-fence",
         "a worker that was declared dead claims nothing",
         "G5",

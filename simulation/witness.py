@@ -182,7 +182,8 @@ class Witness:
         if stored is None:
             self.charge("G7", f"the effect {key} starts before its execution is durable")
             return
-        self._may_begin(process, stored, key)
+        if not self._may_begin(process, stored, key):
+            return
         state = self.fold(stored)
         step = state.active.get(step_key)
         if step is None or state.ended is not None:
@@ -195,16 +196,21 @@ class Witness:
         if seen is not NOTHING_SEEN and seen != state.input_of(step):
             self.charge("G7", f"the effect {key} saw an input that no record has")
 
-    def _may_begin(self, process: Process, stored: StoredExecution, key: str) -> None:
+    def _may_begin(self, process: Process, stored: StoredExecution, key: str) -> bool:
+        """Whether whoever holds the execution starts it: what an excused worker does without
+        knowing better is compared with nothing, for others have gone on meanwhile."""
         execution_id = stored.context.execution_id
         holder = self._tables.holder(execution_id)
         workers = self._stores[process.name].workers
+        if holder not in workers and self._excused.intersection(workers):
+            return False
         if execution_id in self.cancelled:
             self.charge("G8", f"the effect {key} starts after its cancellation was acknowledged")
         if stored.progress.status.terminal:
             self.charge("G3", f"the effect {key} starts after the end")
-        elif holder not in workers and not self._excused.intersection(workers):
+        elif holder not in workers:
             self.charge("G5", f"{process.name} starts {key}, which {holder} holds")
+        return True
 
     # Reading
 

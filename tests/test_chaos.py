@@ -15,7 +15,7 @@ from chaos.check import LATE_SECONDS, Judge, Result, Run
 from chaos.database import Database
 from chaos.faults import KINDS, Blow, Fault, plan
 from chaos.promises import Promises
-from chaos.recovery import quantiles, recoveries
+from chaos.recovery import alone, quantiles, recoveries
 from chaos.run import Plan, run
 from chaos.sink import Call
 from chaos.watch import SETTING, LateWrites, install, late_writes
@@ -79,6 +79,7 @@ def judged(
     *runs: Run,
     calls: tuple[Call, ...] = (TAKEN,),
     at_most_once: bool = False,
+    blows: tuple[Blow, ...] = (),
     **promised: Any,
 ) -> tuple[int, int, int]:
     """How much is lost, wrong and repeated when `EXECUTION` was acknowledged, and the rest was
@@ -87,7 +88,7 @@ def judged(
     workload = Workload("w", DOCUMENT, excused=excused, at_most_once=at_most_once)
     judge = Judge({WORKFLOW: workload}, {(WORKFLOW, 1): RIGHT})
     found = {run.execution_id: run for run in runs}
-    verdict = judge.judge(found, Promises({EXECUTION}, **promised), list(calls))
+    verdict = judge.judge(found, Promises({EXECUTION}, **promised), list(calls), blows)
     return verdict.lost, verdict.wrong, verdict.repeated_effects
 
 
@@ -123,6 +124,19 @@ def test_an_execution_that_is_not_as_without_faults_is_wrong(changes: dict[str, 
 def test_an_excused_failure_is_right() -> None:
     failed = ended(status="failed", error_code="OUTCOME_UNKNOWN")
     assert judged(failed) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("blows_before", "blows_after", "wrong"), [(0, 6, 0), (0, 5, 1), (4, 5, 1)]
+)
+def test_an_execution_is_given_up_after_six_blows_without_progress_and_not_before(
+    blows_before: int, blows_after: int, wrong: int
+) -> None:
+    recorded, end = NOW, NOW + timedelta(minutes=1)
+    lost = ended(status="failed", error_code="WORKER_LOST", moments=[recorded, end])
+    seconds = [*range(-blows_before, 0), *range(1, 1 + blows_after)]
+    blows = tuple(Blow("kill", NOW + timedelta(seconds=s), [EXECUTION], True) for s in seconds)
+    assert judged(lost, blows=blows) == (0, wrong, 0)
 
 
 def test_a_repeated_effect_is_counted() -> None:
@@ -201,9 +215,18 @@ def test_a_complaint_is_wrong() -> None:
 
 def test_recovery_is_the_time_from_the_blow_to_the_next_record() -> None:
     moments = [NOW + timedelta(seconds=second) for second in (-1, 2, 3)]
-    blows = [Blow("kill", NOW, [EXECUTION, "gone"]), Blow("freeze", NOW, ["left out"])]
+    blows = [
+        Blow("kill", NOW, [EXECUTION, "gone"], True),
+        Blow("freeze", NOW, ["left out"], True),
+    ]
     runs = {EXECUTION: ended(moments=moments), "left out": ended(moments=moments)}
     assert recoveries(runs, blows, {"left out"}) == {"kill": [2.0]}
+
+
+def test_a_blow_is_alone_if_all_else_was_up_and_no_other_fault_came_near() -> None:
+    moments = [NOW + timedelta(seconds=second) for second in (0, 2.9, 10, 20)]
+    blows = [Blow("kill", moment, [], moment != moments[3]) for moment in moments]
+    assert alone(blows, moments) == [blows[2]]
 
 
 def test_quantiles_are_of_what_there_is() -> None:

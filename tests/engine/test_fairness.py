@@ -119,6 +119,33 @@ def test_g11_beyond_the_limit_of_all_everybody_is_refused() -> None:
     in_world(main, max_concurrent_executions=10, max_pending_executions=20)
 
 
+def test_g11_of_many_that_come_at_once_as_many_are_let_in_as_there_is_room_for() -> None:
+    """They all find the count too old, ask together, and must not each be let in on the answer."""
+
+    async def main(world: World) -> None:
+        await world.engine.execute_many(await contexts(world, 1, 10))
+        await asyncio.sleep(2)
+        asked, pending = 0, world.store.pending
+
+        async def slowly(most: int, community_id: int | None = None) -> int:
+            nonlocal asked
+            asked += 1
+            await asyncio.sleep(0.1)
+            return await pending(most, community_id)
+
+        world.store.pending = slowly  # type: ignore[method-assign]  # it counts the questions
+        those = await contexts(world, 1, 30)
+        answers = await asyncio.gather(
+            *(world.engine.execute_workflow(each) for each in those), return_exceptions=True
+        )
+        refused = [each for each in answers if isinstance(each, CommunityOverloaded)]
+        assert await pending(100, 1) == 15
+        assert len(refused) == 30 - (15 - 1)
+        assert asked == 2
+
+    in_world(main, max_concurrent_executions=10, max_pending_per_community=15)
+
+
 def test_what_finds_no_room_here_is_told_to_the_others() -> None:
     async def main(world: World) -> None:
         idle = world.another_engine()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 
+import asyncpg
 import pytest
 
 from engine.context import ExecutionStatus
@@ -16,6 +18,23 @@ from models.execution_store import PostgresExecutionStore, lock_key
 from tests.family_contract import FamilyContract
 from tests.queue_contract import QueueContract
 from tests.store_contract import FIRST, SECOND, Kill, StoreContract, a_context, created, progress_of
+
+BLOCKED = "SELECT pid FROM pg_stat_activity WHERE $1 = ANY(pg_blocking_pids(pid))"
+
+
+async def blocked_by(dal: AsyncDAL, outsider: asyncpg.Connection) -> list[int]:
+    """The backends that wait for what `outsider` has locked, once there are any."""
+    return await blocked_by_backend(dal, await outsider.fetchval("SELECT pg_backend_pid()"))
+
+
+async def blocked_by_backend(dal: AsyncDAL, backend: int) -> list[int]:
+    """The backends that wait for this one, once there are any."""
+    async with asyncio.timeout(30):
+        while True:
+            if rows := await dal.fetch(BLOCKED, backend):
+                return [row["pid"] for row in rows]
+            await asyncio.sleep(0.01)
+
 
 CUT_OFF = "SELECT pg_terminate_backend(pg_backend_pid()), $1::bigint"
 
@@ -83,6 +102,69 @@ class TestPostgresStore(StoreContract, FamilyContract, QueueContract):
 
         with pytest.raises(ValueError, match="0x00"):
             await store.flush(FIRST, created((context, progress_of(context))))
+
+    async def test_a_row_beyond_the_limits_of_the_server_is_a_value_error(
+        self, store: PostgresExecutionStore, dal: AsyncDAL
+    ) -> None:
+        await dal.execute("CREATE INDEX narrow ON workflow_executions (execution_name)")
+        try:
+            wide = a_context(execution_name=random.Random(1).randbytes(20_000).hex())
+            with pytest.raises(ValueError, match="index row"):
+                await store.flush(FIRST, created((wide, progress_of(wide))))
+        finally:
+            await dal.execute("DROP INDEX narrow")
+
+    async def test_a_flush_that_waits_does_not_hold_up_the_heartbeat_of_its_worker(
+        self, store: PostgresExecutionStore, dal: AsyncDAL, database_url: str
+    ) -> None:
+        context = await self.running(store)
+        outsider = await asyncpg.connect(database_url)
+        async with outsider.transaction():
+            await outsider.execute(
+                "SELECT 1 FROM workflow_executions WHERE execution_id = $1 FOR UPDATE",
+                context.execution_id,
+            )
+            moved = Batch(updates={context.execution_id: progress_of(context, last_seq=7)})
+            flush = asyncio.ensure_future(store.flush(FIRST, moved))
+            await blocked_by(dal, outsider)
+
+            assert await store.heartbeat(FIRST, 3600)
+
+            assert not flush.done()
+        await flush
+        await outsider.close()
+
+    @pytest.mark.parametrize("ending", ["reap", "release"])
+    async def test_whoever_ends_a_worker_waits_for_its_flush_and_frees_what_that_moved(
+        self, store: PostgresExecutionStore, dal: AsyncDAL, database_url: str, ending: str
+    ) -> None:
+        context = await self.running(store)
+        if ending == "reap":
+            await dal.execute(
+                "UPDATE engine_workers SET lease_until = now() - interval '1 s'"
+                " WHERE worker_id = $1",
+                FIRST,
+            )
+        outsider = await asyncpg.connect(database_url)
+        async with outsider.transaction():
+            await outsider.execute(
+                "SELECT 1 FROM workflow_executions WHERE execution_id = $1 FOR UPDATE",
+                context.execution_id,
+            )
+            fresh = a_context()
+            batch = created((fresh, progress_of(fresh)))
+            batch.updates[context.execution_id] = progress_of(context, last_seq=7)
+            flush = asyncio.ensure_future(store.flush(FIRST, batch))
+            (waiting,) = await blocked_by(dal, outsider)
+            ends = asyncio.ensure_future(
+                store.reap(SECOND, 5) if ending == "reap" else store.release(FIRST)
+            )
+            await blocked_by_backend(dal, waiting)
+        await flush
+
+        assert await ends == 2
+        assert await store.held(FIRST) == {}
+        await outsider.close()
 
     async def test_a_terminal_status_never_changes(
         self, store: PostgresExecutionStore, dal: AsyncDAL

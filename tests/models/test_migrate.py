@@ -17,6 +17,18 @@ from models.dal import AsyncDAL
 from models.migrate import DatabaseRefused, check_server, is_current, migrate, read_migrations
 from tests.conftest import database_named
 
+WAITS_FOR_THE_TABLE = """
+SELECT EXISTS (SELECT 1 FROM pg_locks
+                WHERE NOT granted AND relation = 'community_members'::regclass)
+"""
+
+
+async def _somebody_waits(dal: AsyncDAL) -> None:
+    while True:
+        if await dal.fetchval(WAITS_FOR_THE_TABLE):
+            return
+        await asyncio.sleep(0.01)
+
 
 @pytest.fixture
 async def empty_database(server_url: str) -> AsyncIterator[str]:
@@ -84,6 +96,41 @@ async def test_a_failing_migration_leaves_nothing_behind(
     async with AsyncDAL(empty_database) as dal:
         assert await dal.fetchval("SELECT to_regclass('half')") is None
         assert await is_current(dal)
+
+
+async def test_a_migration_that_waits_for_a_table_lets_writers_pass(
+    empty_database: str, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await migrate(empty_database, directory)
+    add(directory, f"{newest() + 1:04}_more.sql", "ALTER TABLE community_members ADD more int")
+    monkeypatch.setattr(module, "LOCK_MS", 200)
+    reader = await asyncpg.connect(empty_database)
+    async with AsyncDAL(empty_database, command_timeout=30) as dal:
+        async with reader.transaction():
+            await reader.fetch("SELECT * FROM community_members")
+            migrating = asyncio.ensure_future(migrate(empty_database, directory))
+            async with asyncio.timeout(30):
+                await _somebody_waits(dal)
+            await dal.execute("INSERT INTO community_members VALUES (1, 2, 'member')")
+            assert not migrating.done()
+        assert await migrating == ["more"]
+    await reader.close()
+
+
+async def test_a_migration_that_never_gets_its_table_is_unavailable_and_changes_nothing(
+    empty_database: str, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await migrate(empty_database, directory)
+    add(directory, f"{newest() + 1:04}_more.sql", "ALTER TABLE community_members ADD more int")
+    monkeypatch.setattr(module, "LOCK_MS", 20)
+    monkeypatch.setattr(module, "LOCK_ATTEMPTS", 2)
+    reader = await asyncpg.connect(empty_database)
+    async with reader.transaction():
+        await reader.fetch("SELECT * FROM community_members")
+        with pytest.raises(StoreUnavailable, match="lock"):
+            await migrate(empty_database, directory)
+    assert await migrate(empty_database, directory) == ["more"]
+    await reader.close()
 
 
 async def test_a_migration_from_the_future_is_refused(database_url: str) -> None:

@@ -62,7 +62,7 @@ async def test_no_hot_statement_reads_the_whole_table(dal: AsyncDAL) -> None:
         "ANSWERED": (sql.ANSWERED, ([A],)),
         "CHILDREN": (CHILDREN, (A,)),
         "CANCEL_UNHELD": (sql.CANCEL_UNHELD, (A,)),
-        "LET_GO": (sql.LET_GO, (A, [A], [0])),
+        "LET_GO": (sql.LET_GO, (A, [A], [0], "a_channel")),
         "RELEASE": (worker_sql.RELEASE, (A,)),
         "FREE_ORPHANS": (worker_sql.FREE_ORPHANS, ([A],)),
     }
