@@ -17,7 +17,7 @@ CREATE TABLE execution_rollups (
     executions  bigint NOT NULL,
     seconds     double precision NOT NULL,
     cost        double precision NOT NULL,
-    tokens      bigint NOT NULL,
+    tokens      double precision NOT NULL,
     PRIMARY KEY (workflow_id, hour, lane, status, bin)
 ) WITH (fillfactor = 70);
 CREATE INDEX execution_rollups_upkeep ON execution_rollups (lane, hour);
@@ -58,6 +58,13 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT greatest(extract(epoch FROM ended - began)::double precision, 0)
 $$;
 
+-- What nodes report may be any number. Sums of what is summed here stay far from where a number
+-- ends, so that no report can keep an execution, or its neighbours, from ending.
+CREATE FUNCTION summable(reported double precision) RETURNS double precision
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT greatest(least(reported, 1e15), -1e15)
+$$;
+
 -- Transactions that end something at the same time write rows of different lanes. So none waits for
 -- another one's row, in whatever order each comes to its rows, and there is nothing to deadlock on.
 -- A lane is a lock until the transaction's end; mostly the first one is free.
@@ -83,7 +90,8 @@ BEGIN
            (workflow_id, hour, lane, status, bin, executions, seconds, cost, tokens)
     SELECT e.workflow_id, date_bin('1 hour', e.end_time, 'epoch'), own_lane, e.status,
            duration_bin(e.execution_time_seconds), count(*),
-           coalesce(sum(e.execution_time_seconds), 0), sum(e.total_cost), sum(e.tokens_used)
+           coalesce(sum(e.execution_time_seconds), 0), sum(summable(e.total_cost)),
+           sum(summable(e.tokens_used))
       FROM workflow_executions e
      WHERE e.execution_id = ANY (ended)
      GROUP BY 1, 2, 4, 5

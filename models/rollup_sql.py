@@ -27,7 +27,7 @@ def executions(visible: str, first: int) -> str:
     `visible` selects the workflows; from `$first` on: the width, from, to."""
     return f"""
 SELECT start, status, sum(executions)::bigint AS executions, sum(seconds) AS seconds,
-       sum(cost) AS cost, sum(tokens)::bigint AS tokens,
+       sum(cost) AS cost, sum(tokens) AS tokens,
        array_agg(bin) AS bins, array_agg(executions) AS counts
   FROM (SELECT date_bin(${first}::interval, hour, 'epoch') AS start, status, bin,
                sum(executions)::bigint AS executions, sum(seconds) AS seconds, sum(cost) AS cost,
@@ -91,7 +91,7 @@ REBUILD = f"""
 WITH {_SINCE}, counted AS (
     SELECT {_bucket("end_time")} AS hour, status, duration_bin(execution_time_seconds) AS bin,
            count(*) AS executions, coalesce(sum(execution_time_seconds), 0) AS seconds,
-           sum(total_cost) AS cost, sum(tokens_used) AS tokens
+           sum(summable(total_cost)) AS cost, sum(summable(tokens_used)) AS tokens
       FROM workflow_executions
      WHERE workflow_id = $1 AND end_time >= (SELECT at FROM since) GROUP BY 1, 2, 3
 ), kept AS (
@@ -105,14 +105,17 @@ WITH {_SINCE}, counted AS (
            coalesce(c.seconds, 0) - coalesce(k.seconds, 0) AS seconds,
            coalesce(c.cost, 0) - coalesce(k.cost, 0) AS cost,
            coalesce(c.tokens, 0) - coalesce(k.tokens, 0) AS tokens,
-           1e-9 * (1 + coalesce(c.seconds, 0) + coalesce(c.cost, 0)) AS tolerance
+           1e-9 * (1 + coalesce(c.seconds, 0)) AS seconds_off,
+           1e-9 * (1 + abs(coalesce(c.cost, 0))) AS cost_off,
+           1e-9 * (1 + abs(coalesce(c.tokens, 0))) AS tokens_off
       FROM counted c FULL JOIN kept k USING (hour, status, bin)
 ), mended AS (
     INSERT INTO execution_rollups AS kept
            (workflow_id, hour, lane, status, bin, executions, seconds, cost, tokens)
     SELECT $1, hour, (SELECT rollup_lane()), status, bin, executions, seconds, cost, tokens
       FROM wrong
-     WHERE executions <> 0 OR tokens <> 0 OR abs(seconds) > tolerance OR abs(cost) > tolerance
+     WHERE executions <> 0 OR abs(seconds) > seconds_off OR abs(cost) > cost_off
+        OR abs(tokens) > tokens_off
     ON CONFLICT (workflow_id, hour, lane, status, bin) DO UPDATE
        SET executions = kept.executions + excluded.executions,
            seconds = kept.seconds + excluded.seconds,
@@ -142,7 +145,7 @@ WITH {_SINCE}, counted AS (
            coalesce(c.seconds, 0) - coalesce(k.seconds, 0) AS seconds,
            coalesce(c.longest_seconds, 0) AS longest_seconds,
            coalesce(c.longest_seconds, 0) > coalesce(k.longest_seconds, 0) AS longer,
-           1e-9 * (1 + coalesce(c.seconds, 0)) AS tolerance
+           1e-9 * (1 + coalesce(c.seconds, 0)) AS seconds_off
       FROM nodes_counted c FULL JOIN nodes_kept k USING (hour, node_id)
 ), nodes_mended AS (
     INSERT INTO node_rollups AS kept
@@ -150,7 +153,7 @@ WITH {_SINCE}, counted AS (
     SELECT $1, hour, (SELECT rollup_lane()), node_id, node_type, runs, failures, seconds,
            longest_seconds
       FROM nodes_wrong
-     WHERE runs <> 0 OR failures <> 0 OR longer OR abs(seconds) > tolerance
+     WHERE runs <> 0 OR failures <> 0 OR longer OR abs(seconds) > seconds_off
     ON CONFLICT (workflow_id, hour, lane, node_id) DO UPDATE
        SET runs = kept.runs + excluded.runs,
            failures = kept.failures + excluded.failures,

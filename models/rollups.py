@@ -57,7 +57,7 @@ class Ends:
     executions: int
     seconds: float
     cost: float
-    tokens: int
+    tokens: float
     durations: dict[int, int]
 
 

@@ -147,8 +147,8 @@ def _rollups(define: Any) -> None:
         *_instant("hour"),
         *_integer("lane", "bin"),
         *_text("status"),
-        *_bigint("executions", "tokens"),
-        *_double("seconds", "cost"),
+        *_bigint("executions"),
+        *_double("seconds", "cost", "tokens"),
         primarykey=["workflow_id", "hour", "lane", "status", "bin"],
     )
     define(

@@ -31,6 +31,7 @@ LONGEST_DAYS: dict[str, int] = {"hour": 14, "day": 400}
 """How many days an answer may span, by the width of its buckets."""
 _USUAL: dict[str, timedelta] = {"hour": timedelta(hours=24), "day": timedelta(days=30)}
 MOST_NODES = 5
+_MOST_WHOLE = 2**53
 _QUANTILES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
 _OF_ITS_OWN = (str(ExecutionStatus.COMPLETED), str(ExecutionStatus.FAILED))
 _STATUSES = (*_OF_ITS_OWN, str(ExecutionStatus.CANCELLED))
@@ -171,7 +172,7 @@ def _figures(ends: list[Ends], nodes: list[NodeRuns], minutes: float) -> JsonObj
         "mean_duration": round(seconds / measured, 6) if measured else None,
         "throughput_per_minute": round(executions / minutes, 6) if minutes else 0.0,
         "total_cost": round(sum(each.cost for each in ends), 9),
-        "tokens_used": sum(each.tokens for each in ends),
+        "tokens_used": _whole(sum(each.tokens for each in ends)),
         "slowest_nodes": [
             _node(row) for row in sorted(nodes, key=lambda row: row.slow) if row.slow <= MOST_NODES
         ],
@@ -181,6 +182,11 @@ def _figures(ends: list[Ends], nodes: list[NodeRuns], minutes: float) -> JsonObj
             if row.failing <= MOST_NODES and row.failures
         ],
     }
+
+
+def _whole(number: float) -> int:
+    """As an integer that JSON's readers hold."""
+    return max(min(round(number), _MOST_WHOLE), -_MOST_WHOLE)
 
 
 def _node(row: NodeRuns) -> JsonObject:

@@ -41,7 +41,7 @@ DAY = timedelta(days=1)
 EXECUTIONS = """
 SELECT workflow_id, hour, status, bin, sum(executions)::int AS executions,
        round(sum(seconds)::numeric, 6) AS seconds, round(sum(cost)::numeric, 6) AS cost,
-       sum(tokens)::int AS tokens
+       round(sum(tokens)) AS tokens
   FROM execution_rollups GROUP BY 1, 2, 3, 4 HAVING sum(executions) <> 0 ORDER BY 1, 2, 3, 4
 """
 NODES = """
@@ -186,6 +186,18 @@ async def test_a_rebuild_mends_what_is_wrong_and_leaves_the_rest(
     await rebuilt(rollups)
 
     assert await counted(dal) == kept
+    assert await rebuilt(rollups) == 0
+
+
+async def test_whatever_nodes_report_executions_end(
+    store: PostgresExecutionStore, dal: AsyncDAL, rollups: Rollups
+) -> None:
+    for cost in (1.7e308, 1.7e308, -1.7e308, 0.25):
+        context = await begun(store)
+        tokens = {"total_cost": cost, "tokens_used": 2**63 - 1 if cost > 0 else -(2**63)}
+        await store.flush(FIRST, end_of(context, COMPLETED, **tokens))
+
+    assert await by_status(dal) == {"completed": 4}
     assert await rebuilt(rollups) == 0
 
 
