@@ -7,6 +7,9 @@ from pathlib import Path
 
 import aiohttp
 
+from chaos.database import Database
+from models.dal import AsyncDAL
+from models.rollups import Rollups
 from tests.processes import cluster, ends, published
 from tests.scraping import DATABASE, ENGINE, Samples, names, samples
 
@@ -62,3 +65,35 @@ async def _of_each(http: aiohttp.ClientSession, url: str, numbers: set[str]) -> 
 
 def _labels(number: str, **labels: str) -> frozenset[tuple[str, str]]:
     return frozenset({"process": number, **labels}.items())
+
+
+async def test_processes_that_are_killed_leave_nothing_uncounted_or_counted_twice(
+    tmp_path: Path,
+) -> None:
+    async with cluster(tmp_path) as world:
+        first, second = [await world.shared() for _ in range(2)]
+        for member in (first, second):
+            await member.says("action=serve")
+        connector = aiohttp.TCPConnector(force_close=True)
+        headers = {"X-API-Key": world.key()}
+        async with aiohttp.ClientSession(connector=connector, headers=headers) as http:
+            workflow_id = await published(http, world.url, *[SET] * 5)
+            items = [{"community_id": 1} for _ in range(300)]
+            path = f"{world.url}/api/v1/workflows/{workflow_id}/execute/batch"
+            async with http.post(path, json={"items": items}) as answer:
+                started = [each["execution_id"] for each in (await answer.json())["data"]["items"]]
+            first.process.kill()
+            await first.ended()
+            for execution_id in started:
+                assert (await ends(http, world.url, execution_id))["status"] == "completed"
+            path = f"{world.url}/api/v1/workflow-management/metrics?workflow_id={workflow_id}"
+            async with http.get(path) as answer:
+                totals = (await answer.json())["totals"]
+        assert totals["by_status"] == {"completed": len(started), "failed": 0, "cancelled": 0}
+        assert {node["runs"] for node in totals["slowest_nodes"]} == {len(started)}
+        database = await Database.join(world.home / "data")
+        try:
+            async with AsyncDAL(database.server.dsn, min_size=1, max_size=2) as dal:
+                assert sum([corrected async for corrected in Rollups(dal).rebuild()]) == 0
+        finally:
+            await asyncio.to_thread(database.server.stop)
