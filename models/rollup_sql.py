@@ -6,7 +6,7 @@ a roll-up is only ever added to, from a lane of one's own, or moved; never set.
 
 from __future__ import annotations
 
-HOURLY_DAYS = 31
+HOURLY_DAYS = 8
 """For so many days roll-ups are kept by the hour; then hours become days."""
 KEPT_DAYS = 400
 """After so many days they are dropped."""
@@ -43,19 +43,24 @@ def nodes(visible: str, first: int) -> str:
     """The slowest and the most-failing nodes of each bucket and, without a start, of all; besides
     what `executions` takes, how many of each."""
     return f"""
-WITH counted AS (
+WITH each AS (
     SELECT date_bin(${first}::interval, hour, 'epoch') AS start, workflow_id, node_id,
            max(node_type) AS node_type, sum(runs)::bigint AS runs,
            sum(failures)::bigint AS failures, sum(seconds) AS seconds,
            max(longest_seconds) AS longest_seconds
       FROM node_rollups
      WHERE workflow_id IN ({visible}) AND hour >= ${first + 1} AND hour < ${first + 2}
-     GROUP BY GROUPING SETS ((1, workflow_id, node_id), (workflow_id, node_id))
-    HAVING sum(runs) > 0
+     GROUP BY 1, 2, 3
+), counted AS (
+    SELECT * FROM each WHERE runs > 0
+     UNION ALL
+    SELECT NULL, workflow_id, node_id, max(node_type), sum(runs)::bigint, sum(failures)::bigint,
+           sum(seconds), max(longest_seconds)
+      FROM each GROUP BY workflow_id, node_id HAVING sum(runs) > 0
 ), ranked AS (
     SELECT *, row_number() OVER (PARTITION BY start ORDER BY seconds / runs DESC,
                                  workflow_id, node_id) AS slow,
-           row_number() OVER (PARTITION BY start ORDER BY failures DESC, failures * 1.0 / runs DESC,
+           row_number() OVER (PARTITION BY start ORDER BY failures DESC, runs,
                               workflow_id, node_id) AS failing
       FROM counted
 )

@@ -27,7 +27,7 @@ Bucket = Literal["hour", "day"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WIDTHS: dict[str, timedelta] = {"hour": timedelta(hours=1), "day": timedelta(days=1)}
-LONGEST_DAYS: dict[str, int] = {"hour": 14, "day": 400}
+LONGEST_DAYS: dict[str, int] = {"hour": HOURLY_DAYS - 1, "day": 400}
 """How many days an answer may span, by the width of its buckets."""
 _USUAL: dict[str, timedelta] = {"hour": timedelta(hours=24), "day": timedelta(days=30)}
 MOST_NODES = 5
@@ -104,20 +104,19 @@ def span_of(asked: MetricsRequest, now: datetime) -> Span:
     start = end - _USUAL[asked.bucket] if asked.start is None else _floor(asked.start, width)
     if (asked.start or start) >= (asked.end or end):
         _refuse("from", "must be earlier than to, which is now unless it is given")
-    if end - start > most:
+    if end - start > most + width:
         _refuse("from", _too_long(asked.bucket, most.days))
-    if asked.bucket == "hour" and start < now - timedelta(days=HOURLY_DAYS - 1):
+    if asked.bucket == "hour" and start < now - most - width:
         _refuse(
             "from",
-            f"is too long ago for bucket=hour, which reaches back {HOURLY_DAYS - 1} days; "
-            "use bucket=day",
+            f"is too long ago for bucket=hour, which reaches back {most.days} days; use bucket=day",
         )
     return Span(start, end, width, asked.workflow_id, asked.community_id)
 
 
 def quantile(durations: dict[int, int], share: float) -> float | None:
     """The duration that this share of all does not exceed, within 5 %; None of none."""
-    rank = ceil(share * sum(durations.values()))
+    rank = ceil(share * sum(durations.values()) - 1e-9)
     for bin_number in sorted(durations):
         rank -= durations[bin_number]
         if rank <= 0:
