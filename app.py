@@ -14,7 +14,7 @@ import socket
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import TextIO
@@ -22,18 +22,12 @@ from typing import TextIO
 from quart import Quart
 
 from config import Config, ConfigError
-from controllers import (
-    execution_api,
-    execution_control_api,
-    metrics_api,
-    operations,
-    scrape_api,
-    workflow_api,
-)
 from controllers.auth import Authenticator
+from controllers.blueprints import add_blueprints
 from controllers.commands import add_commands
 from controllers.gate import add_gate, limited_request
 from controllers.openapi import add_openapi
+from controllers.scrape_api import add_http_meter
 from controllers.server import EXIT_SECONDS, LastResort, Listener, serve
 from controllers.sockets import without_websockets
 from controllers.state import EXTENSION, AppState
@@ -68,13 +62,12 @@ from services.execution_control import ExecutionControl
 from services.execution_service import ExecutionService
 from services.health import HealthService
 from services.http_client import AiohttpClient, HttpLimits
-from services.meters import EngineMeter, HttpMeter
 from services.metrics import MetricsService
 from services.once import Once
 from services.permission_service import PermissionService
 from services.retention import Retention
-from services.scrape import Scrape
 from services.transports import ConsoleTransport, RouterTransport
+from services.watching import Watching, start_watching
 from services.welcome import welcome
 from services.workflow_service import WorkflowService
 
@@ -106,15 +99,10 @@ def create_app(config: Config | None = None, *, service: Running | None = None) 
     app.request_class = limited_request(config.max_batch_body_bytes)
     add_gate(app)
     app.asgi_app = without_websockets(app.asgi_app)  # type: ignore[method-assign]  # Quart's way
-    scrape_api.add_http_meter(app)
-    app.register_blueprint(operations.blueprint)
-    app.register_blueprint(scrape_api.blueprint)
+    add_http_meter(app)
     if config.serves_api:
         add_openapi(app, config.module_version)
-        app.register_blueprint(execution_api.blueprint)
-        app.register_blueprint(execution_control_api.blueprint)
-        app.register_blueprint(workflow_api.blueprint)
-        app.register_blueprint(metrics_api.blueprint)
+    add_blueprints(app, for_callers=config.serves_api)
     _add_commands(app, config)
 
     if service is not None:
@@ -180,23 +168,25 @@ async def _compose(
 ) -> Running:
     """Puts the services together and starts what has a life of its own."""
     clock = SystemClock()
-    audit = AuditTrail(lines, AuditLog(dal), now=clock.now)
-    await audit.start()
-    stack.push_async_callback(audit.stop)
-    retention = Retention(lines, History(dal), days=config.retention_days)
-    retention.start()
-    stack.push_async_callback(retention.stop)
+    audit = await _upkeep(config, lines, dal, clock, stack)
+    watching = _watching(config, stream, stack)
     definitions = Workflows(dal)
     permissions = PermissionService(Permissions(dal), definitions)
     transport = await _transport(config, stream, stack)
     directory = WorkflowDirectory(permissions, definitions)
-    meter = EngineMeter()
-    engine = await _engine(config, lines, dal, transport, directory, clock, meter, stack)
+    engine = await _engine(config, lines, dal, transport, directory, clock, watching, stack)
     workflows = WorkflowService(definitions, permissions, engine.limits, new_id=new_id)
     reads = Executions(dal)
     once = Once(IdempotencyKeys(dal), reads)
     executions = ExecutionService(
-        engine, reads, once, permissions, workflows, now=clock.now, new_id=new_id
+        engine,
+        reads,
+        once,
+        permissions,
+        workflows,
+        now=clock.now,
+        new_id=new_id,
+        traces=watching.traces,
     )
     batches = BatchService(engine, executions, once, permissions, new_id=new_id)
     control = ExecutionControl(engine, reads, once, permissions, new_id=new_id)
@@ -211,7 +201,7 @@ async def _compose(
         metrics=MetricsService(Rollups(dal), permissions, now=clock.now),
         health=health,
         audit=audit,
-        scrape=Scrape(engine, meter, HttpMeter(), Backlogs(dal), process=config.metrics_process),
+        scrape=watching.scrape(engine, Backlogs(dal), config.metrics_process),
         metrics_token=config.metrics_token,
         new_id=new_id,
     )
@@ -221,6 +211,27 @@ async def _compose(
         first_key = await make_first_key(keys, config.data_dir)
         examples = await load_examples(workflows, EXAMPLES)
     return Running(state, lines, engine, first_key, examples)
+
+
+async def _upkeep(
+    config: Config, lines: AaaLog, dal: AsyncDAL, clock: SystemClock, stack: AsyncExitStack
+) -> AuditTrail:
+    """Starts what works beside the requests: writing the audit log, and dropping history."""
+    audit = AuditTrail(lines, AuditLog(dal), now=clock.now)
+    await audit.start()
+    stack.push_async_callback(audit.stop)
+    retention = Retention(lines, History(dal), days=config.retention_days)
+    retention.start()
+    stack.push_async_callback(retention.stop)
+    return audit
+
+
+def _watching(config: Config, stream: TextIO, stack: AsyncExitStack) -> Watching:
+    name, version = config.module_name, config.module_version
+    exporter = config.otel_traces_exporter
+    watching = start_watching(exporter, name=name, version=version, stream=stream)
+    stack.push_async_callback(watching.close)
+    return watching
 
 
 async def _engine(
@@ -247,16 +258,7 @@ async def _engine(
         clock=clock,
         impure=Impure(now=clock.now, random=random.random, uuid=new_id),
         log=lines,
-        limits=Limits(
-            workflow_timeout_seconds=config.workflow_timeout_seconds,
-            max_workflow_nodes=config.max_workflow_nodes,
-            max_loop_iterations=config.max_loop_iterations,
-            max_total_operations=config.max_total_operations,
-            max_loop_depth=config.max_loop_depth,
-            max_parallel_nodes=config.max_parallel_nodes,
-            max_subworkflow_depth=config.max_subworkflow_depth,
-            max_execution_bytes=config.max_execution_bytes,
-        ),
+        limits=Limits(**{each.name: getattr(config, each.name) for each in fields(Limits)}),
         settings=EngineSettings(
             name=f"{socket.gethostname()}:{config.port}",
             runs=config.runs_executions,

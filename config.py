@@ -59,6 +59,7 @@ class Config:
     log_format: str = "text"
     metrics_token: str | None = field(default=None, repr=False)
     metrics_process: str | None = None
+    otel_traces_exporter: str = "none"
     workflow_timeout_seconds: int = 300
     max_loop_iterations: int = 100
     max_total_operations: int = 1000
@@ -154,6 +155,9 @@ def _service(read: _Reader) -> dict[str, object]:
         ),
         "log_format": read.choice("LOG_FORMAT", "text", ("text", "json")),
         "metrics_token": read.value("METRICS_TOKEN", None, str),
+        "otel_traces_exporter": read.choice(
+            "OTEL_TRACES_EXPORTER", "none", ("none", "otlp", "console")
+        ),
         "metrics_process": read.value("METRICS_PROCESS", None, _process_label),
         "max_body_bytes": read.integer("MAX_BODY_BYTES", MIB, KIB, 1024 * MIB),
         "max_batch_body_bytes": read.integer("MAX_BATCH_BODY_BYTES", 32 * MIB, KIB, 1024 * MIB),

@@ -16,6 +16,7 @@ from engine.context import ExecutionContext, ExecutionStatus, JsonObject
 from engine.engine import Started, WorkflowEngine
 from engine.graph import Graph, choose_trigger
 from engine.issues import Issue
+from engine.trace_context import traced
 from engine.trial import TrialRefused
 from models.executions import COUNT_CAP, ExecutionFilter, ExecutionOwner, Executions, SortBy
 from models.idempotency import KnownKey
@@ -47,6 +48,8 @@ class StartRequest:
     metadata: JsonObject = field(default_factory=dict)
     trigger_node_id: str | None = None
     execution_name: str | None = None
+    traceparent: str | None = None
+    """The header of that name. It differs from try to try, and is no part of what is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,8 @@ class ExecutionPage:
 
 
 class ExecutionService:
-    """The use cases of executions. `now` and `new_id` are the clock and the source of ids."""
+    """The use cases of executions. `now` and `new_id` are the clock and the source of ids;
+    `traces`: whether executions are traced."""
 
     def __init__(
         self,
@@ -82,7 +86,9 @@ class ExecutionService:
         *,
         now: Callable[[], datetime],
         new_id: Callable[[], str],
+        traces: bool = False,
     ) -> None:
+        self._traces = traces
         self._engine = engine
         self._executions = executions
         self._once = once
@@ -109,7 +115,9 @@ class ExecutionService:
         await self._permissions.authorise(
             caller, workflow_id, "execute", community_id=request.community_id
         )
-        digest = digest_of(asdict(request))
+        asked = asdict(request)
+        del asked["traceparent"]
+        digest = digest_of(asked)
         known = await self._once.started(caller.user_id, workflow_id, key, digest)
         if known is not None:
             return pending(known, workflow_id), True
@@ -228,10 +236,13 @@ class ExecutionService:
         refuse_reserved(request.variables)
         metadata = request.metadata
         source = _text(metadata, "trigger_source") or "api"
+        execution_id = self._new_id()
+        if self._traces:
+            metadata = traced(metadata, execution_id, request.traceparent)
         return new_execution(
             graph,
             workflow_id=facts.workflow_id,
-            execution_id=self._new_id(),
+            execution_id=execution_id,
             created_at=self._now(),
             community_id=facts.community_id,
             entity_id=facts.entity_id,

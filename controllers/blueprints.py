@@ -1,0 +1,34 @@
+"""Every blueprint there is, by whom it is for.
+
+Its one rule: what is not listed here is not served.
+"""
+
+from __future__ import annotations
+
+from quart import Quart
+
+from controllers import (
+    execution_api,
+    execution_control_api,
+    metrics_api,
+    operations,
+    scrape_api,
+    workflow_api,
+)
+
+_FOR_OPERATORS = (operations.blueprint, scrape_api.blueprint)
+"""Served by every process."""
+
+_FOR_CALLERS = (
+    execution_api.blueprint,
+    execution_control_api.blueprint,
+    workflow_api.blueprint,
+    metrics_api.blueprint,
+)
+"""Served by processes that have the API."""
+
+
+def add_blueprints(app: Quart, *, for_callers: bool) -> None:
+    """Serves what is for operators, and what is for callers if that is wanted."""
+    for blueprint in (*_FOR_OPERATORS, *(_FOR_CALLERS if for_callers else ())):
+        app.register_blueprint(blueprint)
