@@ -101,13 +101,16 @@ class EngineMeter:
     def _count_steps(self, rows: Sequence[StepRow]) -> None:
         by_type = self.steps
         for row in rows:
+            done = row.completed_at
             # A step that a retry took over from the execution before was counted there.
-            if row.completed_at is None or (row.details and "reused" in row.details):
+            if done is None or (row.details and "reused" in row.details):
                 continue
             known = by_type.get(row.node_type)
             if known is None:
                 known = by_type[row.node_type] = Distribution(_STEP)
-            known.add((row.completed_at - row.started_at).total_seconds())
+            seconds = (done - row.started_at).total_seconds()
+            known.counts[bisect_left(known.bounds, seconds)] += 1  # `add`, without the call
+            known.total += seconds
 
 
 class HttpMeter:
