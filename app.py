@@ -23,11 +23,9 @@ from quart import Quart
 
 from config import Config, ConfigError
 from controllers.auth import Authenticator
-from controllers.blueprints import add_blueprints
+from controllers.blueprints import add_routes
 from controllers.commands import add_commands
 from controllers.gate import add_gate, limited_request
-from controllers.openapi import add_openapi
-from controllers.scrape_api import add_http_meter
 from controllers.server import EXIT_SECONDS, LastResort, Listener, serve
 from controllers.sockets import without_websockets
 from controllers.state import EXTENSION, AppState
@@ -43,6 +41,7 @@ from models.backlog import Backlogs
 from models.dal import AsyncDAL
 from models.embedded import start_embedded
 from models.executions import Executions
+from models.grants import Grants
 from models.idempotency import IdempotencyKeys
 from models.metered_store import Meter, MeteredExecutionStore
 from models.migrate import DatabaseRefused, first_start, migrate
@@ -60,6 +59,7 @@ from services.directory import WorkflowDirectory
 from services.egress import Egress
 from services.execution_control import ExecutionControl
 from services.execution_service import ExecutionService
+from services.grants import GrantService
 from services.health import HealthService
 from services.http_client import AiohttpClient, HttpLimits
 from services.metrics import MetricsService
@@ -99,10 +99,7 @@ def create_app(config: Config | None = None, *, service: Running | None = None) 
     app.request_class = limited_request(config.max_batch_body_bytes)
     add_gate(app)
     app.asgi_app = without_websockets(app.asgi_app)  # type: ignore[method-assign]  # Quart's way
-    add_http_meter(app)
-    if config.serves_api:
-        add_openapi(app, config.module_version)
-    add_blueprints(app, for_callers=config.serves_api)
+    add_routes(app, config.module_version, for_callers=config.serves_api)
     _add_commands(app, config)
 
     if service is not None:
@@ -199,6 +196,7 @@ async def _compose(
         batches=batches,
         control=control,
         metrics=MetricsService(Rollups(dal), permissions, now=clock.now),
+        grants=GrantService(Grants(dal), permissions, new_id=new_id),
         health=health,
         audit=audit,
         scrape=watching.scrape(engine, Backlogs(dal), config.metrics_process),
@@ -336,11 +334,14 @@ def main() -> int:
 def _listen(config: Config) -> Listener:
     """Takes the port before anything else starts, so that a taken one is said at once."""
     if config.listen_fd is None:
-        return Listener.own(config.host, config.port)
-    try:
-        return Listener.inherited(config.listen_fd)
-    except ValueError as error:
-        raise ConfigError(f"LISTEN_FDS names no socket to listen on: {error}") from error
+        listener = Listener.own(config.host, config.port)
+    else:
+        try:
+            listener = Listener.inherited(config.listen_fd)
+        except ValueError as error:
+            raise ConfigError(f"LISTEN_FDS names no socket to listen on: {error}") from error
+    listener.most = config.max_connections
+    return listener
 
 
 async def _serve(config: Config, listener: Listener) -> None:

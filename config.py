@@ -75,6 +75,7 @@ class Config:
     max_pending_per_community: int | None = None
     max_body_bytes: int = MIB
     max_batch_body_bytes: int = 32 * MIB
+    max_connections: int = 5_000
     shutdown_grace_seconds: float = 20.0
     shutdown_delay_seconds: float = 0.0
     lease_seconds: float = 10.0
@@ -160,6 +161,7 @@ def _service(read: _Reader) -> dict[str, object]:
         ),
         "metrics_process": read.value("METRICS_PROCESS", None, _process_label),
         "max_body_bytes": read.integer("MAX_BODY_BYTES", MIB, KIB, 1024 * MIB),
+        "max_connections": read.integer("MAX_CONNECTIONS", 5_000, 1, 1_000_000),
         "max_batch_body_bytes": read.integer("MAX_BATCH_BODY_BYTES", 32 * MIB, KIB, 1024 * MIB),
         "module_name": read.value("MODULE_NAME", "workflow_core_module", _word),
         "module_version": read.value("MODULE_VERSION", "0.1.0", _word),

@@ -1,8 +1,8 @@
 """How long what a stopped process held took to go on.
 
 Its one rule: an execution has gone on when something more of it is recorded. Those that may have
-waited for something else than a process are left out: who waits for a caller's signal, or was
-paused.
+waited for something else than a process are left out: who waits for a caller's signal, for a timer
+or for a child, or was paused.
 """
 
 from __future__ import annotations

@@ -151,7 +151,7 @@ async def _run(plan: Plan, world: Sink, database: Database, service: list[Member
     finally:
         await breaker.close()
     runs = await read(database, judge.workloads)
-    left_out = _waiting_for_callers(judge, runs, load.promises)
+    left_out = _waiting(judge, runs, load.promises)
     late = await late_writes(database)
     return Report(
         plan,
@@ -185,11 +185,10 @@ def _judged(
     return verdict
 
 
-def _waiting_for_callers(judge: Judge, runs: dict[str, Run], promises: Promises) -> set[str]:
-    signalled = {name for name, workload in judge.workloads.items() if workload.signals}
-    return promises.paused | {
-        run.execution_id for run in runs.values() if run.workflow_id in signalled
-    }
+def _waiting(judge: Judge, runs: dict[str, Run], promises: Promises) -> set[str]:
+    """The executions that may wait for something else than a process."""
+    idle = {name for name, workload in judge.workloads.items() if workload.waits}
+    return promises.paused | {run.execution_id for run in runs.values() if run.workflow_id in idle}
 
 
 async def make_key(database: Database) -> str:

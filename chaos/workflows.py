@@ -25,6 +25,8 @@ CHILD = "id of "
 
 Nodes = Mapping[str, JsonObject]
 
+_WAITING = frozenset({"flow_wait", "action_delay", "flow_subworkflow"})
+
 
 @dataclass(frozen=True, slots=True)
 class Workload:
@@ -37,6 +39,12 @@ class Workload:
     excused: frozenset[str] = field(default_factory=frozenset)
     at_most_once: bool = False
     signals: int = 0
+
+    @property
+    def waits(self) -> bool:
+        """Whether it may rest with nothing to record while a process holds it: for a signal, a
+        timer or a child."""
+        return any(node["node_type"] in _WAITING for node in self.document["nodes"].values())
 
 
 def workloads(sink: str) -> list[Workload]:

@@ -216,6 +216,22 @@ class Workflow(BaseModel):
     published_at: str | None = Instant
 
 
+class Grant(BaseModel):
+    """What somebody may do with a workflow."""
+
+    permission_id: str
+    workflow_id: str
+    permission_type: Literal["user", "role", "community"]
+    target_id: str
+    can_view: bool
+    can_edit: bool
+    can_execute: bool
+    can_delete: bool
+    can_manage_permissions: bool
+    granted_by: int
+    created_at: str = Field(json_schema_extra={"format": "date-time"})
+
+
 class Version(BaseModel):
     """A published version."""
 

@@ -12,9 +12,12 @@ from controllers import (
     execution_control_api,
     metrics_api,
     operations,
+    permission_api,
     scrape_api,
     workflow_api,
 )
+from controllers.openapi import add_openapi
+from controllers.scrape_api import add_http_meter
 
 _FOR_OPERATORS = (operations.blueprint, scrape_api.blueprint)
 """Served by every process."""
@@ -23,12 +26,17 @@ _FOR_CALLERS = (
     execution_api.blueprint,
     execution_control_api.blueprint,
     workflow_api.blueprint,
+    permission_api.blueprint,
     metrics_api.blueprint,
 )
 """Served by processes that have the API."""
 
 
-def add_blueprints(app: Quart, *, for_callers: bool) -> None:
-    """Serves what is for operators, and what is for callers if that is wanted."""
+def add_routes(app: Quart, version: str, *, for_callers: bool) -> None:
+    """Serves what is for operators, and if that is wanted what is for callers, with its
+    documentation; every answer is counted."""
+    add_http_meter(app)
+    if for_callers:
+        add_openapi(app, version)
     for blueprint in (*_FOR_OPERATORS, *(_FOR_CALLERS if for_callers else ())):
         app.register_blueprint(blueprint)

@@ -11,11 +11,11 @@ from functools import wraps
 from http import HTTPStatus
 from typing import Any, ParamSpec
 
-from quart import Response
+from quart import Response, request
 from werkzeug.exceptions import HTTPException
 
 from controllers.operation import operation
-from controllers.responses import Failure
+from controllers.responses import PROBLEM, Failure
 from engine import errors as engine_errors
 from engine.context import Json
 from engine.json_door import JsonError
@@ -49,6 +49,8 @@ ERRORS: tuple[tuple[type[Exception], int, str | None, Mapping[str, str]], ...] =
     (refusals.ExecutionUnknown, 404, None, {}),
     (refusals.VersionNotFound, 404, None, {}),
     (refusals.KeyUnknown, 404, None, {}),
+    (refusals.GrantUnknown, 404, None, {}),
+    (refusals.TooManyGrants, 409, None, {}),
     (refusals.Denied, 403, None, {}),
     (refusals.WorkflowNotActive, 409, None, {}),
     (refusals.VersionConflict, 409, None, {}),
@@ -135,6 +137,8 @@ def answer_to(error: Exception) -> Response:
         current.cause = error
     elif isinstance(error, _INSIDE):
         current.notes["cause"] = str(error)
+    if any(kind == PROBLEM and quality > 0 for kind, quality in request.accept_mimetypes):
+        return current.failure.problem(current.request_id)
     return current.failure.response()
 
 

@@ -19,6 +19,17 @@ from controllers.state import state
 BATCH_SUFFIX = "/execute/batch"
 
 
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+"""On every answer that does not say otherwise itself: nothing here is to be framed, run or kept."""
+
+
 def limited_request(batch_bytes: int) -> type[Request]:
     """A request class whose batches may have `batch_bytes`, and all else `MAX_CONTENT_LENGTH`.
     A body that is longer is refused while it arrives."""
@@ -59,7 +70,8 @@ async def _answer(error: Exception) -> Response:
 async def _finish(response: Response) -> Response:
     current = operation()
     response.headers[REQUEST_ID_HEADER] = current.request_id
-    response.headers["X-Content-Type-Options"] = "nosniff"
+    for name, value in SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)
     if state().health.draining and request.http_version.startswith("1"):
         response.headers["Connection"] = "close"  # there is no such header in HTTP/2
     rule = request.url_rule

@@ -32,6 +32,7 @@ _MESSAGES = {
     "int_parsing": "must be an integer",
     "float_parsing": "must be a number",
     "bool_parsing": "must be true or false",
+    "bool_type": "must be true or false",
     "model_type": "must be an object",
 }
 """Pydantic's findings in the words of JSON."""

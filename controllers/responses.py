@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any
 
 import orjson
@@ -17,6 +18,7 @@ from quart import Response
 from engine.context import Json, JsonObject
 
 JSON = "application/json"
+PROBLEM = "application/problem+json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +34,33 @@ class Failure:
 
     def response(self) -> Response:
         """`{"success": false, "message", "error_code", "details"}`."""
-        body = {
-            "success": False,
-            "message": self.message,
+        return _answer(self.body(), JSON, self.status, self.headers)
+
+    def body(self) -> bytes:
+        """The envelope as it is sent."""
+        return _dumps({"success": False, "message": self.message, **self._what()})
+
+    def problem(self, request_id: str) -> Response:
+        """The same as problem details (RFC 9457), for clients that ask for them."""
+        try:
+            title = HTTPStatus(self.status).phrase
+        except ValueError:
+            title = self.code
+        fields = {
+            "type": "about:blank",
+            "title": title,
+            "status": self.status,
+            "detail": self.message,
+            "request_id": request_id,
+            **self._what(),
+        }
+        return _answer(_dumps(fields), PROBLEM, self.status, self.headers)
+
+    def _what(self) -> JsonObject:
+        return {
             "error_code": self.code,
             "details": {} if self.details is None else self.details,
         }
-        return plain(body, status=self.status, headers=self.headers)
 
 
 def success(
@@ -56,16 +78,25 @@ def success(
 
 def plain(body: Json, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """A JSON answer without the envelope."""
-    written = orjson.dumps(body, default=_written, option=orjson.OPT_PASSTHROUGH_DATETIME)
-    response = Response(written, status=status, content_type=JSON)
-    if headers:
-        response.headers.update(dict(headers))
-    return response
+    return _answer(_dumps(body), JSON, status, headers)
 
 
 def instant(moment: datetime) -> str:
     """An aware instant as RFC 3339, UTC, milliseconds."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+
+
+def _dumps(body: Json) -> bytes:
+    return orjson.dumps(body, default=_written, option=orjson.OPT_PASSTHROUGH_DATETIME)
+
+
+def _answer(
+    body: bytes, content_type: str, status: int, headers: Mapping[str, str] | None
+) -> Response:
+    response = Response(body, status=status, content_type=content_type)
+    if headers:
+        response.headers.update(dict(headers))
+    return response
 
 
 def _written(value: Any) -> Json:

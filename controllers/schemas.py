@@ -6,9 +6,10 @@ error and not a default. Answers are not passed through models; `answers.py` onl
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import re
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel, field_validator
+from pydantic import BaseModel, ConfigDict, Field, RootModel, field_validator, model_validator
 
 from engine.context import ExecutionStatus
 
@@ -16,6 +17,9 @@ MAX_WAIT_SECONDS = 60
 MAX_BATCH_ITEMS = 1000
 MAX_PAGE_SIZE = 100
 MAX_ID = 2**63 - 1
+MAX_ROLE_LENGTH = 64
+
+_DIGITS = re.compile(r"[0-9]{1,19}")
 
 Id = Annotated[int, Field(ge=0, le=MAX_ID)]
 Name = Annotated[str, Field(min_length=1, max_length=255)]
@@ -291,6 +295,58 @@ class WorkflowChanges(BaseModel):
     version: int | None = Field(
         default=None, description="The version the change was made on, if not in If-Match."
     )
+
+
+class GrantTarget(Request):
+    """Who a grant is for."""
+
+    permission_type: Literal["user", "role", "community"]
+    target_id: Id | str = Field(
+        description="A user's id, a role's name, or the id of the workflow's own community."
+    )
+
+    @model_validator(mode="after")
+    def _names_something(self) -> Self:
+        target = str(self.target_id)
+        if self.permission_type == "role":
+            if not 0 < len(target) <= MAX_ROLE_LENGTH or not target.isprintable():
+                raise ValueError(
+                    f"target_id must be a role's name, 1 to {MAX_ROLE_LENGTH} characters"
+                )
+        elif not _DIGITS.fullmatch(target) or int(target) > MAX_ID:
+            raise ValueError(f"target_id must be the id of a {self.permission_type}, an integer")
+        return self
+
+    def target(self) -> tuple[str, str]:
+        """The type and the id, as they are stored."""
+        if self.permission_type == "role":
+            return "role", str(self.target_id)
+        return self.permission_type, str(int(self.target_id))
+
+
+class GrantTargetQuery(Request):
+    """Who a grant is for, where it is not in the body."""
+
+    permission_type: Literal["user", "role", "community"] | None = None
+    target_id: str | None = None
+
+
+class GrantBody(GrantTarget):
+    """What somebody may do with a workflow. What is left out is not granted."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"permission_type": "user", "target_id": 456, "can_view": True, "can_edit": True}
+            ]
+        }
+    )
+
+    can_view: bool = False
+    can_edit: bool = False
+    can_execute: bool = False
+    can_delete: bool = False
+    can_manage_permissions: bool = False
 
 
 def split(listed: str | None) -> tuple[str, ...]:

@@ -21,16 +21,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import socket
 import threading
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Self
 
 from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config, Sockets
 from quart import Quart
 
+from controllers.http1 import speak_http1_only
 from engine.departure import Departure
 
 BACKLOG = 1024
@@ -44,17 +47,27 @@ IDLE_LINGER_SECONDS = 1.0
 EXIT_SECONDS = 5.0
 """How long leaving may take beyond the grace time, whatever hangs: then the process ends itself."""
 
+MOST_CONNECTIONS = 5_000
+"""How many connections are open at once unless the operator says otherwise (`MAX_CONNECTIONS`)."""
+
 _LOOK_SECONDS = 0.02
+_SAY_AGAIN_SECONDS = 60.0
 _CUT_SECONDS = 1.0
+
+
+log = logging.getLogger("hypercorn.error")
 
 
 class Listener(socket.socket):
     """The listening socket; `shared` with other processes, or this one's own. It knows which of
-    the connections it has accepted are open (with asyncio's own event loop, which calls it)."""
+    the connections it has accepted are open (with asyncio's own event loop, which calls it), and
+    closes at once what comes beyond the `most` it may have."""
 
     def __init__(self, fileno: int, *, shared: bool) -> None:
         super().__init__(fileno=fileno)
         self.shared = shared
+        self.most = MOST_CONNECTIONS
+        self._full_said_at = float("-inf")
         self._accepted: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self.stopped = False
 
@@ -87,8 +100,24 @@ class Listener(socket.socket):
             asyncio.get_running_loop().remove_reader(self.fileno())
             raise BlockingIOError
         connection, address = super().accept()
+        if len(self._accepted) >= self.most and self._held() >= self.most:
+            connection.close()
+            self._say_that_it_is_full()
+            raise BlockingIOError  # asyncio comes back for the next one
         self._accepted.add(connection)
         return connection, address
+
+    def _held(self) -> int:
+        """How many connections are not closed here. Those that are may stay in memory until the
+        garbage is collected."""
+        self._accepted = weakref.WeakSet(c for c in self._accepted if c.fileno() >= 0)
+        return len(self._accepted)
+
+    def _say_that_it_is_full(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._full_said_at >= _SAY_AGAIN_SECONDS:
+            self._full_said_at = now
+            log.warning("%s connections are open; more are refused", self.most)
 
     def open_connections(self) -> int:
         """How many of the accepted connections are closed neither here nor by their client."""
@@ -122,8 +151,8 @@ class _ServerConfig(Config):
     def __init__(self, listener: Listener) -> None:
         super().__init__()
         self._listener = listener
-        self.errorlog = logging.getLogger("hypercorn.error")
-        self.errorlog.setLevel(logging.WARNING)  # it would say that it serves, less uniformly
+        self.errorlog = log
+        log.setLevel(logging.WARNING)  # it would say that it serves, less uniformly
 
     def create_sockets(self) -> Sockets:
         return Sockets([], [self._listener], [])
@@ -134,6 +163,8 @@ async def serve(
 ) -> None:
     """Serves the app until the departure, and returns when the last request has ended or its
     grace time is over. `delay_seconds` is how long a port of our own is served on."""
+    speak_http1_only()
+    room_for_connections()
     config = _ServerConfig(listener)
     config.graceful_timeout = departure.left() + EXIT_SECONDS  # the departure's clock decides
     told = asyncio.Event()
@@ -149,6 +180,14 @@ async def serve(
         return
     serving.cancel()
     await asyncio.wait([serving], timeout=_CUT_SECONDS)
+
+
+def room_for_connections() -> None:
+    """Takes as many file descriptors as the system gives this process without asking anybody:
+    the soft limit is often 1,024, which a thousand open streams use up."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # a sandbox may refuse; the old limit holds then
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _turn_away(listener: Listener, departure: Departure, delay_seconds: float) -> None:

@@ -15,6 +15,7 @@ from services.audit import AuditTrail
 from services.batch_service import BatchService
 from services.execution_control import ExecutionControl
 from services.execution_service import ExecutionService
+from services.grants import GrantService
 from services.health import HealthService
 from services.metrics import MetricsService
 from services.scrape import Scrape
@@ -33,6 +34,7 @@ class AppState:
     batches: BatchService
     control: ExecutionControl
     metrics: MetricsService
+    grants: GrantService
     health: HealthService
     audit: AuditTrail
     scrape: Scrape

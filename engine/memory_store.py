@@ -102,11 +102,7 @@ class MemoryStore:
     async def let_go(self, worker_id: str, held: Mapping[str, int]) -> int:
         """See `ExecutionStore.let_go`."""
         strays = held.items() & (await self.held(worker_id)).items()
-        for key, _ in strays:
-            self._free(self._rows[key], poisoned=False)
-        if strays:
-            self._notify("pending")
-        return len(strays)
+        return self._let_go([self._rows[key] for key, _ in strays])
 
     async def pending(self, most: int, community_id: int | None = None) -> int:
         """See `ExecutionStore.pending`."""
@@ -242,14 +238,16 @@ class MemoryStore:
 
     async def release(self, worker_id: str) -> int:
         """See `ExecutionStore.release`."""
-        held = [row for row in self._rows.values() if row.worker_id == worker_id]
-        for row in held:
-            self._free(row, poisoned=False)
         if worker_id in self._workers:
             self._workers[worker_id].alive = False
-        if held:
+        return self._let_go([r for r in self._rows.values() if r.worker_id == worker_id])
+
+    def _let_go(self, rows: list[Row]) -> int:
+        for row in rows:
+            self._free(row, poisoned=False)
+        if rows:
             self._notify("pending")
-        return len(held)
+        return len(rows)
 
     async def definition(self, workflow_id: str, version: int) -> JsonObject | None:
         """See `ExecutionStore.definition`."""

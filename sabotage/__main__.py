@@ -10,7 +10,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from sabotage.catalogue import SABOTAGES, Sabotage
+from sabotage.catalogue import SABOTAGES
+from sabotage.change import Sabotage
 from sabotage.trial import Rotten, attempt, rehearse
 
 _LINE = "{:32} {:5} {:>7}  {}"

@@ -1,32 +1,17 @@
 """The sabotages: for each, the promise it breaks, the change that breaks it, and the tests that
-must notice.
-
-The one rule: a change is text that stands in its file exactly once. So it is tried on the code as
-it is, and code that moves on takes its sabotage along or says so.
+must notice. Those that only real processes show are in `staged.py`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from sabotage.change import Sabotage
+from sabotage.staged import STAGED
 
 SQL = "models/execution_sql.py"
 CLAIMS = "models/claim_sql.py"
 WORKERS = "models/worker_sql.py"
 STORE = "tests/models/test_execution_store.py"
 ENGINE = "tests/engine/test_engine.py"
-
-
-@dataclass(frozen=True, slots=True)
-class Sabotage:
-    """One change of `file`: `before` becomes `after`. `tests` are pytest's arguments."""
-
-    name: str
-    promise: str
-    guarantee: str
-    file: str
-    before: str
-    after: str
-    tests: tuple[str, ...]
 
 
 SABOTAGES = (
@@ -347,4 +332,5 @@ SABOTAGES = (
         "\n",
         (STORE,),
     ),
+    *STAGED,
 )

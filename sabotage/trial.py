@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sabotage.catalogue import Sabotage
+from sabotage.change import Sabotage
 
 ROOT = Path(__file__).resolve().parent.parent
 MOST_SECONDS = 180.0

@@ -104,6 +104,18 @@ class IdempotencyKeyReused(Refusal):
     code = "IDEMPOTENCY_KEY_REUSED"
 
 
+class GrantUnknown(Refusal):
+    """This target has no grant on the workflow."""
+
+    code = "PERMISSION_NOT_FOUND"
+
+
+class TooManyGrants(Refusal):
+    """The workflow has 1000 grants already: grant to a role or to the community instead."""
+
+    code = "TOO_MANY_PERMISSIONS"
+
+
 class KeyUnknown(Refusal):
     """There is no such API key."""
 

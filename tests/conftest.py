@@ -9,13 +9,16 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
 
 import asyncpg
 import pytest
 
+from chaos.database import Database
 from models.dal import AsyncDAL
-from models.embedded import start_embedded
+from models.embedded import EmbeddedPostgres, start_embedded
 from models.migrate import migrate
 from tests.live_service import live
 
@@ -32,13 +35,19 @@ def database_named(url: str, name: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a server that all workers of this run share."""
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """A server that all workers of this run share."""
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     server = start_embedded(shared / "server")
-    yield server.dsn
+    yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def server_url(server: EmbeddedPostgres) -> str:
+    """The URL of the shared server."""
+    return server.dsn
 
 
 @pytest.fixture(scope="session")
@@ -55,6 +64,19 @@ async def database_url(worker_database_url: str) -> AsyncIterator[str]:
     connection = await asyncpg.connect(worker_database_url)
     try:
         await _empty(connection)
+    finally:
+        await connection.close()
+
+
+@pytest.fixture
+async def own_database(server: EmbeddedPostgres) -> AsyncIterator[Database]:
+    """A migrated database for this test alone, gone with everybody in it afterwards."""
+    name = f"workflow_core_{uuid4().hex}"
+    dsn = await _copy_template(server.dsn, name)
+    yield Database(replace(server, dsn=dsn))
+    connection = await asyncpg.connect(server.dsn)
+    try:
+        await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
     finally:
         await connection.close()
 

@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import count, pairwise
@@ -45,6 +45,18 @@ class Member:
 
     def terminate(self) -> None:
         self.process.send_signal(signal.SIGTERM)
+
+    async def kill(self) -> None:
+        """Ends it without a word, also one that is frozen."""
+        if self.process.returncode is None:
+            self.process.kill()
+        await self.process.wait()
+
+    def freeze(self) -> None:
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
 
     async def ended(self, seconds: float = PATIENCE_SECONDS) -> int:
         """The exit status."""
@@ -108,8 +120,7 @@ class Cluster:
             try:
                 await member.ended(15)
             except TimeoutError:
-                member.process.kill()
-                await member.process.wait()
+                await member.kill()
         self.listener.close()
 
 
@@ -121,6 +132,15 @@ async def cluster(home: Path) -> AsyncIterator[Cluster]:
         yield made
     finally:
         await made.close()
+
+
+async def until(check: Callable[[], Awaitable[bool]]) -> None:
+    """Returns once `check` is true; fails the test if that takes too long."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            if await check():
+                return
+            await asyncio.sleep(0.02)
 
 
 def free_port() -> int:
@@ -141,19 +161,34 @@ async def ready(http: aiohttp.ClientSession, url: str) -> None:
             await asyncio.sleep(0.05)
 
 
-async def published(http: aiohttp.ClientSession, url: str, *nodes: dict[str, Any]) -> str:
+def graph(nodes: dict[str, dict[str, Any]], *paths: str, **more: Any) -> dict[str, Any]:
+    """A document: `start` and these nodes. A path is `a -> b:port -> c`."""
+    connections = []
+    for path in paths:
+        stops = [stop.partition(":") for stop in path.split(" -> ")]
+        for (source, _, port), (target, _, _) in pairwise(stops):
+            port_name = {"from_port_name": port} if port else {}
+            connections.append({"from_node_id": source, "to_node_id": target, **port_name})
+    start = {"node_type": "trigger_command", "config": {"command": "!go"}}
+    return {
+        "name": "graph",
+        "community_id": 1,
+        "nodes": {"start": start, **nodes},
+        "connections": connections,
+        **more,
+    }
+
+
+async def published(
+    http: aiohttp.ClientSession, url: str, *nodes: dict[str, Any], **more: Any
+) -> str:
     """The id of a workflow that does these nodes one after the other."""
     named = {f"n{i}": node for i, node in enumerate(nodes)}
-    chain = ["start", *named]
-    document = {
-        "name": "chain",
-        "community_id": 1,
-        "nodes": {
-            "start": {"node_type": "trigger_command", "config": {"command": "!go"}},
-            **named,
-        },
-        "connections": [{"from_node_id": a, "to_node_id": b} for a, b in pairwise(chain)],
-    }
+    return await publish(http, url, graph(named, " -> ".join(["start", *named]), **more))
+
+
+async def publish(http: aiohttp.ClientSession, url: str, document: dict[str, Any]) -> str:
+    """The id of a workflow."""
     async with http.post(f"{url}/api/v1/workflows?publish=true", json=document) as answer:
         body = await answer.json()
         assert answer.status == 201, body

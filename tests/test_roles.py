@@ -6,6 +6,7 @@ from pathlib import Path
 
 import aiohttp
 
+from tests.peer import calling, peer
 from tests.processes import HOST, cluster, ends, free_port, published
 
 SET = {"node_type": "data_transform", "config": {"transformations": {"x": "1"}}}
@@ -47,3 +48,32 @@ async def test_an_api_process_accepts_what_a_worker_process_runs(tmp_path: Path)
                 async with http.get(f"{worker_url}{path}") as answer:
                     statuses[path] = answer.status
             assert statuses == expected
+
+
+async def test_a_failure_of_what_an_api_process_accepted_is_answered_by_a_worker_process(
+    tmp_path: Path,
+) -> None:
+    async with peer() as outside, cluster(tmp_path) as world:
+        api = await world.shared(ROLE="api")
+        await api.says("action=serve")
+        headers = {"X-API-Key": world.key()}
+        async with aiohttp.ClientSession(headers=headers) as http:
+            telling = calling(f"{outside.url}/held")
+            telling["config"]["body"] = "{{ failed_execution }}"
+            answering = await published(http, world.url, telling)
+            refused = calling(f"{outside.url}/refused")
+            failing = await published(http, world.url, refused, error_workflow_id=answering)
+            path = f"{world.url}/api/v1/workflows/{failing}/execute"
+            async with http.post(path, json={"community_id": 1}) as answer:
+                failed = (await answer.json())["data"]["execution_id"]
+            worker = await world.start(ROLE="worker", PORT=str(free_port()))
+            await worker.says("action=serve")
+            assert (await ends(http, world.url, failed))["error_code"] == "HTTP_STATUS"
+            (told,) = await outside.called("/held")
+            told.freed.set()
+            state = await ends(http, world.url, told.execution_id)
+            assert state["status"] == "completed"
+            assert (state["workflow_id"], state["trigger_source"]) == (answering, "error")
+            assert state["parent_execution_id"] == failed
+            assert told.body["error_node_id"] == "n0"
+            assert outside.keys == {f"{failed}:n0": 1, told.key: 1}

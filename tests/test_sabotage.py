@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from sabotage import trial
-from sabotage.catalogue import SABOTAGES, Sabotage
+from sabotage.catalogue import SABOTAGES
+from sabotage.change import Sabotage
 from sabotage.trial import ROOT, Rotten, Trial, attempt, change
 
 CODE = "def answer() -> int:\n    return 42\n"

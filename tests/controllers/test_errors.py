@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from controllers.errors import failure_of
+from controllers.gate import SECURITY_HEADERS
 from engine import errors as engine_errors
 from services import errors as refusals
 from tests.controllers.conftest import COMMUNITY, Answer, Api
@@ -22,6 +25,46 @@ def assert_envelope(answer: Answer, status: int, code: str) -> None:
 
 async def test_an_unknown_route_is_404_in_the_envelope(api: Api) -> None:
     assert_envelope(await api.call("GET", "//nowhere"), 404, "NOT_FOUND")
+
+
+@pytest.mark.parametrize(
+    "accept", ["application/problem+json", "application/json, application/problem+json;q=0.5"]
+)
+async def test_who_asks_for_problem_details_gets_them(api: Api, accept: str) -> None:
+    headers = {"Accept": accept, "X-Request-ID": "r-1"}
+    answer = await api.call("PATCH", "/workflows", headers=headers)
+    assert answer.status == 405
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "GET" in answer.headers["allow"]
+    assert json.loads(answer.body) == {
+        "type": "about:blank",
+        "title": "Method Not Allowed",
+        "status": 405,
+        "detail": "This route does not take this method.",
+        "request_id": "r-1",
+        "error_code": "METHOD_NOT_ALLOWED",
+        "details": {},
+    }
+
+
+@pytest.mark.parametrize("accept", ["*/*", "application/*", "application/problem+json;q=0"])
+async def test_who_takes_anything_gets_the_envelope(api: Api, accept: str) -> None:
+    answer = await api.call("GET", "//nowhere", headers={"Accept": accept})
+    assert_envelope(answer, 404, "NOT_FOUND")
+
+
+@pytest.mark.parametrize("path", ["//nowhere", "/workflows", "//health", "//openapi.json"])
+async def test_no_answer_is_to_be_framed_run_sniffed_or_kept(api: Api, path: str) -> None:
+    headers = (await api.call("GET", path)).headers
+    for name, value in SECURITY_HEADERS.items():
+        assert headers[name.lower()] == value
+    assert "server" not in headers
+
+
+async def test_the_page_of_the_api_has_a_policy_of_its_own(api: Api) -> None:
+    headers = (await api.call("GET", "//docs")).headers
+    assert "script-src 'self'" in headers["content-security-policy"]
+    assert "frame-ancestors 'none'" in headers["content-security-policy"]
 
 
 async def test_a_double_slash_is_no_redirect(api: Api) -> None:

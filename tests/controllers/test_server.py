@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import socket
+import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -148,3 +151,82 @@ def test_a_descriptor_is_inherited_only_if_it_listens(listening: bool) -> None:
 def test_a_descriptor_that_is_no_socket_is_refused() -> None:
     with tempfile.TemporaryFile() as file, pytest.raises(ValueError, match="is not a socket"):
         Listener.inherited(os.dup(file.fileno()))
+
+
+async def raw(port: int, sent: bytes) -> tuple[bytes, bytes]:
+    """Head and body of the answer to what was sent, up to the end of the connection."""
+    async with connected(port) as (reader, writer):
+        writer.write(sent)
+        async with asyncio.timeout(10):
+            head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    return head, body
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "code"),
+    [
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, "HTTP_VERSION_NOT_SUPPORTED"),
+        (b"nonsense\r\n\r\n", 400, "BAD_REQUEST"),
+        (b"GET / HTTP/1.1\r\n\r\n", 400, "BAD_REQUEST"),
+        (
+            b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+            400,
+            "BAD_REQUEST",
+        ),
+        (
+            b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 20_000,
+            431,
+            "REQUEST_HEADER_FIELDS_TOO_LARGE",
+        ),
+    ],
+)
+async def test_what_is_no_request_is_answered_in_the_envelope_and_the_connection_closed(
+    departure: Departure, sent: bytes, status: int, code: str
+) -> None:
+    async with served(departure) as (port, _):
+        head, body = await raw(port, sent)
+    assert head.startswith(b"HTTP/1.1 %d" % status)
+    assert b"\r\nserver:" not in head.lower()
+    answer = json.loads(body)
+    assert answer.keys() == {"success", "message", "error_code", "details"}
+    assert answer["error_code"] == code
+
+
+async def test_an_upgrade_to_cleartext_http2_is_ignored(departure: Departure) -> None:
+    upgrade = (
+        b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings, close\r\n"
+        b"Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n"
+    )
+    async with served(departure) as (port, _):
+        head, body = await raw(port, upgrade)
+    assert head.startswith(b"HTTP/1.1 200")
+    assert body == b"served"
+
+
+async def test_connections_beyond_the_most_are_closed_at_once_and_the_others_served(
+    departure: Departure, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with served(departure) as (port, listener):
+        listener.most = 2
+        async with connected(port) as first, connected(port) as second:
+            assert (await ask(second)).startswith(b"HTTP/1.1 200")
+            for _ in range(3):
+                assert await raw(port, b"") == (b"", b"")
+            assert (await ask(first)).startswith(b"HTTP/1.1 200")
+            last = REQUEST.replace(b"Host: x", b"Host: x\r\nConnection: close")
+            second[1].write(last)
+            await second[0].read()
+            assert (await raw(port, last))[1] == b"served"
+    assert [record.getMessage() for record in caplog.records] == [
+        "2 connections are open; more are refused"
+    ]
+
+
+def test_a_process_takes_all_the_descriptors_it_may_have() -> None:
+    script = (
+        "import resource; from controllers.server import room_for_connections;"
+        "hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1];"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard)); room_for_connections();"
+        "assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)

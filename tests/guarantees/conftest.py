@@ -1,4 +1,4 @@
-"""A PostgreSQL of one's own: the only kind that a test may crash."""
+"""A PostgreSQL of one's own, the only kind that a test may crash, and a stage."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from chaos.database import Database
+from tests.guarantees.stage import Stage, staged
 
 
 @pytest.fixture
@@ -20,3 +21,10 @@ async def crashable() -> AsyncIterator[Database]:
     yield database
     await database.stop()
     shutil.rmtree(home)
+
+
+@pytest.fixture
+async def stage(own_database: Database, tmp_path: Path) -> AsyncIterator[Stage]:
+    """Real processes on a database of their own."""
+    async with staged(own_database, tmp_path) as stage:
+        yield stage

@@ -8,7 +8,8 @@ import asyncio
 import asyncpg
 
 from models.execution_store import lock_key
-from tests.trouble.world import Trouble, until
+from tests.processes import until
+from tests.trouble.world import Trouble
 
 LOCK_CONNECTION = "application_name = 'workflow_core worker'"
 FEW_LINES = 4

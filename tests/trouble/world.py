@@ -9,7 +9,7 @@ import asyncio
 import io
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,8 +24,8 @@ from app import create_app, running
 from chaos.cluster import HOST, _free_port
 from chaos.database import Database
 from config import Config
+from tests.processes import until
 
-PATIENCE_SECONDS = 60.0
 ANSWER_SECONDS = 6.0
 """By when every request has its answer: once the patience for a connection (5 s), and a little."""
 
@@ -199,15 +199,6 @@ class Trouble:
             yield connection
         finally:
             connection.terminate()
-
-
-async def until(check: Callable[[], Awaitable[bool]]) -> None:
-    """Returns once `check` is true; fails the test if that takes too long."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while True:
-            if await check():
-                return
-            await asyncio.sleep(0.02)
 
 
 @asynccontextmanager

@@ -1,0 +1,68 @@
+"""What this service speaks on a connection: HTTP/1.1, and errors in its own envelope.
+
+Its one rule: whatever a client sends before there is a request, the answer is one that a client
+of the API can read, and the connection is closed. hypercorn would change to cleartext HTTP/2 for
+whoever asks, which no proxy expects behind it and which opens a hundred streams on a connection;
+and it would answer what it cannot parse with an empty body.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+import h11
+from hypercorn import protocol as hypercorn_protocol
+from hypercorn.events import Closed
+from hypercorn.protocol.h11 import H11Protocol
+
+from controllers.responses import JSON, Failure
+
+_MESSAGES = {
+    HTTPStatus.BAD_REQUEST: "This is not an HTTP/1.1 request.",
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "The request's line and headers are too large.",
+    HTTPStatus.HTTP_VERSION_NOT_SUPPORTED: "Only HTTP/1.1 is spoken here.",
+}
+
+
+class _NoRequest(Exception):
+    def __init__(self, status: HTTPStatus) -> None:
+        super().__init__()
+        self.status = status
+
+
+class Http1(H11Protocol):
+    """hypercorn's HTTP/1.1 without the ways out of it."""
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        """An `Upgrade: h2c` is ignored, as RFC 9110 (7.8) lets a server; the preface of HTTP/2
+        is no request."""
+        if event.method == b"PRI":
+            raise _NoRequest(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
+
+    async def _handle_events(self) -> None:
+        try:
+            await super()._handle_events()
+        except _NoRequest as refused:
+            await self._send_error_response(refused.status)
+            await self.send(Closed())
+
+    async def _send_error_response(self, status_code: int) -> None:
+        status = HTTPStatus(status_code)
+        message = _MESSAGES.get(status, status.description or status.phrase)
+        body = Failure(status, status.name, message).body()
+        headers = [
+            (b"content-type", JSON.encode()),
+            (b"content-length", b"%d" % len(body)),
+            (b"connection", b"close"),
+            (b"x-content-type-options", b"nosniff"),
+            *self.config.response_headers("h11"),
+        ]
+        await self._send_h11_event(h11.Response(status_code=status_code, headers=headers))
+        await self._send_h11_event(h11.Data(data=body))
+        await self._send_h11_event(h11.EndOfMessage())
+
+
+def speak_http1_only() -> None:
+    """Makes every connection of this process one of `Http1`. hypercorn has no setting for it: it
+    picks the protocol of a connection by this name."""
+    vars(hypercorn_protocol)["H11Protocol"] = Http1

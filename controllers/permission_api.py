@@ -1,0 +1,83 @@
+"""Blueprint `permission_api`: who was granted what on a workflow.
+
+Its one rule: a handler reads the request, asks one service and answers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from quart import Blueprint, Response
+
+from controllers import answers
+from controllers.auth import auth_required, current_caller
+from controllers.endpoint import async_endpoint
+from controllers.operation import note
+from controllers.requests import read_body, read_json_or_nothing, read_query, shape, workflow_id_of
+from controllers.responses import success
+from controllers.schemas import GrantBody, GrantTarget, GrantTargetQuery
+from controllers.state import state
+from services.grants import FLAGS, Grant
+
+blueprint = Blueprint("permission_api", __name__, url_prefix="/api/v1/workflows")
+
+
+@blueprint.get("/<workflow_id>/permissions")
+@async_endpoint(
+    "list_permissions", answers={200: answers.Answer[list[answers.Grant]]}, errors=(404,)
+)
+@auth_required("workflows:read")
+async def list_permissions(workflow_id: str) -> Response:
+    """Lists the grants on a workflow, the oldest first. The owner needs none and has none."""
+    grants = await state().grants.of(current_caller(), workflow_id_of(workflow_id))
+    return success([_shown(grant) for grant in grants], "Permissions found")
+
+
+@blueprint.put("/<workflow_id>/permissions")
+@async_endpoint(
+    "grant_permissions",
+    body=GrantBody,
+    answers={200: answers.Answer[answers.Grant]},
+    errors=(404, 409),
+)
+@auth_required("workflows:write")
+async def grant_permissions(workflow_id: str) -> Response:
+    """Grants a user, a role or the community exactly what the body names, whatever it had."""
+    workflow_id = workflow_id_of(workflow_id)
+    body = await read_body(GrantBody)
+    flags = {flag: getattr(body, flag) for flag in FLAGS}
+    given = [flag for flag in FLAGS if flags[flag]]
+    note(target=f"{body.permission_type}:{body.target_id}", granted=",".join(given))
+    grant = await state().grants.give(current_caller(), workflow_id, body.target(), flags)
+    return success(_shown(grant), "Permissions granted")
+
+
+@blueprint.delete("/<workflow_id>/permissions")
+@async_endpoint(
+    "revoke_permissions",
+    query=GrantTargetQuery,
+    answers={200: answers.Answer[answers.Grant]},
+    errors=(404,),
+)
+@auth_required("workflows:write")
+async def revoke_permissions(workflow_id: str) -> Response:
+    """Takes a grant away; the query or the body names whose."""
+    workflow_id = workflow_id_of(workflow_id)
+    named = read_query(GrantTargetQuery).model_dump(exclude_none=True)
+    body = await read_json_or_nothing()
+    target = shape(GrantTarget, {**named, **body} if isinstance(body, dict) else body or named)
+    note(target=f"{target.permission_type}:{target.target_id}")
+    grant = await state().grants.take(current_caller(), workflow_id, target.target())
+    return success(_shown(grant), "Permissions revoked")
+
+
+def _shown(grant: Grant) -> dict[str, Any]:
+    return {
+        "permission_id": grant.permission_id,
+        "workflow_id": grant.workflow_id,
+        "permission_type": grant.permission_type,
+        "target_id": grant.target_id,
+        **{flag: getattr(grant, flag) for flag in FLAGS},
+        "granted_by": grant.granted_by,
+        "created_at": grant.created_at,
+    }

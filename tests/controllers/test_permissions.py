@@ -1,0 +1,170 @@
+"""Granting: exactly what is named, to somebody of the workflow's community, at once."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from services.grants import FLAGS
+from tests.controllers.conftest import COMMUNITY, OWNER, Answer, Api, greeting
+
+OTHER = 789
+NEEDED = {
+    "can_view": ("GET", "", None),
+    "can_edit": ("PUT", "", {"description": "new"}),
+    "can_execute": ("POST", "/execute", {"community_id": COMMUNITY}),
+    "can_delete": ("DELETE", "", None),
+    "can_manage_permissions": ("GET", "/permissions", None),
+}
+
+
+async def grant(api: Api, workflow_id: str, key: str | None = None, **body: Any) -> Answer:
+    sent = {"permission_type": "user", "target_id": OTHER, **body}
+    return await api.call("PUT", f"/workflows/{workflow_id}/permissions", sent, key=key)
+
+
+async def tried(api: Api, workflow_id: str, permission: str, key: str) -> int:
+    """The status of what takes this permission."""
+    method, path, body = NEEDED[permission]
+    return (await api.call(method, f"/workflows/{workflow_id}{path}", body, key=key)).status
+
+
+@pytest.mark.parametrize("given", FLAGS)
+async def test_a_grant_gives_exactly_what_it_names_and_at_once(api: Api, given: str) -> None:
+    workflow_id = await api.stored()
+    key = await api.new_key(user=OTHER)
+    assert await tried(api, workflow_id, given, key) == 403
+    answer = await grant(api, workflow_id, **{given: True})
+    assert answer.status == 200
+    assert answer.data | {"permission_id": "", "created_at": ""} == {
+        "permission_id": "",
+        "workflow_id": workflow_id,
+        "permission_type": "user",
+        "target_id": str(OTHER),
+        **{flag: flag == given for flag in FLAGS},
+        "granted_by": OWNER,
+        "created_at": "",
+    }
+    allowed = {flag: await tried(api, workflow_id, flag, key) in (200, 202) for flag in FLAGS}
+    assert allowed == {flag: flag == given for flag in FLAGS}
+
+
+async def test_a_grant_replaces_what_its_target_had(api: Api) -> None:
+    workflow_id = await api.stored()
+    first = await grant(api, workflow_id, can_view=True, can_edit=True)
+    second = await grant(api, workflow_id, can_execute=True)
+    assert second.data["permission_id"] == first.data["permission_id"]
+    listed = await api.call("GET", f"/workflows/{workflow_id}/permissions")
+    assert listed.data == [second.data]
+    assert [flag for flag in FLAGS if second.data[flag]] == ["can_execute"]
+
+
+@pytest.mark.parametrize("by_query", [True, False])
+async def test_a_grant_taken_away_is_gone_at_once(api: Api, by_query: bool) -> None:
+    workflow_id = await api.stored()
+    key = await api.new_key(user=OTHER)
+    await grant(api, workflow_id, can_view=True)
+    assert await tried(api, workflow_id, "can_view", key) == 200
+    path = f"/workflows/{workflow_id}/permissions"
+    if by_query:
+        path += f"?permission_type=user&target_id={OTHER}"
+    body = None if by_query else {"permission_type": "user", "target_id": OTHER}
+    assert (await api.call("DELETE", path, body)).status == 200
+    assert await tried(api, workflow_id, "can_view", key) == 403
+    again = await api.call("DELETE", path, body)
+    assert (again.status, again.code) == (404, "PERMISSION_NOT_FOUND")
+
+
+async def test_a_role_and_the_community_are_granted_to_like_a_user(api: Api) -> None:
+    workflow_id = await api.stored()
+    key = await api.new_key(user=OTHER)
+    await grant(api, workflow_id, permission_type="role", target_id="moderator", can_view=True)
+    assert await tried(api, workflow_id, "can_view", key) == 403
+    community = {"permission_type": "community", "target_id": str(COMMUNITY)}
+    await grant(api, workflow_id, **community, can_view=True)
+    assert await tried(api, workflow_id, "can_view", key) == 200
+
+
+async def test_whoever_manages_permissions_may_give_and_take_them(api: Api) -> None:
+    workflow_id = await api.stored()
+    manager = await api.new_key(user=OTHER)
+    await grant(api, workflow_id, can_manage_permissions=True)
+    given = await grant(api, workflow_id, manager, target_id=5, can_view=True)
+    assert (given.status, given.data["granted_by"]) == (200, OTHER)
+
+
+async def test_the_owner_keeps_everything_whatever_is_granted(api: Api) -> None:
+    workflow_id = await api.stored()
+    await grant(api, workflow_id, target_id=OWNER, can_view=True)
+    assert await tried(api, workflow_id, "can_edit", api.key) == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "path", "says"),
+    [
+        ({"can_view": True}, "/permission_type", "required"),
+        ({"permission_type": "team", "target_id": 1, "can_view": True}, "/permission_type", "user"),
+        ({"permission_type": "user", "can_view": True}, "/target_id", "required"),
+        ({"permission_type": "user", "target_id": "ada", "can_view": True}, "", "integer"),
+        ({"permission_type": "user", "target_id": str(2**63), "can_view": True}, "", "integer"),
+        ({"permission_type": "role", "target_id": "", "can_view": True}, "", "1 to 64"),
+        ({"permission_type": "role", "target_id": "r" * 65, "can_view": True}, "", "1 to 64"),
+        (
+            {"permission_type": "community", "target_id": 124, "can_view": True},
+            "/target_id",
+            str(COMMUNITY),
+        ),
+        ({"permission_type": "user", "target_id": 1}, "", "gives nothing"),
+        ({"permission_type": "user", "target_id": 1, "can_view": "yes"}, "/can_view", "true"),
+        ({"permission_type": "user", "target_id": 1, "can_fly": True}, "/can_fly", "can_view"),
+    ],
+)
+async def test_a_wrong_grant_is_refused_by_name_and_nothing_is_granted(
+    api: Api, body: dict[str, Any], path: str, says: str
+) -> None:
+    workflow_id = await api.stored()
+    answer = await api.call("PUT", f"/workflows/{workflow_id}/permissions", body)
+    assert (answer.status, answer.code) == (400, "VALIDATION_ERROR")
+    problem = answer.body["details"][0]
+    assert problem["path"].startswith(path)
+    assert says in problem["message"]
+    assert (await api.call("GET", f"/workflows/{workflow_id}/permissions")).data == []
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+async def test_another_communitys_workflow_is_as_unknown_as_one_that_is_not_there(
+    api: Api, method: str
+) -> None:
+    workflow_id = await api.stored()
+    stranger = await api.new_key(user=OTHER, community=COMMUNITY + 1)
+    body = {"permission_type": "user", "target_id": OTHER, "can_view": True}
+    sent = {"GET": None, "PUT": body, "DELETE": {k: body[k] for k in list(body)[:2]}}[method]
+    answers = [
+        await api.call(method, f"/workflows/{one}/permissions", sent, key=stranger)
+        for one in (workflow_id, uuid4())
+    ]
+    assert answers[0].status == 404
+    assert answers[0].body == answers[1].body
+
+
+async def test_a_workflow_has_a_bounded_number_of_grants(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.grants.MOST_GRANTS", 2)
+    workflow_id = await api.stored()
+    for user in (1, 2):
+        assert (await grant(api, workflow_id, target_id=user, can_view=True)).status == 200
+    refused = await grant(api, workflow_id, target_id=3, can_view=True)
+    assert (refused.status, refused.code) == (409, "TOO_MANY_PERMISSIONS")
+    assert (await grant(api, workflow_id, target_id=2, can_edit=True)).status == 200
+
+
+async def test_a_grant_is_a_line_that_says_who_may_do_what(api: Api) -> None:
+    workflow_id = await api.stored(**greeting(name="Logged"))
+    await grant(api, workflow_id, can_view=True, can_edit=True)
+    line = api.log.getvalue().splitlines()[-1]
+    assert "action=grant_permissions result=SUCCESS" in line
+    assert f"target=user:{OTHER}" in line
+    assert "granted=can_view,can_edit" in line
