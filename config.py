@@ -57,6 +57,9 @@ class Config:
     egress_deny: tuple[str, ...] = ()
     log_level: str = "INFO"
     log_format: str = "text"
+    metrics_token: str | None = field(default=None, repr=False)
+    metrics_process: str | None = None
+    otel_traces_exporter: str = "none"
     workflow_timeout_seconds: int = 300
     max_loop_iterations: int = 100
     max_total_operations: int = 1000
@@ -154,6 +157,11 @@ def _service(read: _Reader) -> dict[str, object]:
             "LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"), fold=str.upper
         ),
         "log_format": read.choice("LOG_FORMAT", "text", ("text", "json")),
+        "metrics_token": read.value("METRICS_TOKEN", None, str),
+        "otel_traces_exporter": read.choice(
+            "OTEL_TRACES_EXPORTER", "none", ("none", "otlp", "console")
+        ),
+        "metrics_process": read.value("METRICS_PROCESS", None, _process_label),
         "max_body_bytes": read.integer("MAX_BODY_BYTES", MIB, KIB, 1024 * MIB),
         "max_connections": read.integer("MAX_CONNECTIONS", 5_000, 1, 1_000_000),
         "max_batch_body_bytes": read.integer("MAX_BATCH_BODY_BYTES", 32 * MIB, KIB, 1024 * MIB),
@@ -298,6 +306,10 @@ def _word(text: str) -> str:
     if not re.fullmatch(r"[\w.+-]+", text):
         raise ValueError("letters, digits and . _ + - only")
     return text
+
+
+def _process_label(text: str) -> str:
+    return str(os.getpid()) if text == "pid" else _word(text)
 
 
 def _destinations(text: str) -> tuple[str, ...]:

@@ -33,6 +33,7 @@ PUBLIC = frozenset(
     {
         "/health",
         "/healthz",
+        "/metrics",
         "/openapi.json",
         "/docs",
         "/docs/setup.js",
@@ -40,7 +41,8 @@ PUBLIC = frozenset(
         "/docs/swagger-ui-bundle.js",
     }
 )
-"""The routes that need no credential, by their exact rule."""
+"""The routes that need no credential of a caller, by their exact rule. `/metrics` has a rule of its
+own (`scrape_api.py`)."""
 
 SCOPE_ATTRIBUTE = "_required_scope"
 ANY_SCOPE = ""

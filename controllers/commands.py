@@ -1,4 +1,4 @@
-"""The command line: API keys and migrations, beside a running service or without one.
+"""The command line: keys, migrations and metrics, beside a running service or without one.
 
 Its one rule: a secret is printed once, to stdout and alone on its line, so that a script can take
 it; everything else goes to stderr.
@@ -7,7 +7,7 @@ it; everything else goes to stderr.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TypeVar
 
@@ -22,12 +22,15 @@ T = TypeVar("T")
 
 OpenKeys = Callable[[], AbstractAsyncContextManager[ApiKeyService]]
 Migrate = Callable[[], Awaitable[list[str]]]
+Rebuild = Callable[[], AsyncIterator[int]]
+"""Corrects the metrics of one workflow after the other; gives how many figures were wrong."""
 
 
-def add_commands(cli: click.Group, open_keys: OpenKeys, migrate: Migrate) -> None:
-    """Adds the groups `keys` and `db`."""
+def add_commands(cli: click.Group, open_keys: OpenKeys, migrate: Migrate, rebuild: Rebuild) -> None:
+    """Adds the groups `keys`, `db` and `metrics`."""
     cli.add_command(_keys(open_keys))
     cli.add_command(_db(migrate))
+    cli.add_command(_metrics(rebuild))
 
 
 def _keys(open_keys: OpenKeys) -> click.Group:
@@ -126,6 +129,25 @@ def _db(migrate: Migrate) -> click.Group:
         async def run() -> None:
             applied = await migrate()
             click.echo(f"Applied: {', '.join(applied)}" if applied else "Nothing to do.", err=True)
+
+        _run(run())
+
+    return group
+
+
+def _metrics(rebuild: Rebuild) -> click.Group:
+    group = click.Group("metrics", help="Metrics of what has ended: rebuild.")
+
+    @group.command("rebuild")
+    def run_rebuild() -> None:
+        """Counts what has ended anew, from the executions that there are, and corrects the
+        metrics by it. The service may run meanwhile."""
+
+        async def run() -> None:
+            corrections = [corrected async for corrected in rebuild()]
+            click.echo(
+                f"Workflows: {len(corrections)}. Roll-ups corrected: {sum(corrections)}.", err=True
+            )
 
         _run(run())
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from math import ceil
 
 from quart import Blueprint, Response
+from quart import request as incoming
 
 from controllers import answers
 from controllers.auth import auth_required, current_caller
@@ -36,6 +37,7 @@ from controllers.started import location_of, started_view
 from controllers.state import state
 from engine.context import Json, JsonObject
 from engine.engine import Started
+from engine.trace_context import TRACEPARENT
 from services.errors import NotValid, Problem, Refusal
 from services.execution_lists import ExecutionPage, Order, PageRequest, Sort, summary
 from services.execution_service import StartRequest
@@ -237,6 +239,7 @@ def _start_request(body: ExecuteBody) -> StartRequest:
         metadata=body.metadata,
         trigger_node_id=body.trigger_node_id,
         execution_name=body.execution_name,
+        traceparent=incoming.headers.get(TRACEPARENT),
     )
 
 

@@ -13,7 +13,7 @@ from quart import Quart, Request, Response, current_app, request
 from controllers.auth import PUBLIC
 from controllers.endpoint import ACTION_ATTRIBUTE
 from controllers.errors import answer_to
-from controllers.operation import REQUEST_ID_HEADER, begin, event_of, operation
+from controllers.operation import REQUEST_ID_HEADER, Operation, begin, event_of, operation
 from controllers.state import state
 
 BATCH_SUFFIX = "/execute/batch"
@@ -75,8 +75,13 @@ async def _finish(response: Response) -> Response:
     if state().health.draining and request.http_version.startswith("1"):
         response.headers["Connection"] = "close"  # there is no such header in HTTP/2
     rule = request.url_rule
-    if rule is not None and rule.rule not in PUBLIC:
+    if rule is not None and (rule.rule not in PUBLIC or _worth_a_line(current)):
         view = current_app.view_functions[rule.endpoint]
         action = getattr(view, ACTION_ATTRIBUTE, rule.endpoint)
         state().audit.record(event_of(current, action, response.status_code), current.cause)
     return response
+
+
+def _worth_a_line(current: Operation) -> bool:
+    """Whether what needs no caller is recorded all the same: it was denied, or it failed."""
+    return current.cause is not None or (current.failure is not None and current.failure.denied)

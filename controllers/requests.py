@@ -90,12 +90,12 @@ def shape(model: type[M], value: Json) -> M:
 def read_query(model: type[M]) -> M:
     """The query string as a model. Raises `NotValid` for an unknown or repeated parameter; those
     that the model names in `repeatable` may be repeated, which is the same as a comma list."""
-    known = list(model.model_fields)
+    known = [field.alias or name for name, field in model.model_fields.items()]
     repeatable: frozenset[str] = getattr(model, "repeatable", frozenset())
     given: dict[str, str] = {}
     problems: list[Problem] = []
     for name, values in request.args.lists():
-        if name not in model.model_fields:
+        if name not in known:
             problems.append(_unknown(name, known, "query parameter"))
         elif len(values) > 1 and name not in repeatable:
             problems.append(Problem(path=f"/{name}", message="is given more than once"))

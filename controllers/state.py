@@ -6,7 +6,7 @@ Its one rule: this is the only place that looks into `current_app`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from quart import current_app
 
@@ -20,6 +20,8 @@ from services.execution_lists import ExecutionLists
 from services.execution_service import ExecutionService
 from services.grants import GrantService
 from services.health import HealthService
+from services.metrics import MetricsService
+from services.scrape import Scrape
 from services.webhook_service import WebhookService
 from services.workflow_service import WorkflowService
 
@@ -39,9 +41,12 @@ class AppState:
     control: ExecutionControl
     webhooks: WebhookService
     alerts: AlertService
+    metrics: MetricsService
     grants: GrantService
     health: HealthService
     audit: AuditTrail
+    scrape: Scrape
+    metrics_token: str | None = field(repr=False)
     new_id: Callable[[], str]
 
 

@@ -19,6 +19,7 @@ from engine.graph import Graph, choose_trigger
 from engine.graph_cache import GraphCache
 from engine.ports import Callee, Directory
 from engine.records import Progress
+from engine.trace_context import passed_on
 
 ERROR_SOURCE = "error"
 """The `trigger_source` of an execution that answers a failure; its own failure is not answered."""
@@ -84,6 +85,7 @@ class Callees:
                 "trigger_source": "subworkflow",
                 "parent_execution_id": caller.execution_id,
                 **({"answers_failure": True} if is_answer(caller) else {}),
+                **passed_on(caller, step_key),
             },
             trigger_source="subworkflow",
             # The failure of a child that somebody waits for is its parent's to deal with, and what
@@ -108,7 +110,7 @@ class Callees:
             execution_id=answer_id(failed.execution_id, progress.end_time or self.now()),
             created_at=self.now(),
             variables={"failed_execution": details},
-            metadata={"trigger_source": ERROR_SOURCE, "payload": details},
+            metadata={"trigger_source": ERROR_SOURCE, "payload": details, **passed_on(failed)},
             trigger_source=ERROR_SOURCE,
             error_workflow_id=None,
         )

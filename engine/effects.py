@@ -8,7 +8,7 @@ cancellation.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -39,7 +39,11 @@ def idempotency_key(execution: JsonObject, step: Step) -> str:
 
 
 def effect_io(
-    step: Step, execution: JsonObject, transport: Transport, http: HttpClient
+    step: Step,
+    execution: JsonObject,
+    transport: Transport,
+    http: HttpClient,
+    trace: Mapping[str, str] | None = None,
 ) -> EffectIO:
     """What a step's effect may touch, who it is, and how long one attempt may take."""
     return EffectIO(
@@ -48,6 +52,7 @@ def effect_io(
         idempotency_key=idempotency_key(execution, step),
         execution=execution,
         timeout_seconds=step.node.timeout_seconds or DEFAULT_TIMEOUT_SECONDS,
+        trace=trace or {},
     )
 
 
@@ -73,11 +78,17 @@ class Effects:
     may_act: Callable[[], bool]
     crashed: Callable[[Step, Exception], None]
 
-    async def perform(self, step: Step, given: JsonObject, execution: JsonObject) -> Finished:
+    async def perform(
+        self,
+        step: Step,
+        given: JsonObject,
+        execution: JsonObject,
+        trace: Mapping[str, str] | None = None,
+    ) -> Finished:
         """One attempt. Raises `LeaseLost` if the worker may not act any more."""
         if not self.may_act():
             raise LeaseLost
-        io = effect_io(step, execution, self.transport, self.http)
+        io = effect_io(step, execution, self.transport, self.http, trace)
         seconds = io.timeout_seconds
         started = self.clock.now()
         try:

@@ -103,6 +103,13 @@ class WorkflowEngine(Requests):
         self._admission = Admission(store, settings, clock)
         self._watch = Watch(store)
         self.draining = False
+        self.leases_lost = 0
+        """How many sessions have lost their lease."""
+
+    @property
+    def in_flight(self) -> int:
+        """How many executions this process runs at this moment."""
+        return 0 if self._session is None else self._session.running
 
     @property
     def ready(self) -> bool:
@@ -336,6 +343,7 @@ class WorkflowEngine(Requests):
                 if self._session is not None:
                     opened = self._clock.monotonic()
                     await self._session.over.wait()
+                    self.leases_lost += 1
                     await self._session.abandon()
                     self._session = None
                     if self._clock.monotonic() - opened < self.settings.poll_seconds:

@@ -33,6 +33,7 @@ from engine.graph import Graph
 from engine.messages import Called, Delivery, Exit, Request, Wake
 from engine.records import Letter, Progress, StepRow, outcome_of
 from engine.scopes import Step, Transition, lane_is_full
+from engine.trace_context import passed_on
 from engine.waits import Tools, Waits, child_of, timed_out
 
 
@@ -260,7 +261,8 @@ class Runner(Waits):
         """One attempt of an effect, once what it depends on is durable (output commit)."""
         try:
             await self._tools.journal.committed(depends_on)
-            self._inbox.post(await self._tools.effects.perform(step, given, self._execution))
+            trace = passed_on(self.context, step.key)
+            self._inbox.post(await self._tools.effects.perform(step, given, self._execution, trace))
         except LeaseLost:
             self._inbox.post(Request.DROP)
 

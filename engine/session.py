@@ -152,6 +152,11 @@ class Session(Claims):
             return 0
         return self._settings.max_concurrent_executions - len(self._runners)
 
+    @property
+    def running(self) -> int:
+        """How many executions run here."""
+        return len(self._runners)
+
     def backlog(self) -> int:
         """How many records wait to be written."""
         return self.journal.backlog

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -51,6 +52,15 @@ _UNFIT = (
     asyncpg.ProgramLimitExceededError,
 )
 """A value that no repetition makes fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reaped:
+    """What became of the executions of workers that were declared dead: those that have killed too
+    many failed, the others are free."""
+
+    failed: int = 0
+    freed: int = 0
 
 
 class PostgresExecutionStore:
@@ -279,16 +289,20 @@ class PostgresExecutionStore:
 
     async def reap(self, worker_id: str, max_recoveries: int) -> int:
         """See `ExecutionStore.reap`."""
+        dead = await self._reap(worker_id, max_recoveries)
+        return dead.failed + dead.freed
+
+    async def _reap(self, worker_id: str, max_recoveries: int) -> Reaped:
         if not await self._dal.fetchval(worker_sql.ANY_SILENT, worker_id):
-            return 0
+            return Reaped()
         async with self._dal.transaction() as tx:
             dead = [row["worker_id"] for row in await tx.fetch(worker_sql.DECLARE_DEAD, worker_id)]
             if not dead:
-                return 0
+                return Reaped()
             poisoned = await tx.execute(worker_sql.FAIL_POISONED, dead, max_recoveries)
             freed = await tx.execute(worker_sql.FREE_ORPHANS, dead)
             await tx.execute(sql.NOTIFY, CHANNEL, "pending")
-        return poisoned + freed
+        return Reaped(poisoned, freed)
 
     async def release(self, worker_id: str) -> int:
         """See `ExecutionStore.release`. Retires the worker first: that waits for a flush that is

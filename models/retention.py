@@ -23,6 +23,10 @@ not started yet. An execution whose parent has not ended, or is such a failure: 
 its letter, but whoever looks at the parent still follows it to its children. All three conditions,
 once they let an execution go, never take it back, so they need no lock on anything but its row.
 
+*What is counted stays counted.* The roll-ups of metrics outlive the executions that they count. How
+far executions have been dropped is noted with them, so that nobody counts anew what is gone.
+Roll-ups that are old are gathered into days, and dropped when they are very old.
+
 *Days* are 24 hours each, whatever the session's time zone says of its daylight saving.
 """
 
@@ -35,6 +39,7 @@ from datetime import UTC, datetime
 
 import asyncpg
 
+from models import rollup_sql
 from models.dal import AsyncDAL, bounded, cut
 from models.failures import unavailable
 
@@ -85,9 +90,14 @@ WITH walked AS MATERIALIZED (
        FOR UPDATE OF e SKIP LOCKED
 ), gone AS (
     DELETE FROM workflow_executions e USING picked
-     WHERE e.execution_id = picked.execution_id RETURNING e.execution_id
+     WHERE e.execution_id = picked.execution_id RETURNING e.execution_id, e.end_time
 ), noted AS (
     INSERT INTO dropped_executions (execution_id) SELECT execution_id FROM gone
+), bounded AS (
+    INSERT INTO rollup_horizons AS known (workflow_id, dropped_until)
+    SELECT $1, max(end_time) FROM gone HAVING count(*) > 0
+    ON CONFLICT (workflow_id) DO UPDATE
+       SET dropped_until = greatest(known.dropped_until, excluded.dropped_until)
 )
 SELECT created, execution_id, (SELECT count(*) FROM walked) AS walked,
        (SELECT count(*) FROM gone) AS dropped
@@ -178,6 +188,7 @@ WITH RECURSIVE known (alert_id) AS (
 DELETE FROM alert_samples WHERE ctid = ANY (ARRAY(SELECT row FROM doomed))
 """
 
+_ROLLUPS_AT_ONCE = 5_000
 _BEFORE_ALL = "00000000-0000-0000-0000-000000000000"
 _WORKFLOWS_AT_ONCE = 100
 
@@ -306,3 +317,13 @@ class History:
     async def drop_old_samples(self) -> int:
         """Drops one batch of samples that no alert looks at any more; returns how many."""
         return await self._dal.execute(OLD_SAMPLES, self._batch.rows)
+
+    async def compact_rollups(self) -> int:
+        """Gathers one batch of roll-ups of hours that are over; returns how many rows went."""
+        return sum(
+            [await self._dal.fetchval(each, _ROLLUPS_AT_ONCE) for each in rollup_sql.COMPACT]
+        )
+
+    async def drop_old_rollups(self) -> int:
+        """Drops one batch of roll-ups that are too old; returns how many."""
+        return int(await self._dal.fetchval(rollup_sql.DROP_OLD, _ROLLUPS_AT_ONCE))

@@ -196,6 +196,35 @@ def _alerts(define: Any) -> None:
     )
 
 
+def _rollups(define: Any) -> None:
+    define(
+        "execution_rollups",
+        *_uuid("workflow_id"),
+        *_instant("hour"),
+        *_integer("lane", "bin"),
+        *_text("status"),
+        *_bigint("executions"),
+        *_double("seconds", "cost", "tokens"),
+        primarykey=["workflow_id", "hour", "lane", "status", "bin"],
+    )
+    define(
+        "node_rollups",
+        *_uuid("workflow_id"),
+        *_instant("hour"),
+        *_integer("lane"),
+        *_text("node_id", "node_type"),
+        *_bigint("runs", "failures"),
+        *_double("seconds", "longest_seconds"),
+        primarykey=["workflow_id", "hour", "lane", "node_id"],
+    )
+    define(
+        "rollup_horizons",
+        *_uuid("workflow_id"),
+        *_instant("dropped_until"),
+        primarykey=["workflow_id"],
+    )
+
+
 def _operations(define: Any) -> None:
     define(
         "dropped_executions",
@@ -254,5 +283,6 @@ def define_tables(db: DAL) -> DAL:
     _executions(db.define_table)
     _webhooks(db.define_table)
     _alerts(db.define_table)
+    _rollups(db.define_table)
     _operations(db.define_table)
     return db

@@ -15,6 +15,7 @@ from engine.context import ExecutionContext, JsonObject
 from engine.engine import Started, WorkflowEngine
 from engine.graph import Graph, choose_trigger
 from engine.issues import Issue
+from engine.trace_context import traced
 from engine.trial import TrialRefused
 from models.executions import ExecutionOwner
 from models.idempotency import KnownKey
@@ -43,10 +44,13 @@ class StartRequest:
     metadata: JsonObject = field(default_factory=dict)
     trigger_node_id: str | None = None
     execution_name: str | None = None
+    traceparent: str | None = None
+    """The header of that name. It differs from try to try, and is no part of what is asked."""
 
 
 class ExecutionService:
-    """The use cases of executions. `now` and `new_id` are the clock and the source of ids."""
+    """The use cases of executions. `now` and `new_id` are the clock and the source of ids;
+    `traces`: whether executions are traced."""
 
     def __init__(
         self,
@@ -57,7 +61,9 @@ class ExecutionService:
         *,
         now: Callable[[], datetime],
         new_id: Callable[[], str],
+        traces: bool = False,
     ) -> None:
+        self._traces = traces
         self._engine = engine
         self._once = once
         self._permissions = permissions
@@ -83,7 +89,9 @@ class ExecutionService:
         await self._permissions.authorise(
             caller, workflow_id, "execute", community_id=request.community_id
         )
-        digest = digest_of(asdict(request))
+        asked = asdict(request)
+        del asked["traceparent"]
+        digest = digest_of(asked)
         known = await self._once.started(caller.user_id, workflow_id, key, digest)
         if known is not None:
             return pending(known, workflow_id), True
@@ -177,10 +185,13 @@ class ExecutionService:
         refuse_reserved(request.variables)
         metadata = request.metadata
         source = _text(metadata, "trigger_source") or "api"
+        execution_id = self._new_id()
+        if self._traces:
+            metadata = traced(metadata, execution_id, request.traceparent)
         return new_execution(
             graph,
             workflow_id=facts.workflow_id,
-            execution_id=self._new_id(),
+            execution_id=execution_id,
             created_at=self._now(),
             community_id=facts.community_id,
             entity_id=facts.entity_id,

@@ -5,7 +5,8 @@ it pauses for at least twice as long as the batch took, so that it has at most a
 connection's share of the server, and less of a server that is busy.
 
 It also drops what the service itself leaves behind: idempotency keys that have expired, rows of
-workers that died, deliveries of webhooks that were settled some time ago, and what alerts leave. A
+workers that died, deliveries of webhooks that were settled some time ago, what alerts leave, and
+roll-ups of metrics that are very old; younger ones it gathers into days. A
 database that is away is one line in the log; the loop goes on when it is back.
 """
 
@@ -114,6 +115,8 @@ class Retention:
         changes = partial(self._history.drop_old_changes, self._webhook_days)
         await self._drop_while_any("alert_history", changes)
         await self._drop_while_any("alert_samples", self._history.drop_old_samples)
+        await self._gather_rollups()
+        await self._drop_while_any("rollups", self._history.drop_old_rollups)
 
     async def _drop_executions(self, policy: Policy) -> None:
         place: Place | None = Place()
@@ -137,6 +140,11 @@ class Retention:
         while dropped and not self._stopping.is_set():
             dropped = await self._paced(drop())
             self._dropped[what] += dropped
+
+    async def _gather_rollups(self) -> None:
+        gathered = 1
+        while gathered and not self._stopping.is_set():
+            gathered = await self._paced(self._history.compact_rollups())
 
     async def _paced(self, batch: Awaitable[T]) -> T:
         """Runs one batch and lets the others have their turn."""

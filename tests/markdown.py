@@ -35,7 +35,9 @@ _FORMS = tuple(
         r"whsec_[A-Za-z0-9+/=]+",
     )
 )
-_MEASURED = re.compile(r"(^|_)(seconds|duration|slowest_node_id|next_cursor)$")
+_MEASURED = re.compile(
+    r"(^|_)(seconds|duration|slowest_node_id|next_cursor|throughput_per_minute)$"
+)
 
 
 @dataclass(frozen=True, slots=True)

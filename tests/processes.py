@@ -71,7 +71,7 @@ class Cluster:
         self.home = home
         self.listener = socket.create_server((HOST, 0), backlog=1024)
         self.port = int(self.listener.getsockname()[1])
-        self._members: list[Member] = []
+        self.members: list[Member] = []
         self._numbers = count()
 
     @property
@@ -109,11 +109,11 @@ class Cluster:
                 **options,
             )
         member = Member(process, log)
-        self._members.append(member)
+        self.members.append(member)
         return member
 
     async def close(self) -> None:
-        alive = [member for member in self._members if member.process.returncode is None]
+        alive = [member for member in self.members if member.process.returncode is None]
         for member in alive:
             member.terminate()
         for member in alive:

@@ -40,13 +40,14 @@ async def test_an_api_process_accepts_what_a_worker_process_runs(tmp_path: Path)
                 once_more = (await answer.json())["data"]["execution_id"]
             assert (await ends(http, url, once_more))["status"] == "completed"
             statuses = {}
-            for path in ("/healthz", "/health", "/api/v1/workflows", "/docs", "/openapi.json"):
-                async with http.get(f"{worker_url}{path}") as answer:
-                    statuses[path] = answer.status
-            assert statuses == {
-                "/healthz": 200, "/health": 200,
+            expected = {
+                "/healthz": 200, "/health": 200, "/metrics": 200,
                 "/api/v1/workflows": 404, "/docs": 404, "/openapi.json": 404,
             }  # fmt: skip
+            for path in expected:
+                async with http.get(f"{worker_url}{path}") as answer:
+                    statuses[path] = answer.status
+            assert statuses == expected
 
 
 async def test_a_failure_of_what_an_api_process_accepted_is_answered_by_a_worker_process(

@@ -18,8 +18,8 @@ Evaluating raises `ExpressionError` or `StepFailure`; nothing else is expected t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from engine.context import Json, JsonObject
@@ -101,6 +101,9 @@ class EffectIO:
     idempotency_key: str
     execution: JsonObject
     timeout_seconds: float
+    trace: Mapping[str, str] = field(default_factory=dict)
+    """Headers that tell whoever is called that it is called for this step; none if nobody traces
+    the execution."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ from engine.nodes.http_request import (
 )
 from engine.nodes.usage import USAGE, check_usage, reported_usage
 from engine.ports import HttpResponse
+from engine.trace_context import TRACEPARENT
 
 RETRYABLE = frozenset({408, 425, 429})
 """Statuses below 500 that ask to be tried again."""
@@ -84,6 +85,8 @@ class Webhook:
         headers: dict[str, str] = rendered["headers"]
         if not has_header(headers, "Idempotency-Key"):
             headers = {**headers, "Idempotency-Key": io.idempotency_key}
+        if io.trace and not has_header(headers, TRACEPARENT):
+            headers = {**headers, **io.trace}
         response = await io.http.request(
             rendered["method"],
             rendered["url"],

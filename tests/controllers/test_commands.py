@@ -1,4 +1,4 @@
-"""The command line: `quart --app app keys …` and `db migrate`."""
+"""The command line: `quart --app app keys …`, `db migrate` and `metrics rebuild`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from models.api_keys import ApiKeys
 from models.dal import AsyncDAL
 from services.api_keys import ApiKeyService
 from services.clock import SystemClock, new_id
+from tests.models.aged import aged
 
 
 async def invoke(database_url: str, *arguments: str) -> Result:
@@ -57,6 +58,18 @@ async def test_an_unknown_scope_is_refused_with_the_known_ones(database_url: str
 async def test_migrating_twice_does_nothing(database_url: str) -> None:
     result = await invoke(database_url, "db", "migrate")
     assert (result.exit_code, result.output) == (0, "Nothing to do.\n")
+
+
+async def test_metrics_are_rebuilt_from_what_there_is(database_url: str, dal: AsyncDAL) -> None:
+    await aged(dal, count=3)
+    await dal.execute("DELETE FROM execution_rollups")
+
+    result = await invoke(database_url, "metrics", "rebuild")
+    assert (result.exit_code, result.output) == (0, "Workflows: 1. Roll-ups corrected: 1.\n")
+    assert await dal.fetchval("SELECT sum(executions)::int FROM execution_rollups") == 3
+
+    again = await invoke(database_url, "metrics", "rebuild")
+    assert again.output == "Workflows: 1. Roll-ups corrected: 0.\n"
 
 
 async def test_no_database_is_a_message_and_no_traceback() -> None:

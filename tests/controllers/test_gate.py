@@ -18,6 +18,7 @@ from tests.controllers.conftest import COMMUNITY, OWNER, Api
 EXPECTED_PUBLIC = {
     "/health",
     "/healthz",
+    "/metrics",
     "/openapi.json",
     "/docs",
     "/docs/setup.js",

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from models import claim_sql, worker_sql
+from models import backlog, claim_sql, worker_sql
 from models import execution_sql as sql
 from models.dal import AsyncDAL
 
@@ -60,6 +60,7 @@ async def test_no_hot_statement_reads_the_whole_table(dal: AsyncDAL) -> None:
         "CLAIM": (claim_sql.CLAIM, (A, 10, [1], [3], 100)),
         "CLAIM_LIMITED": (claim_sql.CLAIM_LIMITED, (A, 10, [1], [3], 100, 50)),
         "PENDING": (sql.PENDING, (100, None)),
+        "BACKLOG": (backlog.BACKLOG, (100,)),
         "PENDING of one": (sql.PENDING, (100, 1)),
         "PAUSE": (sql.PAUSE, (A, "c")),
         "RESUME": (sql.RESUME, (A, "c")),

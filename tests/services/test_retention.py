@@ -91,6 +91,12 @@ class Unsteady:
     async def drop_dead_workers(self) -> int:
         return 0
 
+    async def compact_rollups(self) -> int:
+        return 0
+
+    async def drop_old_rollups(self) -> int:
+        return 0
+
 
 async def through(history: Unsteady, stream: io.StringIO) -> list[str]:
     """The results of the lines of a loop that goes through all of a history's answers."""

@@ -1,0 +1,154 @@
+"""Roll-ups of what has ended: reading them for those who may see it, and counting them anew.
+
+Its one rule: what a viewer may not see is not in any sum. A roll-up is of a workflow, so exactly
+the workflows that the viewer may view are counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import asyncpg
+
+from models import rollup_sql as sql
+from models.dal import AsyncDAL, bounded, cut
+from models.failures import unavailable
+from models.permissions import Viewer, viewable
+from models.query import Query, select
+
+GROWTH = 1.05 / 0.95
+"""By which factor the bins of a duration grow: see `duration_bin` in the migration."""
+FIRST_SECONDS = 0.001
+"""Where the first bin ends."""
+
+_HOURS_LONG = 6 * 3600.0
+
+
+def middle_of(bin_number: int) -> float:
+    """The seconds within 5 % of every duration in a bin; of the first one, its end."""
+    if bin_number <= 0:
+        return FIRST_SECONDS
+    return float(FIRST_SECONDS * 2 * GROWTH**bin_number / (GROWTH + 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Which roll-ups are asked for: whole buckets of a `width`, of one workflow or community or of
+    all that the viewer may see."""
+
+    start: datetime
+    end: datetime
+    width: timedelta
+    workflow_id: str | None = None
+    community_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """What ended with one status in one bucket; `durations` counts by bin, -1 for those that never
+    started."""
+
+    start: datetime
+    status: str
+    executions: int
+    seconds: float
+    cost: float
+    tokens: float
+    durations: dict[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRuns:
+    """How a node did in one bucket, or (`start` None) in all of them. `slow` and `failing` are its
+    places among the others, from 1."""
+
+    start: datetime | None
+    workflow_id: str
+    node_id: str
+    node_type: str
+    runs: int
+    failures: int
+    seconds: float
+    longest_seconds: float
+    slow: int
+    failing: int
+
+
+class Rollups:
+    """The tables `execution_rollups` and `node_rollups`."""
+
+    def __init__(self, dal: AsyncDAL) -> None:
+        self._dal = dal
+
+    async def executions(self, viewer: Viewer, span: Span) -> list[Ends]:
+        """What ended, bucket by bucket."""
+        visible = self._visible(viewer, span)
+        text = sql.executions(visible.sql, len(visible.args) + 1)
+        rows = await self._dal.fetch(text, *visible.args, span.width, span.start, span.end)
+        return [_ends(row) for row in rows]
+
+    async def nodes(self, viewer: Viewer, span: Span, most: int) -> list[NodeRuns]:
+        """The `most` slowest and the `most` most-failing nodes of each bucket and of all."""
+        visible = self._visible(viewer, span)
+        text = sql.nodes(visible.sql, len(visible.args) + 1)
+        rows = await self._dal.fetch(text, *visible.args, span.width, span.start, span.end, most)
+        return [NodeRuns(**dict(row)) for row in rows]
+
+    def _visible(self, viewer: Viewer, span: Span) -> Query:
+        db = self._dal.db
+        where = viewable(db, viewer)
+        if span.workflow_id is not None:
+            where &= db.workflows.workflow_id == span.workflow_id
+        if span.community_id is not None:
+            where &= db.workflows.community_id == span.community_id
+        return select(db, where, db.workflows.workflow_id)
+
+    async def rebuild(self) -> AsyncGenerator[int, None]:
+        """Corrects the roll-ups of one workflow after the other from the rows that there are, and
+        gives how many were wrong. Anything may go on meanwhile. Raises `RuntimeError` if another
+        rebuild is under way, `StoreUnavailable`."""
+        async with self._patient() as connection:
+            if not await _run(connection, sql.LOCK):
+                raise RuntimeError("the roll-ups are being rebuilt already")
+            workflows = await connection.fetch(sql.WORKFLOWS, timeout=_HOURS_LONG)
+            for row in workflows:
+                yield await _run(connection, sql.REBUILD, row["workflow_id"])
+
+    @asynccontextmanager
+    async def _patient(self) -> AsyncGenerator[asyncpg.Connection, None]:
+        """A connection of its own, for statements that may take as long as they need."""
+        connection = await self._dal.connect()
+        try:
+            yield connection
+        except Exception as error:
+            failure = unavailable(error)
+            if failure is not None:
+                raise failure from error
+            raise
+        finally:
+            cut(connection)
+
+
+async def _run(connection: asyncpg.Connection, statement: str, *args: Any) -> Any:
+    return await bounded(
+        connection, connection.fetchval(statement, *args, timeout=_HOURS_LONG), _HOURS_LONG
+    )
+
+
+def _ends(row: asyncpg.Record) -> Ends:
+    durations: dict[int, int] = {}
+    for bin_number, count in zip(row["bins"], row["counts"], strict=True):
+        durations[bin_number] = durations.get(bin_number, 0) + count
+    return Ends(
+        start=row["start"],
+        status=row["status"],
+        executions=row["executions"],
+        seconds=row["seconds"],
+        cost=row["cost"],
+        tokens=row["tokens"],
+        durations=durations,
+    )

@@ -1,0 +1,369 @@
+"""What has ended is counted once, whatever ended it, and the counts outlive the rows."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+
+from engine.context import ExecutionContext, ExecutionStatus, Kind
+from engine.records import Batch
+from models import rollup_sql
+from models.dal import AsyncDAL
+from models.execution_store import PostgresExecutionStore
+from models.permissions import Viewer
+from models.retention import History, Place, Policy
+from models.rollups import Rollups, Span, middle_of
+from tests.models.aged import aged, rows
+from tests.store_contract import (
+    FIRST,
+    NOW,
+    SECOND,
+    WORKFLOW,
+    a_context,
+    a_step,
+    created,
+    progress_of,
+)  # fmt: skip
+
+OTHER = "0190a000-0000-7000-8000-000000000002"
+COMPLETED, FAILED, CANCELLED, WAITING, PENDING = (
+    ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.CANCELLED,
+    ExecutionStatus.WAITING, ExecutionStatus.PENDING,
+)  # fmt: skip
+DAY = timedelta(days=1)
+
+EXECUTIONS = """
+SELECT workflow_id, hour, status, bin, sum(executions)::int AS executions,
+       round(sum(seconds)::numeric, 6) AS seconds, round(sum(cost)::numeric, 6) AS cost,
+       round(sum(tokens)) AS tokens
+  FROM execution_rollups GROUP BY 1, 2, 3, 4 HAVING sum(executions) <> 0 ORDER BY 1, 2, 3, 4
+"""
+NODES = """
+SELECT workflow_id, hour, node_id, max(node_type) AS node_type, sum(runs)::int AS runs,
+       sum(failures)::int AS failures, round(sum(seconds)::numeric, 6) AS seconds,
+       max(longest_seconds) AS longest
+  FROM node_rollups GROUP BY 1, 2, 3 HAVING sum(runs) <> 0 ORDER BY 1, 2, 3
+"""
+
+
+@pytest.fixture
+async def store(dal: AsyncDAL) -> AsyncIterator[PostgresExecutionStore]:
+    store = PostgresExecutionStore(dal)
+    await store.register(FIRST, "first", 60)
+    await store.register(SECOND, "second", 60)
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+def rollups(dal: AsyncDAL) -> Rollups:
+    return Rollups(dal)
+
+
+async def counted(dal: AsyncDAL) -> list[dict[str, Any]]:
+    return [dict(row) for query in (EXECUTIONS, NODES) for row in await dal.fetch(query)]
+
+
+async def by_status(dal: AsyncDAL) -> dict[str, int]:
+    totals: Counter[str] = Counter()
+    for row in await dal.fetch(EXECUTIONS):
+        totals[row["status"]] += row["executions"]
+    return dict(totals)
+
+
+async def rebuilt(rollups: Rollups) -> int:
+    return sum([corrected async for corrected in rollups.rebuild()])
+
+
+async def begun(
+    store: PostgresExecutionStore, status: ExecutionStatus = ExecutionStatus.RUNNING, **more: object
+) -> ExecutionContext:
+    context = a_context(**more)
+    await store.flush(FIRST, created((context, progress_of(context, status))))
+    return context
+
+
+def end_of(
+    context: ExecutionContext,
+    status: ExecutionStatus = COMPLETED,
+    seconds: float = 1.0,
+    **more: Any,
+) -> Batch:
+    ended = progress_of(
+        context, status, end_time=NOW + timedelta(seconds=seconds), held=False, **more
+    )
+    return Batch(updates={context.execution_id: ended})
+
+
+def took(context: ExecutionContext, seq: int, seconds: float, **more: Any) -> Any:
+    return a_step(context, seq, completed_at=NOW + timedelta(seconds=seconds), **more)
+
+
+async def a_mixed_workload(store: PostgresExecutionStore) -> Counter[str]:
+    """Ends executions in every way there is; returns how many of each status."""
+    chance = random.Random(7)
+    ended: Counter[str] = Counter()
+    for number in range(60):
+        workflow_id = (WORKFLOW, OTHER)[number % 2]
+        status = chance.choice((COMPLETED, COMPLETED, FAILED, CANCELLED))
+        context = a_context(workflow_id=workflow_id)
+        batch = end_of(context, status, chance.lognormvariate(0, 2), total_cost=0.1, tokens_used=3)
+        failed = {"status": "failed", "error_type": "X"} if status is FAILED else {}
+        batch.steps = [
+            took(context, 2, chance.random()),
+            took(context, 3, chance.random(), node_id="work", node_type="action_http", **failed),
+            a_step(context, 4, kind=Kind.RETRYING, status="waiting", completed_at=None),
+            took(context, 5, 9.0, details={"reused": context.execution_id}),
+        ]
+        if number % 3:
+            await store.flush(FIRST, created((context, progress_of(context))))
+            await store.flush(FIRST, batch)
+        else:  # created and ended in one
+            batch.created = {context.execution_id: (context, batch.updates.popitem()[1])}
+            await store.flush(FIRST, batch)
+        await store.flush(FIRST, batch)  # whose first copy may have been lost
+        ended[status] += 1
+    for status in (WAITING, PENDING):
+        context = await begun(store, status)
+        await store.request_cancel(context.execution_id)
+        ended[CANCELLED] += 1
+    parent = await begun(store, WAITING)
+    for status in (WAITING, PENDING):
+        family = {"parent_execution_id": parent.execution_id, "parent_step_key": "sub", "depth": 1}
+        await begun(store, status, workflow_id=OTHER, **family)
+    await store.request_cancel(parent.execution_id)
+    ended[CANCELLED] += 3
+    answered = await begun(store, error_workflow_id=OTHER)
+    await store.flush(FIRST, end_of(answered, FAILED))
+    await store.answered([answered.execution_id])  # an ended row that is written to once more
+    ended[FAILED] += 1
+    await begun(store)  # one that kills its worker
+    await store.heartbeat(FIRST, -1)
+    await store.reap(SECOND, max_recoveries=0)
+    ended[FAILED] += 1
+    return ended
+
+
+async def test_whatever_ends_an_execution_it_is_counted_once(
+    store: PostgresExecutionStore, dal: AsyncDAL
+) -> None:
+    ended = await a_mixed_workload(store)
+
+    assert await by_status(dal) == dict(ended)
+    runs = await dal.fetch("SELECT node_id, sum(runs)::int AS n FROM node_rollups GROUP BY 1")
+    assert {row["node_id"]: row["n"] for row in runs} == {"node2": 60, "work": 60}
+
+
+async def test_what_is_kept_is_what_a_rebuild_counts(
+    store: PostgresExecutionStore, dal: AsyncDAL, rollups: Rollups
+) -> None:
+    await a_mixed_workload(store)
+    kept = await counted(dal)
+    assert await rebuilt(rollups) == 0
+
+    await dal.execute("DELETE FROM execution_rollups")
+    await dal.execute("DELETE FROM node_rollups")
+    assert await rebuilt(rollups) > 0
+
+    assert await counted(dal) == kept
+
+
+async def test_a_rebuild_mends_what_is_wrong_and_leaves_the_rest(
+    store: PostgresExecutionStore, dal: AsyncDAL, rollups: Rollups
+) -> None:
+    await a_mixed_workload(store)
+    kept = await counted(dal)
+    await dal.execute("UPDATE execution_rollups SET executions = executions + 5, cost = 9")
+    await dal.execute("DELETE FROM node_rollups WHERE node_id = 'work'")
+    await dal.execute("UPDATE node_rollups SET runs = 1, longest_seconds = 0")
+
+    await rebuilt(rollups)
+
+    assert await counted(dal) == kept
+    assert await rebuilt(rollups) == 0
+
+
+async def test_whatever_nodes_report_executions_end(
+    store: PostgresExecutionStore, dal: AsyncDAL, rollups: Rollups
+) -> None:
+    for cost in (1.7e308, 1.7e308, -1.7e308, 0.25):
+        context = await begun(store)
+        tokens = {"total_cost": cost, "tokens_used": 2**63 - 1 if cost > 0 else -(2**63)}
+        await store.flush(FIRST, end_of(context, COMPLETED, **tokens))
+
+    assert await by_status(dal) == {"completed": 4}
+    assert await rebuilt(rollups) == 0
+
+
+async def test_only_one_rebuild_runs_at_a_time(dal: AsyncDAL, rollups: Rollups) -> None:
+    await aged(dal)
+    under_way = rollups.rebuild()
+    await anext(under_way)
+
+    with pytest.raises(RuntimeError, match="already"):
+        await rebuilt(rollups)
+
+    await under_way.aclose()
+    assert await rebuilt(rollups) == 0
+
+
+async def test_ends_at_the_same_time_wait_for_nothing(
+    store: PostgresExecutionStore, dal: AsyncDAL, database_url: str
+) -> None:
+    """One transaction has counted an end and is not over: others count theirs meanwhile, in
+    whatever order."""
+    pairs = [[await begun(store, PENDING, workflow_id=w) for w in (WORKFLOW, OTHER)] for _ in "ab"]
+    end = "UPDATE workflow_executions SET status='cancelled', end_time=now() WHERE execution_id=$1"
+    slow, quick = [await asyncpg.connect(database_url) for _ in "ab"]
+    try:
+        transaction, crossing = slow.transaction(), quick.transaction()
+        await transaction.start()
+        await slow.execute(end, pairs[0][0].execution_id)
+        await crossing.start()
+        await quick.execute("SET LOCAL lock_timeout = '1ms'")
+        await quick.execute(end, pairs[1][1].execution_id)
+        await quick.execute(end, pairs[1][0].execution_id)
+        await slow.execute("SET LOCAL lock_timeout = '1ms'")
+        await slow.execute(end, pairs[0][1].execution_id)
+        await crossing.commit()
+        await transaction.commit()
+    finally:
+        await slow.close()
+        await quick.close()
+
+    assert await by_status(dal) == {"cancelled": 4}
+
+
+async def test_a_session_that_began_with_small_tables_does_not_read_large_ones_whole(
+    store: PostgresExecutionStore, dal: AsyncDAL
+) -> None:
+    end = "UPDATE workflow_executions SET status='cancelled', end_time=now() WHERE execution_id=$1"
+    scans = (
+        "SELECT sum(seq_scan)::int FROM pg_stat_xact_user_tables"
+        " WHERE relname IN ('workflow_steps', 'workflow_executions')"
+    )
+    contexts = [await begun(store, PENDING) for _ in range(20)]
+    async with dal.transaction() as tx:
+        for context in contexts[:10]:
+            await tx.execute(end, context.execution_id)
+        await tx.execute(
+            "INSERT INTO workflow_steps (execution_id, seq, step_key, node_id, node_type, kind,"
+            " status, started_at) SELECT gen_random_uuid(), 2, 'a', 'a', 'x', 'finished',"
+            " 'completed', now() FROM generate_series(1, 20000)"
+        )
+        before = await tx.fetchval(scans)
+        for context in contexts[10:]:
+            await tx.execute(end, context.execution_id)
+        assert await tx.fetchval(scans) == before
+    assert await by_status(dal) == {"cancelled": 20}
+
+
+async def test_what_retention_drops_stays_counted_also_by_a_rebuild(
+    dal: AsyncDAL, rollups: Rollups
+) -> None:
+    await aged(dal, count=3, ended=24 * 9, status="failed")
+    await aged(dal, count=2, ended=1)
+    kept = await counted(dal)
+
+    walked = await History(dal).drop(Policy(WORKFLOW, 7), Place())
+
+    assert walked.dropped == 3
+    assert await rebuilt(rollups) == 0
+    assert await counted(dal) == kept
+    await dal.execute("UPDATE execution_rollups SET executions = 99 WHERE status = 'completed'")
+    await rebuilt(rollups)
+    assert await counted(dal) == kept
+
+
+async def test_old_roll_ups_are_gathered_into_days_and_very_old_ones_dropped(
+    dal: AsyncDAL, rollups: Rollups
+) -> None:
+    young = rollup_sql.HOURLY_DAYS - 2
+    for days in (0, young, rollup_sql.HOURLY_DAYS + 2, rollup_sql.KEPT_DAYS + 2):
+        for hours in range(24):
+            await aged(dal, ended=24 * days + hours)
+    await dal.execute("UPDATE execution_rollups SET lane = 3 WHERE hour > now() - interval '40 d'")
+    history = History(dal)
+
+    while await history.compact_rollups():
+        pass
+    while await history.drop_old_rollups():
+        pass
+
+    lanes = await dal.fetch(
+        "SELECT lane, count(DISTINCT hour) AS hours, sum(executions)::int AS executions,"
+        " bool_and(hour = date_bin('1 day', hour, 'epoch')) AS daily"
+        " FROM execution_rollups GROUP BY 1 ORDER BY 1"
+    )
+    (day, hour, _) = lanes
+    assert (day["lane"], day["executions"], day["daily"]) == (-2, 24, True)
+    assert day["hours"] in (1, 2)
+    assert (hour["lane"], hour["executions"], hour["daily"]) == (-1, 24, False)
+    assert hour["hours"] in (24, 25)
+    assert sum(row["executions"] for row in lanes) == 24 * 3
+    assert await rebuilt(rollups) == 0
+    assert await rows(dal, "node_rollups") == 0  # these steps have no end
+
+
+async def test_a_day_gathers_what_is_found_wrong_later(dal: AsyncDAL, rollups: Rollups) -> None:
+    await aged(dal, count=4, ended=24 * (rollup_sql.HOURLY_DAYS + 3))
+    history = History(dal)
+    while await history.compact_rollups():
+        pass
+    await dal.execute("UPDATE execution_rollups SET executions = 1")
+
+    assert await rebuilt(rollups) == 1
+
+    while await history.compact_rollups():
+        pass
+    assert await by_status(dal) == {"completed": 4}
+    assert await rows(dal, "execution_rollups") == 1
+
+
+async def test_a_bin_tells_every_duration_within_five_percent(dal: AsyncDAL) -> None:
+    chance = random.Random(11)
+    durations = [10 ** chance.uniform(-3, 8) for _ in range(2000)] + [0.001, 1.0, 86400.0]
+
+    bins = await dal.fetch(
+        "SELECT d, duration_bin(d) AS bin FROM unnest($1::float8[]) d", durations
+    )
+
+    assert max(abs(middle_of(row["bin"]) - row["d"]) / row["d"] for row in bins) <= 0.0500001
+    below = "SELECT duration_bin(d) FROM unnest('{0, -1, 0.0004, 0.001}'::float8[]) d"
+    assert {row[0] for row in await dal.fetch(below)} == {0}
+    assert await dal.fetchval("SELECT duration_bin(NULL)") == -1
+
+
+async def test_reading_gives_buckets_statuses_durations_and_nodes(
+    store: PostgresExecutionStore, dal: AsyncDAL, rollups: Rollups
+) -> None:
+    await dal.execute(
+        "INSERT INTO workflows (workflow_id, community_id, name, document, created_by)"
+        " VALUES ($1, 1, 'w', '{}', 456)",
+        WORKFLOW,
+    )
+    for number in range(4):
+        context = await begun(store)
+        batch = end_of(context, FAILED if number == 3 else COMPLETED, 2.0, total_cost=0.5)
+        batch.steps = [took(context, 2, 1.5)]
+        await store.flush(FIRST, batch)
+    start = (NOW - DAY).replace(hour=0, minute=0, second=0, microsecond=0)
+    span = Span(start, start + 3 * DAY, DAY)
+
+    completed, failed = await rollups.executions(Viewer(456), span)
+    each, total = await rollups.nodes(Viewer(456), span, 5)
+
+    assert (completed.status, completed.executions, completed.cost) == ("completed", 3, 1.5)
+    (bin_number,) = completed.durations
+    assert middle_of(bin_number) == pytest.approx(2.0, rel=0.05)
+    assert (failed.status, failed.executions, failed.start) == ("failed", 1, completed.start)
+    assert (each.start, total.start) == (completed.start, None)
+    assert (total.node_id, total.runs, total.longest_seconds) == ("node2", 4, 1.5)
+    assert await rollups.executions(Viewer(457), span) == []
+    assert await rollups.nodes(Viewer(457, everything=True, community_id=2), span, 5) == []

@@ -1,0 +1,62 @@
+"""Which buckets are asked for, and what is told from them."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from math import ceil, log
+
+import pytest
+
+from models.rollups import FIRST_SECONDS, GROWTH
+from services.errors import NotValid
+from services.metrics import LONGEST_DAYS, MetricsRequest, quantile, span_of
+
+NOW = datetime(2026, 11, 27, 13, 20, 30, 123456, tzinfo=UTC)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+
+
+def at(text: str) -> datetime:
+    return datetime.fromisoformat(f"{text}+00:00")
+
+
+def test_without_a_span_it_is_the_last_day_by_the_hour_or_thirty_by_the_day() -> None:
+    hours = span_of(MetricsRequest(), NOW)
+    days = span_of(MetricsRequest(bucket="day"), NOW)
+
+    assert (hours.start, hours.end) == (at("2026-11-26T14:00"), at("2026-11-27T14:00"))
+    assert (days.start, days.end) == (at("2026-10-29T00:00"), at("2026-11-28T00:00"))
+
+
+def test_a_span_of_whole_buckets_stays_as_it_is() -> None:
+    asked = MetricsRequest("hour", at("2026-11-27T01:00"), at("2026-11-27T03:00"))
+
+    span = span_of(asked, NOW)
+
+    assert (span.start, span.end) == (asked.start, asked.end)
+
+
+@pytest.mark.parametrize("bucket", ["hour", "day"])
+def test_the_longest_span_up_to_this_moment_may_be_asked_for(bucket: str) -> None:
+    longest = NOW - timedelta(days=LONGEST_DAYS[bucket])
+
+    assert span_of(MetricsRequest(bucket, longest), NOW).start <= longest  # type: ignore[arg-type]
+    with pytest.raises(NotValid, match="/from"):
+        span_of(MetricsRequest(bucket, longest - DAY), NOW)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("share", [0.5, 0.95, 0.99])
+@pytest.mark.parametrize("number", [1, 2, 20, 100, 1000])
+def test_a_quantile_is_within_five_percent(share: float, number: int) -> None:
+    chance = random.Random(number)
+    durations = sorted(chance.lognormvariate(1, 2) + FIRST_SECONDS for _ in range(number))
+    bins = Counter(ceil(log(d / FIRST_SECONDS) / log(GROWTH)) for d in durations)
+
+    told = quantile(dict(bins), share)
+
+    assert told == pytest.approx(durations[ceil(share * number - 1e-9) - 1], rel=0.0501)
+
+
+def test_there_is_no_quantile_of_nothing() -> None:
+    assert quantile({}, 0.5) is None
