@@ -22,13 +22,20 @@ from typing import TextIO
 from quart import Quart
 
 from config import Config, ConfigError
-from controllers import execution_api, execution_control_api, operations, workflow_api
+from controllers import (
+    execution_api,
+    execution_control_api,
+    live_api,
+    live_socket,
+    operations,
+    workflow_api,
+)
 from controllers.auth import Authenticator
 from controllers.commands import add_commands
 from controllers.gate import add_gate, limited_request
 from controllers.openapi import add_openapi
 from controllers.server import EXIT_SECONDS, LastResort, Listener, serve
-from controllers.sockets import without_websockets
+from controllers.sockets import with_websockets
 from controllers.state import EXTENSION, AppState
 from engine.context import Limits
 from engine.engine import WorkflowEngine
@@ -43,6 +50,8 @@ from models.embedded import start_embedded
 from models.execution_store import PostgresExecutionStore
 from models.executions import Executions
 from models.idempotency import IdempotencyKeys
+from models.live import LiveTable
+from models.live_feed import LiveFeed
 from models.migrate import DatabaseRefused, first_start, migrate
 from models.permissions import Permissions
 from models.retention import History
@@ -59,6 +68,7 @@ from services.execution_control import ExecutionControl
 from services.execution_service import ExecutionService
 from services.health import HealthService
 from services.http_client import AiohttpClient, HttpLimits
+from services.live_updates import LiveLimits, LiveUpdates
 from services.once import Once
 from services.permission_service import PermissionService
 from services.retention import Retention
@@ -93,13 +103,17 @@ def create_app(config: Config | None = None, *, service: Running | None = None) 
     app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes
     app.request_class = limited_request(config.max_batch_body_bytes)
     add_gate(app)
-    app.asgi_app = without_websockets(app.asgi_app)  # type: ignore[method-assign]  # Quart's way
     app.register_blueprint(operations.blueprint)
     if config.serves_api:
         add_openapi(app, config.module_version)
         app.register_blueprint(execution_api.blueprint)
         app.register_blueprint(execution_control_api.blueprint)
         app.register_blueprint(workflow_api.blueprint)
+        app.register_blueprint(live_api.blueprint)
+        app.register_blueprint(live_socket.blueprint)
+    sockets = {rule.rule for rule in app.url_map.iter_rules() if rule.websocket}
+    guarded = with_websockets(app.asgi_app, sockets, config.live_origins)
+    app.asgi_app = guarded  # type: ignore[method-assign]  # Quart's way
     _add_commands(app, config)
 
     if service is not None:
@@ -175,7 +189,13 @@ async def _compose(
     permissions = PermissionService(Permissions(dal), definitions)
     transport = await _transport(config, stream, stack)
     directory = WorkflowDirectory(permissions, definitions)
-    engine = await _engine(config, lines, dal, transport, directory, clock, stack)
+    feed = LiveFeed(dal, new_id())
+    engine = await _engine(config, lines, dal, feed, transport, directory, clock, stack)
+    table, limits = LiveTable(dal, feed.process_id), LiveLimits(**config.live_limits)
+    live = LiveUpdates(
+        table, feed, engine.graphs, permissions, engine.departure, clock, lines, limits
+    )
+    stack.push_async_callback(live.stop)
     workflows = WorkflowService(definitions, permissions, engine.limits, new_id=new_id)
     reads = Executions(dal)
     once = Once(IdempotencyKeys(dal), reads)
@@ -192,6 +212,7 @@ async def _compose(
         executions=executions,
         batches=batches,
         control=control,
+        live=live,
         health=health,
         audit=audit,
         new_id=new_id,
@@ -208,6 +229,7 @@ async def _engine(
     config: Config,
     lines: AaaLog,
     dal: AsyncDAL,
+    feed: LiveFeed,
     transport: Transport,
     directory: Directory,
     clock: SystemClock,
@@ -220,7 +242,7 @@ async def _engine(
         )
     )
     engine = WorkflowEngine(
-        store=PostgresExecutionStore(dal, config.database_command_timeout_seconds),
+        store=PostgresExecutionStore(dal, config.database_command_timeout_seconds, feed),
         transport=transport,
         http=http,
         directory=directory,

@@ -54,6 +54,8 @@ ERRORS: tuple[tuple[type[Exception], int, str | None, Mapping[str, str]], ...] =
     (refusals.VersionConflict, 409, None, {}),
     (refusals.DefinitionRefused, 422, None, {}),
     (refusals.IdempotencyKeyReused, 422, None, {}),
+    (refusals.TooManyStreams, 429, None, _RETRY),
+    (refusals.StreamsFull, 503, None, _RETRY),
     (refusals.Refusal, 400, None, {}),
     (engine_errors.ExecutionNotFound, 404, None, {}),
     (engine_errors.ExecutionNotRunning, 409, None, {}),

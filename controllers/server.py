@@ -41,6 +41,10 @@ but hypercorn holds one that its client has closed for just as long, descriptor 
 IDLE_LINGER_SECONDS = 1.0
 """How long a connection on which nothing happens is still kept for once the process leaves."""
 
+PING_SECONDS = 20.0
+LONGEST_MESSAGE = 65_536
+"""Bytes: what a WebSocket's client has to say is short."""
+
 EXIT_SECONDS = 5.0
 """How long leaving may take beyond the grace time, whatever hangs: then the process ends itself."""
 
@@ -118,6 +122,8 @@ class _ServerConfig(Config):
     accesslog = None
     backlog = BACKLOG
     keep_alive_timeout = KEEP_ALIVE_SECONDS
+    websocket_ping_interval = PING_SECONDS
+    websocket_max_message_size = LONGEST_MESSAGE
 
     def __init__(self, listener: Listener) -> None:
         super().__init__()

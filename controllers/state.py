@@ -16,6 +16,7 @@ from services.batch_service import BatchService
 from services.execution_control import ExecutionControl
 from services.execution_service import ExecutionService
 from services.health import HealthService
+from services.live_updates import LiveUpdates
 from services.workflow_service import WorkflowService
 
 EXTENSION = "workflow_core"
@@ -30,6 +31,7 @@ class AppState:
     executions: ExecutionService
     batches: BatchService
     control: ExecutionControl
+    live: LiveUpdates
     health: HealthService
     audit: AuditTrail
     new_id: Callable[[], str]

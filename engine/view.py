@@ -28,6 +28,8 @@ class _Folded:
     started: dict[str, datetime]
     """When each step first appeared in the journal."""
     ended: dict[str, datetime]
+    lines: dict[int, list[JsonObject]]
+    """What each record tells, by its number."""
 
 
 def describe(stored: StoredExecution, graph: Graph, *, include_logs: bool = True) -> JsonObject:
@@ -120,12 +122,15 @@ def _fold(stored: StoredExecution, graph: Graph) -> _Folded:
     state.start()
     started: dict[str, datetime] = {}
     ended: dict[str, datetime] = {}
+    lines: dict[int, list[JsonObject]] = {}
+    budget = step_log.Budget()
     for row in stored.steps:
+        lines[row.seq] = budget.take(row)
         started.setdefault(row.step_key, row.started_at)
         if row.completed_at is not None:
             ended[row.step_key] = row.completed_at
         state.apply(outcome_of(row))
-    return _Folded(stored, graph, state, started, ended)
+    return _Folded(stored, graph, state, started, ended, lines)
 
 
 def _rows_by_step(rows: list[StepRow]) -> dict[str, list[StepRow]]:
@@ -157,7 +162,7 @@ def _step_view(folded: _Folded, rows: list[StepRow], *, include_logs: bool) -> J
         "output_data": last.output if last.kind is Kind.FINISHED else None,
         "port": last.port,
         "retry_count": sum(1 for row in rows if row.kind is Kind.RETRYING),
-        "logs": _logs(rows) if include_logs else [],
+        "logs": _logs(folded, rows) if include_logs else [],
         "error": last.error["message"] if last.error else None,
         "error_type": last.error_type,
         "wake_at": _time(last.wake_at),
@@ -190,20 +195,8 @@ def _input(rows: list[StepRow]) -> Json:
     return next((row.input for row in reversed(rows) if row.input is not None), None)
 
 
-def _logs(rows: list[StepRow]) -> list[JsonObject]:
-    logs: list[JsonObject] = []
-    for row in rows:
-        logs.extend(row.logs or ())
-        if row.kind is Kind.RETRYING and row.wake_at is not None:
-            message = step_log.retrying(row.attempt, row.error["message"], row.wake_at)
-            logs.append(step_log.line(row.started_at, "warning", message))
-        elif row.kind is Kind.WAITING:
-            message = step_log.waiting(row.output, row.wake_at)
-            logs.append(step_log.line(row.started_at, "info", message))
-        elif row.error:
-            at = row.completed_at or row.started_at
-            logs.append(step_log.line(at, "error", row.error["message"]))
-    return logs
+def _logs(folded: _Folded, rows: list[StepRow]) -> list[JsonObject]:
+    return [line for row in rows for line in folded.lines.get(row.seq, ())]
 
 
 def _node_states(folded: _Folded, steps: list[JsonObject]) -> JsonObject:

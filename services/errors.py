@@ -104,6 +104,18 @@ class IdempotencyKeyReused(Refusal):
     code = "IDEMPOTENCY_KEY_REUSED"
 
 
+class TooManyStreams(Refusal):
+    """You have too many live streams open here."""
+
+    code = "RATE_LIMIT_EXCEEDED"
+
+
+class StreamsFull(Refusal):
+    """No more live streams can be opened here."""
+
+    code = "OVERLOADED"
+
+
 class KeyUnknown(Refusal):
     """There is no such API key."""
 
