@@ -10,7 +10,7 @@ import platform
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import w1_trigger, w2_throughput, w3_forty, w6_parked, w8_scale
+from bench import w1_trigger, w2_throughput, w3_forty, w6_parked, w7_live, w8_scale
 from bench.measure import Figure, table
 from bench.world import world
 
@@ -25,6 +25,7 @@ async def measure(*, quick: bool) -> tuple[list[Figure], str]:
         figures += await w2_throughput.run(running, rounds, 500 if quick else 2_000)
         figures += await w3_forty.run(running, rounds)
         figures += await w6_parked.run(running, w6_parked.QUICK if quick else w6_parked.FULL)
+        figures += await w7_live.run(running, rounds, 500 if quick else 2_000)
         figures += await w8_scale.run(running, rounds, 500 if quick else 2_000)
         version = await running.dal.fetchval("SHOW server_version")
     return figures, f"Python {platform.python_version()}, PostgreSQL {version}"

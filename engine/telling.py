@@ -25,7 +25,7 @@ from datetime import datetime
 import orjson
 
 from engine import step_log
-from engine.context import ExecutionContext, ExecutionStatus, JsonObject, Kind
+from engine.context import ExecutionContext, ExecutionStatus, JsonObject, Kind, Outcome
 from engine.environment import rfc3339
 from engine.graph import Graph
 from engine.records import StepRow, outcome_of
@@ -127,7 +127,7 @@ class Telling:
             yield self._event(self.seq + 1, self._status(), at)
 
     def _record(self, row: StepRow) -> LiveEvent:
-        self._state.apply(outcome_of(_without_values(row)))
+        self._state.apply(_without_values(row))
         started = self._started.setdefault(row.step_key, row.started_at)
         if row.completed_at is not None:
             self._started.pop(row.step_key, None)
@@ -172,10 +172,22 @@ class Telling:
         return {"current_step": current, "total_steps": total, "percentage": percentage}
 
 
-def _without_values(row: StepRow) -> StepRow:
-    """What the fold needs to know who follows whom: no value but the number of a loop's items."""
-    items = [None] * step_log.item_count(row.output) if row.kind is Kind.ENTERED else None
-    return replace(row, output=items, variables=None, input=None)
+def _without_values(row: StepRow) -> Outcome:
+    """What the fold needs to know who follows whom: of the values, how many items a loop has."""
+    details = row.details or {}
+    error = None
+    if row.error is not None:
+        error = outcome_of(replace(row, output=None, variables=None)).error
+    return Outcome(
+        step_key=row.step_key,
+        kind=row.kind,
+        port=row.port,
+        output=[None] * step_log.item_count(row.output) if row.kind is Kind.ENTERED else None,
+        error=error,
+        dead_edges=tuple(details.get("dead_edges") or ()),
+        attempt=row.attempt,
+        wake_at=row.wake_at,
+    )
 
 
 def _node(row: StepRow, started: datetime, logs: list[JsonObject]) -> JsonObject:

@@ -36,6 +36,9 @@ MOST_TOLD = 5_000
 MOST_HINTS = 20_000
 """Executions that may wait to be told. With more the hub says that it does not know."""
 RECORDS_AT_ONCE = 1_000
+GATHER_SECONDS = 0.05
+"""How long what happens after something was told is gathered. What happens after a pause of this
+length is told at once; of a busy process, each client gets many events with one write."""
 _TURN = 50
 """How many executions are told before others get a turn."""
 
@@ -71,6 +74,8 @@ class Hub:
         self._moved: dict[str, _Moved] = {}
         self._told: OrderedDict[str, Telling] = OrderedDict()
         self._subjects: OrderedDict[str, Subject] = OrderedDict()
+        self._ended: OrderedDict[str, None] = OrderedDict()
+        """Those whose end was told: what is still heard of them is old."""
         self._called = asyncio.Event()
 
     def add(self, stream: Stream) -> None:
@@ -126,10 +131,13 @@ class Hub:
         for stream in self.streams:
             stream.unsure()
 
-    def look_at(self, execution_id: str, first: int) -> None:
-        """An execution has gone on, and nobody has said so."""
-        self._moving(execution_id, first).complete = False
-        self._call()
+    def look_at(self, execution_id: str, seen: int) -> None:
+        """An execution has gone on beyond a number, and nobody has said so, unless somebody has
+        since."""
+        telling = self._told.get(execution_id)
+        if telling is not None and telling.seq == seen:
+            self._moving(execution_id, seen + 1).complete = False
+            self._call()
 
     def in_flight(self) -> dict[str, int]:
         """The executions that are told and have not ended, and the last number told of each."""
@@ -165,6 +173,7 @@ class Hub:
                 self._log.error("tell_live", "FAILURE", reason=repr(bug))
                 self._told.clear()
                 self.unsure()
+            await asyncio.sleep(GATHER_SECONDS)
 
     async def _tell_all(self, moved: dict[str, _Moved]) -> None:
         heads = await self._identify(moved)
@@ -173,8 +182,8 @@ class Hub:
             if number % _TURN == _TURN - 1:
                 await asyncio.sleep(0)
             subject = each.subject
-            if subject is None:
-                continue  # retention has dropped it
+            if subject is None or execution_id in self._ended:
+                continue  # retention has dropped it, or all of it was told
             streams = self._interested(subject)
             if not streams:
                 self._told.pop(execution_id, None)
@@ -257,8 +266,12 @@ class Hub:
 
     def _settled(self, telling: Telling) -> None:
         if telling.ended:
-            self._told.pop(telling.subject.execution_id, None)
-            self._subjects.pop(telling.subject.execution_id, None)
+            execution_id = telling.subject.execution_id
+            self._told.pop(execution_id, None)
+            self._subjects.pop(execution_id, None)
+            self._ended[execution_id] = None
+            while len(self._ended) > MOST_TOLD:
+                self._ended.popitem(last=False)
 
     def _remember(self, subject: Subject) -> None:
         self._subjects[subject.execution_id] = subject

@@ -290,7 +290,7 @@ class LiveUpdates:
                 seen[key] = min(seen.get(key, each.seen), each.seen)
         ahead = await self._table.ahead(seen) if seen else set()
         for execution_id in ahead:
-            self._hub.look_at(execution_id, seen[execution_id] + 1)
+            self._hub.look_at(execution_id, seen[execution_id])
         for each in followed:
             if each.owner.execution_id in ahead:
                 each.unsure()
