@@ -14,6 +14,7 @@ import pytest
 from app import Running, running
 from config import Config
 from models.dal import AsyncDAL
+from models.live import Hint
 from services.clock import new_id
 from tests.controllers.conftest import COMMUNITY, OWNER, Api
 from tests.controllers.test_tenants import grant
@@ -341,3 +342,46 @@ async def test_a_socket_elsewhere_is_refused(world: Served, api: Api) -> None:
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
             await nobody.ws_connect(f"{world.url}/api/v1/workflows")
     assert refused.value.status == 404
+
+
+# What is heard late, twice or not at all
+
+
+async def test_what_is_heard_again_is_not_told_again(
+    world: Served, api: Api, service: Running, http: aiohttp.ClientSession
+) -> None:
+    workflow_id = await api.stored()
+    async with sse(http, world.streams) as stream:
+        first = await start(http, world.url, workflow_id)
+        await to_the_end(stream, first)
+        service.state.live._hub.heard(Hint({first: 1}))
+        second = await start(http, world.url, workflow_id)
+        seen = await to_the_end(stream, second)
+    assert {event["execution_id"] for event in seen} == {second}
+
+
+async def test_what_only_another_process_knows_is_read_from_the_table(
+    world: Served, api: Api, service: Running, http: aiohttp.ClientSession
+) -> None:
+    workflow_id = await api.stored()
+    execution_id = await start(http, world.url, workflow_id)
+    async with sse(http, world.events(execution_id)) as replay:
+        everything = await replay.all()
+    async with sse(http, f"{world.streams}?workflow_id={workflow_id}") as stream:
+        service.state.live._hub.heard(Hint({execution_id: 2}))
+        assert await to_the_end(stream, execution_id) == everything[1:]
+
+
+async def test_a_hint_without_names_and_a_lost_connection_are_said(
+    world: Served, api: Api, service: Running, http: aiohttp.ClientSession, dal: AsyncDAL
+) -> None:
+    async with sse(http, world.streams) as stream:
+        events = stream.events()
+        service.state.live._hub.heard(Hint(None))
+        assert await anext(events) == {"type": "resync"}
+        await dal.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name = 'workflow_core listen' AND datname = current_database()"
+        )
+        async with asyncio.timeout(20):
+            assert await anext(events) == {"type": "resync"}
