@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-import signal
 import socket
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
@@ -30,14 +29,15 @@ from controllers.auth import Authenticator
 from controllers.blueprints import add_routes
 from controllers.commands import add_commands
 from controllers.gate import add_gate, limited_request
-from controllers.server import EXIT_SECONDS, LastResort, Listener, serve
-from controllers.sockets import without_websockets
+from controllers.leaving import leave, when_told_to_stop
+from controllers.server import LastResort, Listener, listen, serve
+from controllers.sockets import with_websockets
 from controllers.state import EXTENSION, AppState
 from engine.context import Limits
 from engine.engine import WorkflowEngine
 from engine.environment import Impure
 from engine.errors import StoreUnavailable
-from engine.ports import Directory, Transport
+from engine.ports import Directory
 from engine.settings import EngineSettings
 from models.api_keys import ApiKeys
 from models.audit import AuditLog
@@ -47,8 +47,10 @@ from models.execution_pages import ExecutionPages
 from models.executions import Executions
 from models.grants import Grants
 from models.idempotency import IdempotencyKeys
+from models.live import LiveTable
+from models.live_feed import LiveFeed
 from models.metered_store import Meter, MeteredExecutionStore
-from models.migrate import DatabaseRefused, first_start, migrate
+from models.migrate import DatabaseRefused, migrate
 from models.opening import database_url, opened
 from models.permissions import Permissions
 from models.retention import History
@@ -60,7 +62,7 @@ from services.aaa_log import AaaLog, LogFormat, route_library_logs
 from services.api_keys import ApiKeyService
 from services.audit import AuditTrail
 from services.batch_service import BatchService
-from services.bootstrap import KEY_FILE, Example, load_examples, make_first_key
+from services.bootstrap import KEY_FILE, Example, furnish
 from services.clock import SystemClock, new_id
 from services.cursors import Cursors
 from services.directory import WorkflowDirectory
@@ -72,13 +74,14 @@ from services.execution_service import ExecutionService
 from services.grants import GrantService
 from services.health import HealthService
 from services.http_client import AiohttpClient, HttpLimits
+from services.live_updates import LiveLimits, LiveUpdates
 from services.metrics import MetricsService
-from services.notifications import World, notifications
+from services.notifications import Notifications, World, notifications
 from services.notifier import Pace
 from services.once import Once
 from services.permission_service import PermissionService
 from services.retention import Retention
-from services.transports import ConsoleTransport, RouterTransport
+from services.transports import open_transport
 from services.watching import Watching, start_watching
 from services.welcome import welcome
 from services.workflow_service import WorkflowService
@@ -111,8 +114,10 @@ def create_app(config: Config | None = None, *, service: Running | None = None) 
     app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes
     app.request_class = limited_request(config.max_batch_body_bytes)
     add_gate(app)
-    app.asgi_app = without_websockets(app.asgi_app)  # type: ignore[method-assign]  # Quart's way
     add_routes(app, config.module_version, for_callers=config.serves_api)
+    sockets = {rule.rule for rule in app.url_map.iter_rules() if rule.websocket}
+    guarded = with_websockets(app.asgi_app, sockets, config.live_origins)
+    app.asgi_app = guarded  # type: ignore[method-assign]  # Quart's way
     _add_commands(app, config)
 
     if service is not None:
@@ -137,14 +142,13 @@ async def running(config: Config, stream: TextIO | None = None) -> AsyncIterator
     Raises `DatabaseRefused`, `StoreUnavailable`, `RuntimeError`, `OSError`.
     """
     stream = stream or sys.stdout
-    lines = AaaLog(
-        stream, level=config.log_level, format=_log_format(config), module=config.module_name
-    )
+    form: LogFormat = "json" if config.log_format == "json" else "text"
+    lines = AaaLog(stream, level=config.log_level, format=form, module=config.module_name)
     async with AsyncExitStack() as stack:
         stack.callback(route_library_logs(lines))
         try:
             dal = await stack.enter_async_context(database(config))
-            service = await _compose(config, lines, stream, dal, stack)
+            service = await _compose(_Ground(config, lines, stream, dal, stack))
         except Exception as error:
             lines.error("start", reason=str(error), error_type=type(error).__name__)
             raise
@@ -164,37 +168,41 @@ def database(config: Config) -> AbstractAsyncContextManager[AsyncDAL]:
     )
 
 
-async def _compose(
-    config: Config, lines: AaaLog, stream: TextIO, dal: AsyncDAL, stack: AsyncExitStack
-) -> Running:
+@dataclass(frozen=True, slots=True)
+class _Ground:
+    """What everything stands on; `stack` takes what must be closed."""
+
+    config: Config
+    lines: AaaLog
+    stream: TextIO
+    dal: AsyncDAL
+    stack: AsyncExitStack
+    clock: SystemClock = field(default_factory=SystemClock)
+
+
+async def _compose(on: _Ground) -> Running:
     """Puts the services together and starts what has a life of its own."""
-    clock = SystemClock()
-    audit = await _upkeep(config, lines, dal, clock, stack)
-    watching = _watching(config, stream, stack)
+    config, lines, dal, clock = on.config, on.lines, on.dal, on.clock
+    audit = await _upkeep(on)
+    watching = _watching(on)
     definitions = Workflows(dal)
     permissions = PermissionService(Permissions(dal), definitions)
-    transport = await _transport(config, stream, stack)
     directory = WorkflowDirectory(permissions, definitions)
-    engine = await _engine(config, lines, dal, transport, directory, clock, watching, stack)
+    feed = LiveFeed(dal, new_id())
+    engine = await _engine(on, feed, directory, watching)
+    live = _live(on, feed, engine, permissions)
     workflows = WorkflowService(definitions, permissions, engine.limits, new_id=new_id)
     reads = Executions(dal)
     once = Once(IdempotencyKeys(dal), reads)
+    traces = watching.traces
     executions = ExecutionService(
-        engine,
-        once,
-        permissions,
-        workflows,
-        now=clock.now,
-        new_id=new_id,
-        traces=watching.traces,
+        engine, once, permissions, workflows, now=clock.now, new_id=new_id, traces=traces
     )
     cursors = Cursors(Secrets(dal), config.secret_key)
     batches = BatchService(engine, executions, once, permissions, new_id=new_id)
     control = ExecutionControl(engine, reads, once, permissions, new_id=new_id)
     keys = ApiKeyService(ApiKeys(dal), now=clock.now, new_id=new_id)
-    world = World(clock.now, new_id, random.random, _egress(config))
-    pace = Pace(timeout_seconds=config.webhook_timeout_seconds) if config.runs_executions else None
-    told = await stack.enter_async_context(notifications(dal, lines, permissions, world, pace))
+    told = await _notifications(on, permissions)
     health = HealthService(dal, engine, name=config.module_name, version=config.module_version)
     state = AppState(
         authenticator=Authenticator(keys, config.secret_key),
@@ -208,6 +216,7 @@ async def _compose(
         alerts=told.alerts,
         metrics=MetricsService(Rollups(dal), permissions, now=clock.now),
         grants=GrantService(Grants(dal), permissions, new_id=new_id),
+        live=live,
         health=health,
         audit=audit,
         scrape=watching.scrape(engine, Backlogs(dal), config.metrics_process),
@@ -216,54 +225,66 @@ async def _compose(
     )
     if not config.embedded:
         return Running(state, lines, engine)
-    async with first_start(dal):
-        first_key = await make_first_key(keys, config.data_dir)
-        examples = await load_examples(workflows, EXAMPLES)
-    return Running(state, lines, engine, first_key, examples)
+    given = await furnish(dal, keys, workflows, config.data_dir, EXAMPLES)
+    return Running(state, lines, engine, *given)
 
 
-async def _upkeep(
-    config: Config, lines: AaaLog, dal: AsyncDAL, clock: SystemClock, stack: AsyncExitStack
-) -> AuditTrail:
+async def _notifications(on: _Ground, permissions: PermissionService) -> Notifications:
+    config = on.config
+    world = World(on.clock.now, new_id, random.random, _egress(config))
+    pace = Pace(timeout_seconds=config.webhook_timeout_seconds) if config.runs_executions else None
+    return await on.stack.enter_async_context(
+        notifications(on.dal, on.lines, permissions, world, pace)
+    )
+
+
+def _live(
+    on: _Ground, feed: LiveFeed, engine: WorkflowEngine, permissions: PermissionService
+) -> LiveUpdates:
+    table, limits = LiveTable(on.dal, feed.process_id), LiveLimits(**on.config.live_limits)
+    live = LiveUpdates(
+        table, feed, engine.graphs, permissions, engine.departure, on.clock, on.lines, limits
+    )
+    on.stack.push_async_callback(live.stop)
+    return live
+
+
+async def _upkeep(on: _Ground) -> AuditTrail:
     """Starts what works beside the requests: writing the audit log, and dropping history."""
-    audit = AuditTrail(lines, AuditLog(dal), now=clock.now)
+    audit = AuditTrail(on.lines, AuditLog(on.dal), now=on.clock.now)
     await audit.start()
-    stack.push_async_callback(audit.stop)
-    days, webhook_days = config.retention_days, config.webhook_retention_days
-    retention = Retention(lines, History(dal), days=days, webhook_days=webhook_days)
+    on.stack.push_async_callback(audit.stop)
+    days, webhook_days = on.config.retention_days, on.config.webhook_retention_days
+    retention = Retention(on.lines, History(on.dal), days=days, webhook_days=webhook_days)
     retention.start()
-    stack.push_async_callback(retention.stop)
+    on.stack.push_async_callback(retention.stop)
     return audit
 
 
-def _watching(config: Config, stream: TextIO, stack: AsyncExitStack) -> Watching:
-    name, version = config.module_name, config.module_version
-    exporter = config.otel_traces_exporter
-    watching = start_watching(exporter, name=name, version=version, stream=stream)
-    stack.push_async_callback(watching.close)
+def _watching(on: _Ground) -> Watching:
+    name, version = on.config.module_name, on.config.module_version
+    exporter = on.config.otel_traces_exporter
+    watching = start_watching(exporter, name=name, version=version, stream=on.stream)
+    on.stack.push_async_callback(watching.close)
     return watching
 
 
 async def _engine(
-    config: Config,
-    lines: AaaLog,
-    dal: AsyncDAL,
-    transport: Transport,
-    directory: Directory,
-    clock: SystemClock,
-    meter: Meter,
-    stack: AsyncExitStack,
+    on: _Ground, feed: LiveFeed, directory: Directory, meter: Meter
 ) -> WorkflowEngine:
+    config, clock, enter = on.config, on.clock, on.stack.enter_async_context
     limits = HttpLimits(max_response_bytes=config.max_output_bytes)
-    http = await stack.enter_async_context(AiohttpClient(_egress(config), limits=limits))
+    http = await enter(AiohttpClient(_egress(config), limits=limits))
+    router = None if config.transport == "console" else config.router_url
+    transport = await enter(open_transport(router, config.router_service_key, on.stream, new_id))
     engine = WorkflowEngine(
-        store=MeteredExecutionStore(dal, meter, config.database_command_timeout_seconds),
+        store=MeteredExecutionStore(on.dal, meter, config.database_command_timeout_seconds, feed),
         transport=transport,
         http=http,
         directory=directory,
         clock=clock,
         impure=Impure(now=clock.now, random=random.random, uuid=new_id),
-        log=lines,
+        log=on.lines,
         limits=Limits(**{each.name: getattr(config, each.name) for each in fields(Limits)}),
         settings=EngineSettings(
             name=f"{socket.gethostname()}:{config.port}",
@@ -272,16 +293,12 @@ async def _engine(
         ),
     )
     await engine.start()
-    stack.push_async_callback(engine.shutdown)
+    on.stack.push_async_callback(engine.shutdown)
     return engine
 
 
-async def _transport(config: Config, stream: TextIO, stack: AsyncExitStack) -> Transport:
-    if config.transport == "console" or config.router_url is None:
-        return ConsoleTransport(stream, new_id)
-    # The operator has named the router, so it needs no guard against what authors might reach.
-    http = await stack.enter_async_context(AiohttpClient(None))
-    return RouterTransport(http, config.router_url, config.router_service_key or "")
+def _egress(config: Config) -> Egress:
+    return Egress(config.egress_allow, config.egress_deny)
 
 
 def _add_commands(app: Quart, config: Config) -> None:
@@ -300,14 +317,6 @@ def _add_commands(app: Quart, config: Config) -> None:
                 yield corrected
 
     add_commands(app.cli, open_keys, run_migrations, rebuild_metrics)
-
-
-def _egress(config: Config) -> Egress:
-    return Egress(config.egress_allow, config.egress_deny)
-
-
-def _log_format(config: Config) -> LogFormat:
-    return "json" if config.log_format == "json" else "text"
 
 
 def main() -> int:
@@ -335,28 +344,23 @@ def main() -> int:
 
 def _listen(config: Config) -> Listener:
     """Takes the port before anything else starts, so that a taken one is said at once."""
-    if config.listen_fd is None:
-        listener = Listener.own(config.host, config.port)
-    else:
-        try:
-            listener = Listener.inherited(config.listen_fd)
-        except ValueError as error:
-            raise ConfigError(f"LISTEN_FDS names no socket to listen on: {error}") from error
-    listener.most = config.max_connections
-    return listener
+    try:
+        return listen(config.host, config.port, config.listen_fd, most=config.max_connections)
+    except ValueError as error:
+        raise ConfigError(f"LISTEN_FDS names no socket to listen on: {error}") from error
 
 
 async def _serve(config: Config, listener: Listener) -> None:
     """Serves until it is told to stop. What breaks on the way out does not matter any more: it is
     logged, and the next start finds everything in the database."""
-    starting = asyncio.current_task()
-    assert starting is not None
-    _when_told_to_stop(starting.cancel)
+    if starting := asyncio.current_task():
+        when_told_to_stop(starting.cancel)
     left: Running | None = None
     try:
         async with running(config) as service:
+            grace = config.shutdown_grace_seconds
             last_resort = LastResort(partial(service.lines.error, "stop", reason="it hangs"))
-            _when_told_to_stop(partial(_leave, config, service, last_resort))
+            when_told_to_stop(partial(leave, service.engine, service.lines, grace, last_resort))
             if config.embedded and config.serves_api:
                 print(_welcome(config, service), flush=True)
             service.lines.system(
@@ -374,22 +378,6 @@ async def _serve(config: Config, listener: Listener) -> None:
         if left is None:
             raise
         left.lines.error("stop", reason=str(error), error_type=type(error).__name__)
-
-
-def _when_told_to_stop(act: Callable[[], object]) -> None:
-    for name in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(name, act)
-
-
-def _leave(config: Config, service: Running, last_resort: LastResort) -> None:
-    """Obeys the first word; a second one ends the grace time."""
-    engine = service.engine
-    if not engine.departure.begun:
-        service.lines.system("drain", grace_seconds=config.shutdown_grace_seconds)
-        engine.wind_down()
-    else:
-        engine.departure.hurry()
-    last_resort.within(engine.departure.left() + EXIT_SECONDS)
 
 
 def _welcome(config: Config, service: Running) -> str:

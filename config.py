@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from dotenv import dotenv_values
 
@@ -76,6 +76,10 @@ class Config:
     max_body_bytes: int = MIB
     max_batch_body_bytes: int = 32 * MIB
     max_connections: int = 5_000
+    max_live_streams: int = 5_000
+    max_live_streams_per_user: int = 2_000
+    live_buffer_events: int = 1_000
+    live_origins: tuple[str, ...] = ()
     shutdown_grace_seconds: float = 20.0
     shutdown_delay_seconds: float = 0.0
     lease_seconds: float = 10.0
@@ -117,6 +121,15 @@ class Config:
     def embedded(self) -> bool:
         """Whether the database is the embedded one: a development machine, not production."""
         return self.database_url is None
+
+    @property
+    def live_limits(self) -> dict[str, int]:
+        """The limits of live streams, by the names that `LiveLimits` has for them."""
+        return {
+            "streams": self.max_live_streams,
+            "streams_per_user": self.max_live_streams_per_user,
+            "buffer_events": self.live_buffer_events,
+        }
 
     @property
     def serves_api(self) -> bool:
@@ -165,6 +178,10 @@ def _service(read: _Reader) -> dict[str, object]:
         "max_body_bytes": read.integer("MAX_BODY_BYTES", MIB, KIB, 1024 * MIB),
         "max_connections": read.integer("MAX_CONNECTIONS", 5_000, 1, 1_000_000),
         "max_batch_body_bytes": read.integer("MAX_BATCH_BODY_BYTES", 32 * MIB, KIB, 1024 * MIB),
+        "max_live_streams": read.integer("MAX_LIVE_STREAMS", 5_000, 0, 1_000_000),
+        "max_live_streams_per_user": read.integer("MAX_LIVE_STREAMS_PER_USER", 2_000, 0, 1_000_000),
+        "live_buffer_events": read.integer("LIVE_BUFFER_EVENTS", 1_000, 1, 1_000_000),
+        "live_origins": read.value("LIVE_ORIGINS", nowhere, _origins),
         "module_name": read.value("MODULE_NAME", "workflow_core_module", _word),
         "module_version": read.value("MODULE_VERSION", "0.1.0", _word),
     }
@@ -319,6 +336,20 @@ def _destinations(text: str) -> tuple[str, ...]:
         if not _HOST.fullmatch(part) and not _is_network(part):
             raise ValueError("a comma list of hosts and networks, such as example.org,10.0.0.0/8")
     return found
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    """A comma list of web origins (RFC 6454), or `*`."""
+    found = tuple(part.strip().rstrip("/") for part in text.split(",") if part.strip())
+    for part in found:
+        url = urlsplit(part)
+        if part != "*" and (url.scheme not in ("http", "https") or part != _origin(url)):
+            raise ValueError("a comma list of origins, such as https://app.example.org, or *")
+    return found
+
+
+def _origin(url: SplitResult) -> str:
+    return f"{url.scheme}://{url.netloc}" if url.hostname and "@" not in url.netloc else ""
 
 
 def _is_network(text: str) -> bool:

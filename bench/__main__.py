@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import w1_trigger, w2_throughput, w3_forty, w5_lists, w6_parked, w8_scale
+from bench import w1_trigger, w2_throughput, w3_forty, w5_lists, w6_parked, w7_live, w8_scale
 from bench.measure import Figure, table
 from bench.world import World, world
 
@@ -47,6 +47,7 @@ WORKLOADS: dict[str, Callable[[World, Chosen], Awaitable[list[Figure]]]] = {
     "w6": lambda world, chosen: w6_parked.run(
         world, w6_parked.QUICK if chosen.quick else w6_parked.FULL
     ),
+    "w7": lambda world, chosen: w7_live.run(world, chosen.rounds, chosen.executions),
     "w8": lambda world, chosen: w8_scale.run(world, chosen.rounds, chosen.executions),
 }
 

@@ -45,6 +45,7 @@ PUBLIC = frozenset(
 own (`scrape_api.py`)."""
 
 SCOPE_ATTRIBUTE = "_required_scope"
+SOCKET_ATTRIBUTE = "_socket_action"
 ANY_SCOPE = ""
 """For operations that every authenticated caller may use."""
 
@@ -148,6 +149,28 @@ def auth_required(
             return await handler(*args, **kwargs)
 
         setattr(checked, SCOPE_ATTRIBUTE, scope)
+        return checked
+
+    return decorate
+
+
+def socket_required(
+    scope: str, action: str
+) -> Callable[[Callable[P, Awaitable[None]]], Callable[P, Awaitable[None]]]:
+    """As `auth_required`, for a WebSocket whose credential may come in its first message: then
+    the handler asks for it, before anything else. One that came with the handshake is checked
+    here. `action` is its name in the log."""
+
+    def decorate(handler: Callable[P, Awaitable[None]]) -> Callable[P, Awaitable[None]]:
+        @wraps(handler)
+        async def checked(*args: P.args, **kwargs: P.kwargs) -> None:
+            caller = operation().caller
+            if caller is not None and not caller.may(scope):
+                raise Denied(f"This needs the scope {scope}.", {"scope": scope})
+            await handler(*args, **kwargs)
+
+        setattr(checked, SCOPE_ATTRIBUTE, scope)
+        setattr(checked, SOCKET_ATTRIBUTE, action)
         return checked
 
     return decorate

@@ -11,7 +11,7 @@ from functools import wraps
 from http import HTTPStatus
 from typing import Any, ParamSpec
 
-from quart import Response, request
+from quart import Response, has_request_context, request
 from werkzeug.exceptions import HTTPException
 
 from controllers.operation import operation
@@ -64,6 +64,8 @@ ERRORS: tuple[tuple[type[Exception], int, str | None, Mapping[str, str]], ...] =
     (refusals.TooManyAlerts, 409, None, {}),
     (refusals.DefinitionRefused, 422, None, {}),
     (refusals.IdempotencyKeyReused, 422, None, {}),
+    (refusals.TooManyStreams, 429, None, _RETRY),
+    (refusals.StreamsFull, 503, None, _RETRY),
     (refusals.Refusal, 400, None, {}),
     (engine_errors.ExecutionNotFound, 404, None, {}),
     (engine_errors.ExecutionNotRunning, 409, None, {}),
@@ -145,9 +147,15 @@ def answer_to(error: Exception) -> Response:
         current.cause = error
     elif isinstance(error, _INSIDE):
         current.notes["cause"] = str(error)
-    if any(kind == PROBLEM and quality > 0 for kind, quality in request.accept_mimetypes):
+    if _wants_problem_details():
         return current.failure.problem(current.request_id)
     return current.failure.response()
+
+
+def _wants_problem_details() -> bool:
+    if not has_request_context():  # the handshake of a WebSocket
+        return False
+    return any(kind == PROBLEM and quality > 0 for kind, quality in request.accept_mimetypes)
 
 
 def _message(error: Exception) -> str:

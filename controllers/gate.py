@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from quart import Quart, Request, Response, current_app, request
+from quart import Quart, Request, Response, current_app, request, websocket
 
-from controllers.auth import PUBLIC
+from controllers.auth import PUBLIC, SOCKET_ATTRIBUTE
 from controllers.endpoint import ACTION_ATTRIBUTE
 from controllers.errors import answer_to
 from controllers.operation import REQUEST_ID_HEADER, Operation, begin, event_of, operation
 from controllers.state import state
 
 BATCH_SUFFIX = "/execute/batch"
+SWITCHED = 101
+"""The status of a WebSocket that was not refused."""
 
 
 SECURITY_HEADERS = {
@@ -49,6 +51,9 @@ def add_gate(app: Quart) -> None:
     app.before_request(_begin)
     app.before_request(_authenticate)
     app.after_request(_finish)
+    app.before_websocket(_begin)
+    app.before_websocket(_authenticate_socket)
+    app.after_websocket(_finish_socket)  # type: ignore[type-var]  # Quart says less than it takes
     app.register_error_handler(Exception, _answer)
 
 
@@ -61,6 +66,33 @@ async def _authenticate() -> None:
     if rule is None or rule.rule in PUBLIC:
         return  # unknown routes and methods have nothing to protect; they answer 404 and 405
     operation().caller = await state().authenticator.caller(request.headers)
+
+
+async def _authenticate_socket() -> None:
+    """A credential in the handshake must be a good one; without any the handler asks for it,
+    which only one made for that does."""
+    headers = websocket.headers
+    rule = websocket.url_rule
+    view = None if rule is None else current_app.view_functions[rule.endpoint]
+    if view is None:
+        return  # there is no such route
+    asks = hasattr(view, SOCKET_ATTRIBUTE)
+    if not asks or "X-API-Key" in headers or "Authorization" in headers:
+        operation().caller = await state().authenticator.caller(headers)
+
+
+async def _finish_socket(response: Response | None) -> Response | None:
+    """The line of a WebSocket, once it has ended or was refused."""
+    current, rule = operation(), websocket.url_rule
+    if rule is not None:
+        view = current_app.view_functions[rule.endpoint]
+        action = getattr(view, SOCKET_ATTRIBUTE, rule.endpoint)
+        status = SWITCHED if response is None else response.status_code
+        state().audit.record(event_of(current, action, status), current.cause)
+    if response is not None:
+        response.headers[REQUEST_ID_HEADER] = current.request_id
+        response.headers["X-Content-Type-Options"] = "nosniff"
+    return response
 
 
 async def _answer(error: Exception) -> Response:

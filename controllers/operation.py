@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from quart import g, request
+from quart import g, has_websocket_context, request, websocket
 
 from controllers.responses import Failure
 from services.audit import Event
@@ -41,7 +41,8 @@ class Operation:
 def begin(make_id: str) -> Operation:
     """Starts the request's operation: with the id the client sent, if it is a usable one, else
     with `make_id`."""
-    sent = request.headers.get(REQUEST_ID_HEADER, "")
+    asking = websocket if has_websocket_context() else request
+    sent = asking.headers.get(REQUEST_ID_HEADER, "")
     request_id = sent if _REQUEST_ID.fullmatch(sent) else make_id
     current = Operation(request_id=request_id, started=time.perf_counter())
     g.operation = current

@@ -11,7 +11,8 @@ and whose request is on its way; so it is told last. Before that:
 2. Nothing more is accepted. A socket that others share stays open, and they take what arrives; one
    of our own refuses from now on, rather than let clients wait for nobody.
 3. A connection that is idle lingers for a moment; with none open there is nothing to wait for.
-4. hypercorn is told; open requests end within the grace time, and are cut after it.
+4. hypercorn is told; open requests end within the grace time, and are cut after it. A client that
+   takes nothing of what it was sent is not waited for.
 
 Only then does the engine stop: a request that came in on the way out was served like any other.
 """
@@ -19,10 +20,13 @@ Only then does the engine stop: a request that came in on the way out was served
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
 import os
 import resource
 import socket
+import sys
+import termios
 import threading
 import weakref
 from collections.abc import Callable
@@ -44,11 +48,17 @@ but hypercorn holds one that its client has closed for just as long, descriptor 
 IDLE_LINGER_SECONDS = 1.0
 """How long a connection on which nothing happens is still kept for once the process leaves."""
 
+PING_SECONDS = 20.0
+LONGEST_MESSAGE = 65_536
+"""Bytes: what a WebSocket's client has to say is short."""
+
 EXIT_SECONDS = 5.0
 """How long leaving may take beyond the grace time, whatever hangs: then the process ends itself."""
 
 MOST_CONNECTIONS = 5_000
 """How many connections are open at once unless the operator says otherwise (`MAX_CONNECTIONS`)."""
+UNREAD_SECONDS = 2.0
+"""How long a client may take nothing of what it was sent, once the process leaves."""
 
 _LOOK_SECONDS = 0.02
 _SAY_AGAIN_SECONDS = 60.0
@@ -123,12 +133,33 @@ class Listener(socket.socket):
         """How many of the accepted connections are closed neither here nor by their client."""
         return sum(_is_open(connection) for connection in self._accepted)
 
+    def cut_off(self, before: dict[int, int]) -> dict[int, int]:
+        """Ends the connections on which as much is unsent as `before`; what is unsent on the
+        others, by descriptor."""
+        unsent: dict[int, int] = {}
+        for connection in list(self._accepted):
+            waiting = _unsent(connection)
+            if waiting and before.get(connection.fileno()) == waiting:
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+            elif waiting:
+                unsent[connection.fileno()] = waiting
+        return unsent
+
     def stop_accepting(self) -> None:
         """Accepts nothing more. Call it in the event loop that serves the socket."""
         self.stopped = True
         asyncio.get_running_loop().remove_reader(self.fileno())
         if not self.shared:
             self.shutdown(socket.SHUT_RDWR)
+
+
+def listen(host: str, port: int, descriptor: int | None, *, most: int) -> Listener:
+    """A socket on this port, or the inherited one that a descriptor names, for so many connections
+    at most. Raises `OSError`, `ValueError`."""
+    listener = Listener.own(host, port) if descriptor is None else Listener.inherited(descriptor)
+    listener.most = most
+    return listener
 
 
 def _is_open(connection: socket.socket) -> bool:
@@ -140,6 +171,15 @@ def _is_open(connection: socket.socket) -> bool:
         return False  # closed here, or reset by the client
 
 
+def _unsent(connection: socket.socket) -> int:
+    """How many bytes the other side has not taken yet."""
+    try:
+        answer = fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, b"\0" * 4)
+    except (OSError, ValueError):
+        return 0  # closed
+    return int.from_bytes(answer, sys.byteorder)
+
+
 class _ServerConfig(Config):
     """hypercorn's settings, with a socket that is there already."""
 
@@ -147,6 +187,8 @@ class _ServerConfig(Config):
     accesslog = None
     backlog = BACKLOG
     keep_alive_timeout = KEEP_ALIVE_SECONDS
+    websocket_ping_interval = PING_SECONDS
+    websocket_max_message_size = LONGEST_MESSAGE
 
     def __init__(self, listener: Listener) -> None:
         super().__init__()
@@ -174,7 +216,9 @@ async def serve(
     if not serving.done():
         await _turn_away(listener, departure, delay_seconds)
     told.set()
+    cutting = asyncio.create_task(_cut_off_who_does_not_read(listener), name="cut-off")
     await departure.settle(serving)
+    cutting.cancel()
     if serving.done():
         serving.result()
         return
@@ -198,6 +242,15 @@ async def _turn_away(listener: Listener, departure: Departure, delay_seconds: fl
     until = loop.time() + min(IDLE_LINGER_SECONDS, departure.left())
     while listener.open_connections() and loop.time() < until and departure.left() > 0:
         await departure.wait(seconds=_LOOK_SECONDS)
+
+
+async def _cut_off_who_does_not_read(listener: Listener) -> None:
+    """Background loop of a process that leaves: it does not wait for a client that takes nothing
+    of what it was sent, such as one that sleeps behind an open stream."""
+    before: dict[int, int] = {}
+    while True:
+        await asyncio.sleep(UNREAD_SECONDS)
+        before = listener.cut_off(before)
 
 
 class LastResort:

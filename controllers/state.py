@@ -20,6 +20,7 @@ from services.execution_lists import ExecutionLists
 from services.execution_service import ExecutionService
 from services.grants import GrantService
 from services.health import HealthService
+from services.live_updates import LiveUpdates
 from services.metrics import MetricsService
 from services.scrape import Scrape
 from services.webhook_service import WebhookService
@@ -43,6 +44,7 @@ class AppState:
     alerts: AlertService
     metrics: MetricsService
     grants: GrantService
+    live: LiveUpdates
     health: HealthService
     audit: AuditTrail
     scrape: Scrape

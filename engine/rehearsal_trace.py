@@ -76,6 +76,8 @@ class Trace:
         error = outcome.error
         if error is not None:
             self._log(step, now, "error", error.message)
+        else:
+            self._log(step, now, "info", step_log.finished(outcome.port))
         self.results[step.node.node_id] = {
             "output": outcome.output,
             "port": outcome.port,

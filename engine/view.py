@@ -29,6 +29,8 @@ class _Folded:
     started: dict[str, datetime]
     """When each step first appeared in the journal."""
     ended: dict[str, datetime]
+    lines: dict[int, list[JsonObject]]
+    """What each record tells, by its number."""
 
 
 def describe(stored: StoredExecution, graph: Graph, *, include_logs: bool = True) -> JsonObject:
@@ -101,7 +103,9 @@ def report(stored: StoredExecution, graph: Graph) -> JsonObject:
 
 def finished_step(rows: list[StepRow]) -> JsonObject:
     """One step that has finished, from all of its records: what needs no fold."""
-    return {**_shown(rows, rows[-1].status), "attempts": attempts(rows)}
+    budget = step_log.Budget()
+    logs = [line for row in rows for line in budget.take(row)]
+    return {**_shown(rows, rows[-1].status, logs), "attempts": attempts(rows)}
 
 
 def metrics(stored: StoredExecution, graph: Graph) -> JsonObject:
@@ -142,12 +146,15 @@ def _fold(stored: StoredExecution, graph: Graph) -> _Folded:
     state.start()
     started: dict[str, datetime] = {}
     ended: dict[str, datetime] = {}
+    lines: dict[int, list[JsonObject]] = {}
+    budget = step_log.Budget()
     for row in stored.steps:
+        lines[row.seq] = budget.take(row)
         started.setdefault(row.step_key, row.started_at)
         if row.completed_at is not None:
             ended[row.step_key] = row.completed_at
         state.apply(outcome_of(row))
-    return _Folded(stored, graph, state, started, ended)
+    return _Folded(stored, graph, state, started, ended, lines)
 
 
 def _rows_by_step(rows: list[StepRow]) -> dict[str, list[StepRow]]:
@@ -165,10 +172,10 @@ def _step_view(folded: _Folded, rows: list[StepRow], *, include_logs: bool) -> J
     cut_off = folded.stored.progress.status.terminal or last.step_key in folded.state.lost
     if last.completed_at is None and cut_off:
         status = "cancelled"
-    return _shown(rows, status, include_logs=include_logs)
+    return _shown(rows, status, _logs(folded, rows) if include_logs else [])
 
 
-def _shown(rows: list[StepRow], status: str, *, include_logs: bool = True) -> JsonObject:
+def _shown(rows: list[StepRow], status: str, logs: list[JsonObject]) -> JsonObject:
     first, last = rows[0], rows[-1]
     return {
         "step_key": last.step_key,
@@ -184,7 +191,7 @@ def _shown(rows: list[StepRow], status: str, *, include_logs: bool = True) -> Js
         "output_data": last.output if last.kind is Kind.FINISHED else None,
         "port": last.port,
         "retry_count": sum(1 for row in rows if row.kind is Kind.RETRYING),
-        "logs": _logs(rows) if include_logs else [],
+        "logs": logs,
         "error": last.error["message"] if last.error else None,
         "error_type": last.error_type,
         "wake_at": _time(last.wake_at),
@@ -217,20 +224,8 @@ def _input(rows: list[StepRow]) -> Json:
     return next((row.input for row in reversed(rows) if row.input is not None), None)
 
 
-def _logs(rows: list[StepRow]) -> list[JsonObject]:
-    logs: list[JsonObject] = []
-    for row in rows:
-        logs.extend(row.logs or ())
-        if row.kind is Kind.RETRYING and row.wake_at is not None:
-            message = step_log.retrying(row.attempt, row.error["message"], row.wake_at)
-            logs.append(step_log.line(row.started_at, "warning", message))
-        elif row.kind is Kind.WAITING:
-            message = step_log.waiting(row.output, row.wake_at)
-            logs.append(step_log.line(row.started_at, "info", message))
-        elif row.error:
-            at = row.completed_at or row.started_at
-            logs.append(step_log.line(at, "error", row.error["message"]))
-    return logs
+def _logs(folded: _Folded, rows: list[StepRow]) -> list[JsonObject]:
+    return [line for row in rows for line in folded.lines.get(row.seq, ())]
 
 
 def _node_states(folded: _Folded, steps: list[JsonObject]) -> JsonObject:

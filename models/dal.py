@@ -269,13 +269,18 @@ class AsyncDAL:
         """Runs the statement in a transaction of its own; returns how many rows it touched."""
         return await self._single(lambda session: session.execute(query, *args), query)
 
-    async def listen(self, channel: str, callback: Callable[[str], None]) -> None:
+    async def listen(
+        self,
+        channel: str,
+        callback: Callable[[str], None],
+        lost: Callable[[], None] | None = None,
+    ) -> None:
         """Calls `callback(payload)` for every NOTIFY on `channel` until `close`.
 
         The connection is dedicated and comes back by itself; what was notified while it was away
-        is lost, as a notification is a hint and the table is the truth.
+        is lost, as a notification is a hint and the table is the truth. Then `lost` is called.
         """
-        await self._listener.listen(channel, callback)
+        await self._listener.listen(channel, callback, lost)
 
     async def _single(
         self, run: Callable[[Session], Awaitable[T]], query: Statement, urgent: bool = False

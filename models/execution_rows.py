@@ -38,8 +38,11 @@ class _Serialised:
         return found[1]
 
 
-def flush_statement(worker_id: str, batch: Batch) -> tuple[str, list[Any]]:
-    """The statement that writes a batch, and its arguments: one array per column."""
+def flush_statement(
+    worker_id: str, batch: Batch, tell: tuple[str, str] | None = None
+) -> tuple[str, list[Any]]:
+    """The statement that writes a batch, and its arguments: one array per column. `tell` is a
+    channel and what is notified on it."""
     arguments: list[Any] = [worker_id]
     json = _Serialised()
     if batch.created:
@@ -53,11 +56,13 @@ def flush_statement(worker_id: str, batch: Batch) -> tuple[str, list[Any]]:
         arguments.extend(_columns((p.execution_id, *_progress_values(p, json)) for p in moved))
     if batch.wake:
         arguments.append(CHANNEL)
+    arguments.extend(tell or ())
     statement = sql.flush(
         created=bool(batch.created),
         steps=bool(batch.steps),
         moved=bool(batch.updates),
         wake=batch.wake,
+        tell=tell is not None,
     )
     return statement, arguments
 

@@ -95,10 +95,11 @@ fence AS MATERIALIZED (
 
 
 @cache
-def flush(*, created: bool, steps: bool, moved: bool, wake: bool) -> str:
+def flush(*, created: bool, steps: bool, moved: bool, wake: bool, tell: bool = False) -> str:
     """The flush statement with the parts that a batch has. Its first value is the number of live
-    worker rows found: 0 means that the fence held and nothing was written. With `wake` the last
-    argument is a channel, on which every worker hears that there is something to claim."""
+    worker rows found: 0 means that the fence held and nothing was written. With `wake` the next
+    argument is a channel, on which every worker hears that there is something to claim; with
+    `tell` the last two are a channel and what those who watch hear on it."""
     parts = [FENCE]
     first = 2
     if created:
@@ -115,6 +116,10 @@ def flush(*, created: bool, steps: bool, moved: bool, wake: bool) -> str:
     if wake:
         parts.append(f"woken AS (SELECT pg_notify(${first}, 'pending') FROM fence)")
         result += ", (SELECT count(*) FROM woken)"
+        first += 1
+    if tell:
+        parts.append(f"told AS (SELECT pg_notify(${first}, ${first + 1}) FROM fence)")
+        result += ", (SELECT count(*) FROM told)"
     return f"WITH {', '.join(parts)} SELECT {result}"
 
 
@@ -216,6 +221,8 @@ SELECT free.waits OR limited.waits OR coalesce(due.seconds <= 0, false) AS claim
        limited.waits AS limited,
        EXISTS (SELECT 1 FROM engine_workers
                 WHERE state = 'alive' AND worker_id <> $1) AS company,
+       EXISTS (SELECT 1 FROM live_watchers
+                WHERE process_id <> $2 AND until > clock_timestamp()) AS watched,
        mine.cancel, mine.pause, mine.held, mine.letters,
        due.seconds AS next_wake,
        EXISTS (SELECT 1 FROM workflow_executions

@@ -30,6 +30,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 import orjson
@@ -43,6 +44,7 @@ from models import execution_sql as sql
 from models.dal import AsyncDAL, bounded, cut
 from models.execution_rows import CHANNEL, flush_statement, letter, step, stored
 from models.failures import unavailable
+from models.live_feed import LiveFeed
 
 _CROSSINGS = 3
 
@@ -64,24 +66,31 @@ class Reaped:
 
 
 class PostgresExecutionStore:
-    """See the module's theory of operation. `command_timeout` bounds every wait, in seconds."""
+    """See the module's theory of operation. `command_timeout` bounds every wait, in seconds;
+    `live` hears what flushes wrote."""
 
-    def __init__(self, dal: AsyncDAL, command_timeout: float = 10.0) -> None:
+    def __init__(
+        self, dal: AsyncDAL, command_timeout: float = 10.0, live: LiveFeed | None = None
+    ) -> None:
         self._dal = dal
         self._timeout = command_timeout
+        self._live = live or LiveFeed(dal, str(uuid4()))
         self._locks: dict[str, asyncpg.Connection] = {}
         """A worker's id -> the connection that holds its advisory lock."""
         self._wake: Callable[[str], None] | None = None
 
     async def flush(self, worker_id: str, batch: Batch) -> None:
         """See `ExecutionStore.flush`."""
-        statement, arguments = flush_statement(worker_id, batch)
-        try:
-            alive = await self._dal.fetchval(statement, *arguments)
-        except _UNFIT as refused:
-            raise ValueError(str(refused)) from refused
+        with self._live.carried(worker_id, batch) as tell:
+            statement, arguments = flush_statement(worker_id, batch, tell)
+            try:
+                alive = await self._dal.fetchval(statement, *arguments)
+            except _UNFIT as refused:
+                raise ValueError(str(refused)) from refused
         if not alive:
+            self._live.unsure()
             raise LeaseLost
+        self._live.flushed(batch)
 
     async def load(self, execution_id: str) -> StoredExecution | None:
         """See `ExecutionStore.load`."""
@@ -126,8 +135,9 @@ class PostgresExecutionStore:
 
     async def look(self, worker_id: str) -> Outlook:
         """See `ExecutionStore.look`."""
-        row = await self._dal.fetchrow(sql.LOOK, worker_id)
+        row = await self._dal.fetchrow(sql.LOOK, worker_id, self._live.process_id)
         assert row is not None
+        await self._live.watched(worker_id, elsewhere=row["watched"])
         return Outlook(
             claimable=row["claimable"],
             cancel=tuple(row["cancel"]),
@@ -247,6 +257,7 @@ class PostgresExecutionStore:
         except BaseException:
             cut(self._locks.pop(worker_id))
             raise
+        self._live.joined(worker_id)
         return now
 
     async def heartbeat(self, worker_id: str, lease_seconds: float) -> datetime | None:
@@ -314,6 +325,7 @@ class PostgresExecutionStore:
                 if freed:
                     await tx.execute(sql.NOTIFY, CHANNEL, "pending")
         finally:
+            self._live.left(worker_id)
             await self._unlock(worker_id)
         return freed
 

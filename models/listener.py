@@ -21,6 +21,7 @@ SIGN_OF_LIFE_SECONDS = 5.0
 RETRY_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)
 
 Callback = Callable[[str], None]
+Lost = Callable[[], None]
 
 
 class Listener:
@@ -32,14 +33,19 @@ class Listener:
         self._channels: dict[str, list[Callback]] = {}
         self._changed = asyncio.Event()
         self._listening: dict[str, asyncio.Event] = {}
+        self._lost: dict[str, list[Lost]] = {}
+        self._interrupted: set[str] = set()
         self._loop: asyncio.Task[None] | None = None
         self._outage = Outage()
         self._failures = 0
 
-    async def listen(self, channel: str, callback: Callback) -> None:
-        """Adds a callback and returns once the channel is listened to. Raises
-        `StoreUnavailable` if that takes too long; the loop goes on trying."""
+    async def listen(self, channel: str, callback: Callback, lost: Lost | None = None) -> None:
+        """Adds a callback and returns once the channel is listened to. `lost` is called whenever
+        it is listened to again after it was not. Raises `StoreUnavailable` if it takes too long
+        to begin; the loop goes on trying."""
         self._channels.setdefault(channel, []).append(callback)
+        if lost is not None:
+            self._lost.setdefault(channel, []).append(lost)
         listening = self._listening.setdefault(channel, asyncio.Event())
         self._changed.set()
         if self._loop is None:
@@ -93,12 +99,17 @@ class Listener:
             connection.terminate()
             for listening in self._listening.values():
                 listening.clear()
+            self._interrupted |= held
 
     async def _add_channels(self, connection: asyncpg.Connection, held: set[str]) -> None:
         for channel in self._channels.keys() - held:
             await connection.add_listener(channel, self._notified)
             held.add(channel)
             self._listening[channel].set()
+            if channel in self._interrupted:
+                self._interrupted.discard(channel)
+                for lost in self._lost.get(channel, ()):
+                    lost()
 
     async def _wait_for_change(self) -> None:
         try:

@@ -15,6 +15,7 @@ from engine.ports import Cancellation, Room
 from engine.records import Batch, StoredExecution
 from models.dal import AsyncDAL
 from models.execution_store import PostgresExecutionStore, Reaped
+from models.live_feed import LiveFeed
 
 
 class Meter(Protocol):
@@ -40,8 +41,14 @@ class Meter(Protocol):
 class MeteredExecutionStore(PostgresExecutionStore):
     """See `PostgresExecutionStore`."""
 
-    def __init__(self, dal: AsyncDAL, meter: Meter, command_timeout: float = 10.0) -> None:
-        super().__init__(dal, command_timeout)
+    def __init__(
+        self,
+        dal: AsyncDAL,
+        meter: Meter,
+        command_timeout: float = 10.0,
+        live: LiveFeed | None = None,
+    ) -> None:
+        super().__init__(dal, command_timeout, live)
         self._meter = meter
 
     async def flush(self, worker_id: str, batch: Batch) -> None:

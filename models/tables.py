@@ -131,13 +131,23 @@ def _executions(define: Any) -> None:
         *_instant("sent_at"),
         primarykey=["execution_id", "number"],
     )
+
+
+def _workers(define: Any) -> None:
     define(
         "engine_workers",
         *_uuid("worker_id"),
         *_text("name", "state"),
         *_instant("started_at", "heartbeat_at", "lease_until", "locked_at"),
         *_bigint("lock_key"),
+        *_boolean("telling"),
         primarykey=["worker_id"],
+    )
+    define(
+        "live_watchers",
+        *_uuid("process_id"),
+        *_instant("until"),
+        primarykey=["process_id"],
     )
 
 
@@ -284,5 +294,6 @@ def define_tables(db: DAL) -> DAL:
     _webhooks(db.define_table)
     _alerts(db.define_table)
     _rollups(db.define_table)
+    _workers(db.define_table)
     _operations(db.define_table)
     return db

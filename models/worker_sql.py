@@ -10,8 +10,8 @@ from models.execution_sql import NEWEST_SEQ, NEXT_SEQ
 LOCK_WORKER = "SELECT pg_try_advisory_lock($1)"
 
 REGISTER = """
-INSERT INTO engine_workers (worker_id, name, lease_until, lock_key)
-VALUES ($1, $2, clock_timestamp() + make_interval(secs => $3), $4)
+INSERT INTO engine_workers (worker_id, name, lease_until, lock_key, telling)
+VALUES ($1, $2, clock_timestamp() + make_interval(secs => $3), $4, true)
 RETURNING clock_timestamp()
 """
 

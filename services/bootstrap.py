@@ -14,6 +14,8 @@ from pathlib import Path
 import orjson
 
 from engine.context import JsonObject
+from models.dal import AsyncDAL
+from models.migrate import first_start
 from models.workflows import WorkflowFilter
 from services.api_keys import ApiKeyService, NewKey, new_secret
 from services.caller import ADMIN, Caller
@@ -93,3 +95,12 @@ def _write_private(path: Path, text: str) -> None:
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
         file.write(text)
     draft.replace(path)
+
+
+async def furnish(
+    dal: AsyncDAL, keys: ApiKeyService, workflows: WorkflowService, home: Path, examples: Path
+) -> tuple[str | None, list[Example]]:
+    """What a service on an embedded database begins with: the first key, if it was made just now
+    (it is kept in `home`), and the workflows of the directory `examples`."""
+    async with first_start(dal):
+        return await make_first_key(keys, home), await load_examples(workflows, examples)

@@ -122,6 +122,18 @@ class TooManyGrants(Refusal):
     code = "TOO_MANY_PERMISSIONS"
 
 
+class TooManyStreams(Refusal):
+    """You have too many live streams open here."""
+
+    code = "RATE_LIMIT_EXCEEDED"
+
+
+class StreamsFull(Refusal):
+    """No more live streams can be opened here."""
+
+    code = "OVERLOADED"
+
+
 class KeyUnknown(Refusal):
     """There is no such API key."""
 

@@ -6,16 +6,31 @@ and the console says that it only printed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import TextIO
 
 from engine.context import Json, JsonObject
 from engine.errors import StepFailure
 from engine.json_door import dumps
 from engine.nodes.webhook import RETRYABLE, is_uncertain, retry_after
-from engine.ports import HttpClient, HttpResponse
+from engine.ports import HttpClient, HttpResponse, Transport
+from services.http_client import AiohttpClient
 
 _SHOWN_CHARACTERS = 200
+
+
+@asynccontextmanager
+async def open_transport(
+    router_url: str | None, service_key: str | None, stream: TextIO, new_id: Callable[[], str]
+) -> AsyncIterator[Transport]:
+    """The transport to the router at this URL; without one, to the console that `stream` is."""
+    if router_url is None:
+        yield ConsoleTransport(stream, new_id)
+        return
+    # The operator has named the router, so it needs no guard against what authors might reach.
+    async with AiohttpClient(None) as http:
+        yield RouterTransport(http, router_url, service_key)
 
 
 class RouterTransport:

@@ -76,6 +76,18 @@ def blocks(text: str) -> list[Block]:
     return found
 
 
+def sent_events(text: str) -> list[Any]:
+    """A stream of server-sent events: each one's fields, `data` read as JSON."""
+    found: list[Any] = []
+    for event in text.split("\n\n"):
+        lines = [line.partition(": ") for line in event.splitlines() if line]
+        fields = {name: value for name, _, value in lines}
+        if fields:
+            read = {"data": json.loads(fields["data"])} if "data" in fields else {}
+            found.append({**fields, **read})
+    return found
+
+
 def rows(text: str) -> Iterator[list[str]]:
     """The cells of every table row of a page, headings and rules too."""
     for row in _ROW.findall(text):

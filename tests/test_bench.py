@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bench import w5_lists, w6_parked, w8_scale
+from bench import w5_lists, w6_parked, w7_live, w8_scale
 from bench.w2_throughput import STEPS, run_all
 from bench.world import World, chain, engine_on
 from models.dal import AsyncDAL
@@ -83,6 +83,16 @@ async def test_w8_finds_what_did_not_run_exactly_once(
     await dal.execute(spoiled)
     with pytest.raises(AssertionError, match="amiss"):
         await w8_scale.check_each_ran_once(dal, template.workflow_id, 3)
+
+
+async def test_w7_clients_read_every_event_of_what_they_watch(
+    dal: AsyncDAL, database_url: str
+) -> None:
+    async with engine_on(dal) as (engine, clock):
+        world = World(dal, database_url, engine, clock)
+        figures = await w7_live.run(world, 1, 40, clients=20)
+    assert [len(figure.values) for figure in figures] == [1] * 4
+    assert all(value > 0 for value in figures[0].values + figures[1].values + figures[3].values)
 
 
 async def test_w8_processes_share_the_executions(dal: AsyncDAL, database_url: str) -> None:

@@ -7,9 +7,10 @@ import re
 
 import pytest
 from quart import Response
+from quart.testing import WebsocketResponseError
 
 from app import Running
-from controllers.auth import PUBLIC, SCOPE_ATTRIBUTE
+from controllers.auth import PUBLIC, SCOPE_ATTRIBUTE, SOCKET_ATTRIBUTE
 from controllers.endpoint import async_endpoint
 from controllers.operation import begin
 from models.dal import AsyncDAL
@@ -36,7 +37,7 @@ async def test_every_other_route_asks_for_a_credential_and_a_scope(api: Api) -> 
     nothing = "00000000-0000-0000-0000-000000000000"
     checked = 0
     for rule in api.app.url_map.iter_rules():
-        if rule.rule in PUBLIC:
+        if rule.rule in PUBLIC or rule.websocket:
             continue
         view = api.app.view_functions[rule.endpoint]
         assert hasattr(view, SCOPE_ATTRIBUTE), f"{rule.rule} names no scope"
@@ -46,6 +47,23 @@ async def test_every_other_route_asks_for_a_credential_and_a_scope(api: Api) -> 
             assert answer.status == 401, f"{method} {rule.rule}"
             checked += 1
     assert checked > 15
+
+
+async def test_every_websocket_asks_for_a_credential_and_a_scope(api: Api) -> None:
+    rules = [rule for rule in api.app.url_map.iter_rules() if rule.websocket]
+    assert len(rules) == 1
+    for rule in rules:
+        view = api.app.view_functions[rule.endpoint]
+        assert hasattr(view, SCOPE_ATTRIBUTE), f"{rule.rule} names no scope"
+        assert hasattr(view, SOCKET_ATTRIBUTE), f"{rule.rule} has no name for the log"
+        assert "<" not in rule.rule, "the guard of handshakes compares whole paths"
+        async with api.client.websocket(rule.rule) as socket:
+            await socket.send('{"subscribe": {}}')
+            assert '"error_code":"UNAUTHORIZED"' in str(await socket.receive())
+        with pytest.raises(WebsocketResponseError) as refused:
+            async with api.client.websocket(rule.rule, headers={"X-API-Key": "wa-0"}) as socket:
+                await socket.receive()
+        assert refused.value.response.status_code == 401
 
 
 async def test_an_operation_is_one_line_in_the_log(api: Api) -> None:

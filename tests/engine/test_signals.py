@@ -71,8 +71,10 @@ def test_a_signal_lets_a_parked_execution_go_on_with_its_payload() -> None:
     assert state["status"] == "completed"
     assert state["node_states"]["ask"]["output_data"] == {"by": "ada"}
     assert state["node_states"]["ask"]["port"] == "output"
-    (line,) = state["node_states"]["ask"]["logs"]
-    assert line["message"] == "Waiting for the signal 'approved'."
+    assert [line["message"] for line in state["node_states"]["ask"]["logs"]] == [
+        "Waiting for the signal 'approved'.",
+        "Finished; left by port 'output'.",
+    ]
     assert state["node_states"]["say"]["input_data"]["message"] == 'ok {"by":"ada"}'
 
 

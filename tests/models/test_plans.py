@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from models import backlog, claim_sql, worker_sql
+from models import backlog, claim_sql, live_sql, worker_sql
 from models import execution_sql as sql
 from models.dal import AsyncDAL
 
@@ -56,7 +56,10 @@ async def test_no_hot_statement_reads_the_whole_table(dal: AsyncDAL) -> None:
     await dal.execute("ANALYZE")
     letter = (A, A, "signal", "x", b"1", 1, datetime.now(UTC), "c", 500)
     statements = {
-        "LOOK": (sql.LOOK, (A,)),
+        "LOOK": (sql.LOOK, (A, A)),
+        "HEADS": (live_sql.HEADS, ([A],)),
+        "RECORDS": (live_sql.RECORDS, ([A], [1], 1000)),
+        "AHEAD": (live_sql.AHEAD, ([A], [1])),
         "CLAIM": (claim_sql.CLAIM, (A, 10, [1], [3], 100)),
         "CLAIM_LIMITED": (claim_sql.CLAIM_LIMITED, (A, 10, [1], [3], 100, 50)),
         "PENDING": (sql.PENDING, (100, None)),

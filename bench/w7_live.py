@@ -1,0 +1,249 @@
+"""W7: a busy process with 1,000 clients that watch it, beside the same load without them.
+
+The process is the service itself, on a database of its own; its load are batches of executions of
+ten recorded steps, as fast as it takes them. Each client is a stream of server-sent events over
+one session, and the executions are spread over all sessions, so that every event of every
+execution goes to a client. The clients are a process of their own, but share the machine's cores
+with the service and PostgreSQL: what they cost there is part of the loss. The lag of an event is
+from the moment that an execution ended, before the commit, to when a client has read that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import quantiles
+from time import perf_counter
+from urllib.parse import urlsplit, urlunsplit
+
+import aiohttp
+import uuid_utils
+
+from bench.measure import Figure, in_turn, ratios
+from bench.w2_throughput import STEPS
+from bench.world import PAYLOAD, World, chain
+from models.api_keys import ApiKeys
+from models.dal import AsyncDAL
+from models.migrate import migrate
+from services.api_keys import ApiKeyService, NewKey
+from services.caller import EVERYDAY_SCOPES
+from services.clock import SystemClock, new_id
+
+ROOT = Path(__file__).resolve().parent.parent
+HOST = "127.0.0.1"
+CLIENTS = 1_000
+BATCH = 100
+PATIENCE_SECONDS = 120.0
+ENDED = "SELECT count(*) FROM workflow_executions WHERE end_time IS NOT NULL"
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """The measured process: its database, its address, a key, and the workflow."""
+
+    dal: AsyncDAL
+    url: str
+    key: str
+    workflow_id: str
+
+
+async def run(world: World, rounds: int, executions: int, clients: int = CLIENTS) -> list[Figure]:
+    """Executions a second with and without clients, the loss, and the events' lag."""
+    lags: list[float] = []
+    async with _site(world) as site:
+
+        async def without() -> float:
+            return executions / await _load(site, executions, clients)
+
+        async def watched() -> float:
+            async with _clients(site, clients) as them:
+                took = await _load(site, executions, clients)
+                lags.append(await _lag(them, executions))
+            return executions / took
+
+        values = await in_turn(rounds, without=without, watched=watched)
+    loss = [1 - each for each in ratios(values["watched"], values["without"])]
+    many = f"{clients:,} clients"
+    return [
+        Figure("W7", "without clients, executions", "/s", values["without"]),
+        Figure("W7", f"{many}, executions", "/s", values["watched"]),
+        Figure("W7", f"loss by {many}", " x", loss, "<= 0.2"),
+        Figure("W7", "lag of an end, p99", " ms", lags[1:], "<= 250"),
+    ]
+
+
+async def _load(site: Site, executions: int, sessions: int) -> float:
+    """Seconds until so many more executions have ended."""
+    before = await site.dal.fetchval(ENDED)
+    items = [
+        {
+            "community_id": 1,
+            "variables": PAYLOAD,
+            "metadata": {"session_id": f"s{number % sessions}"},
+        }
+        for number in range(executions)
+    ]
+    path = f"{site.url}/api/v1/workflows/{site.workflow_id}/execute/batch"
+    began = perf_counter()
+    async with aiohttp.ClientSession(headers={"X-API-Key": site.key}) as http:
+        for first in range(0, executions, BATCH):
+            body = {"items": items[first : first + BATCH]}
+            async with http.post(path, json=body) as answer:
+                assert answer.status == 202, await answer.text()
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while await site.dal.fetchval(ENDED) < before + executions:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    return perf_counter() - began
+
+
+@asynccontextmanager
+async def _site(world: World) -> AsyncIterator[Site]:
+    """The service as a process of its own, on a database that no other engine works on."""
+    name = f"w7_{uuid_utils.uuid7().hex}"
+    await world.dal.execute(f"CREATE DATABASE {name}")
+    dsn = urlunsplit(urlsplit(world.dsn)._replace(path=f"/{name}"))
+    await migrate(dsn)
+    with socket.create_server((HOST, 0)) as taken:
+        port = taken.getsockname()[1]
+    async with AsyncDAL(dsn) as dal:
+        keys = ApiKeyService(ApiKeys(dal), now=SystemClock().now, new_id=new_id)
+        new = NewKey(user_id=1, name="w7", scopes=tuple(EVERYDAY_SCOPES), community_id=1)
+        key = (await keys.create(new)).secret
+        environ = {**os.environ, "DATABASE_URL": dsn, "PORT": str(port), "LOG_LEVEL": "ERROR"}
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "app", cwd=ROOT, env=environ, stdout=asyncio.subprocess.DEVNULL
+        )
+        try:
+            url = f"http://{HOST}:{port}"
+            await _ready(url)
+            yield Site(dal, url, key, await _published(url, key))
+        finally:
+            process.terminate()
+            await asyncio.wait_for(process.wait(), 60)
+    await world.dal.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def _ready(url: str) -> None:
+    async with asyncio.timeout(PATIENCE_SECONDS), aiohttp.ClientSession() as http:
+        while True:
+            try:
+                async with http.get(f"{url}/healthz") as answer:
+                    if answer.status == 200:
+                        return
+            except aiohttp.ClientError:
+                pass  # It does not listen yet.
+            await asyncio.sleep(0.05)
+
+
+async def _published(url: str, key: str) -> str:
+    async with aiohttp.ClientSession(headers={"X-API-Key": key}) as http:
+        path = f"{url}/api/v1/workflows?publish=true"
+        async with http.post(path, json=chain(STEPS, "data_variable_set")) as answer:
+            body = await answer.json()
+            assert answer.status == 201, body
+            return str(body["data"]["workflow_id"])
+
+
+@asynccontextmanager
+async def _clients(site: Site, clients: int) -> AsyncIterator[asyncio.subprocess.Process]:
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bench.w7_live", site.url, site.key, str(clients),
+        cwd=ROOT, stdin=pipe, stdout=pipe,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        said = await asyncio.wait_for(process.stdout.readline(), PATIENCE_SECONDS)
+        assert said.strip() == b"ready", said
+        yield process
+        await asyncio.wait_for(process.wait(), PATIENCE_SECONDS)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def _lag(process: asyncio.subprocess.Process, executions: int) -> float:
+    """The 99th percentile of the lags, in milliseconds, once every end was read. Raises
+    `AssertionError` unless every event of every execution was, once."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(b"%d\n" % executions)
+    report = json.loads(await asyncio.wait_for(process.stdout.readline(), PATIENCE_SECONDS))
+    events = executions * (STEPS + 3)
+    assert (report["ends"], report["events"], report["resyncs"]) == (executions, events, 0), report
+    return float(report["p99"])
+
+
+class Watchers:
+    """The clients, and what they have read."""
+
+    def __init__(self) -> None:
+        self.open = 0
+        self.events = 0
+        self.resyncs = 0
+        self.lags: list[float] = []
+
+    async def watch(self, http: aiohttp.ClientSession, url: str) -> None:
+        async with http.get(url) as answer:
+            assert answer.status == 200, await answer.text()
+            self.open += 1
+            async for line in answer.content:
+                if line.startswith(b"data: "):
+                    self._read(line[6:])
+
+    def _read(self, data: bytes) -> None:
+        if b'"status":"completed"' not in data[:250]:
+            self.resyncs += b'"resync"' in data
+            self.events += 1
+            return
+        event = json.loads(data)
+        self.events += 1
+        if event["status"] == "completed":
+            ended = datetime.fromisoformat(event["timestamp"])
+            self.lags.append((datetime.now(UTC) - ended).total_seconds() * 1000)
+
+
+async def _watch_all(url: str, key: str, clients: int) -> None:
+    """The process of the clients: watches until it is told how many ends there are to see."""
+    them = Watchers()
+    endless = aiohttp.ClientTimeout(total=None)
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(
+        headers={"X-API-Key": key}, timeout=endless, connector=connector
+    ) as http:
+        path = f"{url}/api/v1/workflow-management/executions/stream?session_id=s"
+        tasks = [asyncio.create_task(them.watch(http, f"{path}{n}")) for n in range(clients)]
+        await _until(lambda: them.open == clients, tasks)
+        print("ready", flush=True)
+        ends = int(await asyncio.to_thread(sys.stdin.readline))
+        await _until(lambda: len(them.lags) >= ends, tasks)
+        p99 = quantiles(them.lags, n=100)[98]
+        report = {
+            "ends": len(them.lags), "events": them.events, "resyncs": them.resyncs, "p99": p99,
+        }  # fmt: skip
+        print(json.dumps(report), flush=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _until(holds: object, tasks: list[asyncio.Task[None]]) -> None:
+    assert callable(holds)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not holds():
+            for task in tasks:
+                assert not task.done(), task
+            await asyncio.sleep(0.02)
+
+
+if __name__ == "__main__":
+    asyncio.run(_watch_all(sys.argv[1], sys.argv[2], int(sys.argv[3])))

@@ -1,0 +1,170 @@
+"""Blueprint `live_api`: executions as server-sent events.
+
+Its one rule: a stream that was opened is closed, however its client leaves.
+The format is that of https://html.spec.whatwg.org/multipage/server-sent-events.html.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Self
+
+from pydantic import BaseModel, Field
+from quart import Blueprint, Response, request
+from quart.wrappers.response import ResponseBody
+
+from controllers import live_answers
+from controllers.auth import auth_required, current_caller
+from controllers.endpoint import async_endpoint
+from controllers.live_filters import LiveQuery, query_filter
+from controllers.operation import note
+from controllers.prover import prover
+from controllers.requests import execution_id_of, read_query
+from controllers.state import state
+from engine.telling import LiveEvent
+from services.errors import NotValid, Problem
+from services.live_streams import Following, Message, Stream
+from services.live_updates import LiveUpdates
+
+blueprint = Blueprint("live_api", __name__, url_prefix="/api/v1")
+
+SCOPE = "executions:read"
+RETRY_MILLISECONDS = 1_000
+"""How long a client waits before it connects again."""
+LIVE_ID = "live"
+"""The event id of streams that cannot be resumed: one that comes back with it begins with
+`resync`."""
+
+_LAST_EVENT_ID = "Last-Event-ID"
+_MOST = 2**31 - 1
+_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+_WORDS = {
+    "drain": "this process stops; connect again",
+    "unavailable": "the database does not answer; connect again",
+    "refused": "you may not see this any more",
+    "gone": "this execution is not kept any more",
+}
+
+
+class EventsQuery(BaseModel):
+    """Where to resume."""
+
+    model_config = {"extra": "forbid"}
+
+    last_event_id: str | None = Field(
+        default=None,
+        description="As the header Last-Event-ID, which browsers cannot set: the last `seq` seen.",
+    )
+
+
+@blueprint.get("/workflows/executions/<execution_id>/events")
+@async_endpoint(
+    "stream_execution",
+    query=EventsQuery,
+    answers={200: live_answers.ExecutionUpdate},
+    errors=(404, 429),
+)
+@auth_required(SCOPE)
+async def stream_execution(execution_id: str) -> Response:
+    """One execution's events as server-sent events: what was, then what happens, to its end.
+
+    The id of each is its `seq`, gapless from 1; `Last-Event-ID: n` resumes with n + 1. 204 if
+    nothing will follow.
+    """
+    execution_id = execution_id_of(execution_id)
+    seen = _last_seen(read_query(EventsQuery).last_event_id)
+    live = state().live
+    stream = await live.follow(current_caller(), prover(SCOPE), execution_id, seen)
+    if stream is None:
+        return Response(b"", status=204)
+    note(community_id=stream.owner.community_id, workflow_id=stream.owner.workflow_id)
+    return _answer(EventBody(live, stream))
+
+
+@blueprint.get("/workflow-management/executions/stream")
+@async_endpoint(
+    "stream_executions",
+    query=LiveQuery,
+    answers={200: live_answers.ExecutionUpdate},
+    errors=(404, 429),
+)
+@auth_required(SCOPE)
+async def stream_executions() -> Response:
+    """The events of every execution that you may see, as server-sent events, from now on.
+
+    A client too slow gets `{"type": "resync"}` in place of what was dropped, and so does one that
+    has been away: read the list again.
+    """
+    narrow = query_filter()
+    live = state().live
+    stream = await live.watch(current_caller(), prover(SCOPE), narrow)
+    if request.headers.get(_LAST_EVENT_ID):
+        stream.unsure()
+    return _answer(EventBody(live, stream))
+
+
+class EventBody(ResponseBody):
+    """The body of a stream's answer: what the stream gives, as server-sent events."""
+
+    def __init__(self, live: LiveUpdates, stream: Stream) -> None:
+        self._live = live
+        self._stream = stream
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._live.close(self._stream)
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._chunks()
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
+        stream = self._stream
+        stream.reader = asyncio.current_task()
+        resumable = isinstance(stream, Following)
+        beginning = f"retry: {RETRY_MILLISECONDS}\n"
+        yield (beginning + "\n" if resumable else f"{beginning}id: {LIVE_ID}\n\n").encode()
+        while messages := await stream.take():
+            yield b"".join(_written(message, resumable=resumable) for message in messages)
+            self._live.written(stream)
+        word = _WORDS.get(stream.ended or "")
+        if word is not None:
+            yield f"retry: {RETRY_MILLISECONDS}\n: {word}\n\n".encode()
+
+
+def _answer(body: EventBody) -> Response:
+    response = Response(body, content_type="text/event-stream; charset=utf-8", headers=_HEADERS)
+    response.timeout = None
+    return response
+
+
+def _written(message: Message, *, resumable: bool) -> bytes:
+    if isinstance(message, LiveEvent):
+        number = b"id: %d\n" % message.seq if resumable else b""
+        return b"%bdata: %b\n\n" % (number, message.body)
+    if message.kind == "heartbeat":
+        return b": heartbeat\n\n"
+    return b'data: {"type":"resync"}\n\n'
+
+
+def _last_seen(parameter: str | None) -> int:
+    """The last number that the client has seen; the header, which is newer, counts. Raises
+    `NotValid`."""
+    header = request.headers.get(_LAST_EVENT_ID)
+    text, path = (parameter, "/last_event_id") if not header else (header, "")
+    if not text:
+        return 0
+    if not (text.isascii() and text.isdigit() and int(text) <= _MOST):
+        message = (
+            f"{'' if path else _LAST_EVENT_ID + ' '}must be the id of an event: a whole number"
+        )
+        raise NotValid([Problem(path=path, message=message)])
+    return int(text)

@@ -1,0 +1,60 @@
+"""Which executions a live stream shows: the filters of the lists, as far as they make sense live.
+
+Its one rule: a filter narrows what the caller may see and never widens it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engine.telling import LiveEvent, Subject
+
+Key = tuple[str, object]
+"""A field of an execution and its value: what streams are found by."""
+
+EVERYTHING: Key = ("", "")
+
+_INDEXED = ("execution_id", "session_id", "workflow_id", "user_id", "community_id")
+"""The fields that streams are found by, the one that fits fewest executions first."""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveFilter:
+    """What a stream is narrowed to; None and no statuses mean all."""
+
+    statuses: tuple[str, ...] = ()
+    workflow_id: str | None = None
+    community_id: int | None = None
+    trigger_source: str | None = None
+    user_id: int | None = None
+    session_id: str | None = None
+    execution_id: str | None = None
+
+    def key(self) -> Key:
+        """The one field that a stream with this filter is found by."""
+        for name in _INDEXED:
+            value = getattr(self, name)
+            if value is not None:
+                return name, value
+        return EVERYTHING
+
+    def fits(self, subject: Subject) -> bool:
+        """Whether it shows anything of this execution."""
+        wanted = (
+            (self.execution_id, subject.execution_id),
+            (self.session_id, subject.session_id),
+            (self.workflow_id, subject.workflow_id),
+            (self.user_id, subject.user_id),
+            (self.community_id, subject.community_id),
+            (self.trigger_source, subject.trigger_source),
+        )
+        return all(asked is None or asked == value for asked, value in wanted)
+
+    def shows(self, event: LiveEvent) -> bool:
+        """Whether it shows this event of an execution that it fits."""
+        return not self.statuses or event.status in self.statuses
+
+
+def keys_of(subject: Subject) -> list[Key]:
+    """Every key by which a stream that shows this execution may be found."""
+    return [EVERYTHING, *((name, getattr(subject, name)) for name in _INDEXED)]
