@@ -22,7 +22,14 @@ from typing import TextIO
 from quart import Quart
 
 from config import Config, ConfigError
-from controllers import execution_api, execution_control_api, operations, workflow_api
+from controllers import (
+    api_key_api,
+    execution_api,
+    execution_control_api,
+    operations,
+    workflow_api,
+)
+from controllers.address import Addresses
 from controllers.auth import Authenticator
 from controllers.commands import add_commands
 from controllers.gate import add_gate, limited_request
@@ -49,6 +56,7 @@ from models.retention import History
 from models.workflows import Workflows
 from services.aaa_log import AaaLog, LogFormat, route_library_logs
 from services.api_keys import ApiKeyService
+from services.attempts import FailedAttempts
 from services.audit import AuditTrail
 from services.batch_service import BatchService
 from services.bootstrap import KEY_FILE, Example, load_examples, make_first_key
@@ -59,9 +67,11 @@ from services.execution_control import ExecutionControl
 from services.execution_service import ExecutionService
 from services.health import HealthService
 from services.http_client import AiohttpClient, HttpLimits
+from services.key_admin import KeyAdmin
 from services.once import Once
 from services.permission_service import PermissionService
 from services.retention import Retention
+from services.tokens import TokenPolicy, verifier
 from services.transports import ConsoleTransport, RouterTransport
 from services.welcome import welcome
 from services.workflow_service import WorkflowService
@@ -100,6 +110,7 @@ def create_app(config: Config | None = None, *, service: Running | None = None) 
         app.register_blueprint(execution_api.blueprint)
         app.register_blueprint(execution_control_api.blueprint)
         app.register_blueprint(workflow_api.blueprint)
+        app.register_blueprint(api_key_api.blueprint)
     _add_commands(app, config)
 
     if service is not None:
@@ -185,9 +196,17 @@ async def _compose(
     batches = BatchService(engine, executions, once, permissions, new_id=new_id)
     control = ExecutionControl(engine, reads, once, permissions, new_id=new_id)
     keys = ApiKeyService(ApiKeys(dal), now=clock.now, new_id=new_id)
+    await keys.start()
+    policy = TokenPolicy(config.jwt_leeway_seconds, config.jwt_issuer, config.jwt_audience)
+    tokens = await stack.enter_async_context(
+        verifier(policy, config.secret_key, config.jwks_url, lines)
+    )
+    attempts = FailedAttempts(config.auth_failures_per_minute or None)
     health = HealthService(dal, engine, name=config.module_name, version=config.module_version)
     state = AppState(
-        authenticator=Authenticator(keys, config.secret_key),
+        addresses=Addresses(config.trusted_proxies),
+        authenticator=Authenticator(keys, tokens, attempts),
+        key_admin=KeyAdmin(keys),
         workflows=workflows,
         executions=executions,
         batches=batches,

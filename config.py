@@ -20,6 +20,8 @@ from dotenv import dotenv_values
 T = TypeVar("T")
 
 KIB, MIB = 1024, 1024 * 1024
+LEAST_SECRET_BYTES = 32
+"""RFC 7518, 3.2: a key for HS256 is at least as long as its hash."""
 LONGEST_RETENTION_DAYS = 36_500
 LOOPBACK = ("127.0.0.0/8", "::1/128")
 ROLES = ("all", "api", "worker")
@@ -50,6 +52,12 @@ class Config:
     database_pool_max: int = 20
     database_command_timeout_seconds: float = 10.0
     secret_key: str | None = field(default=None, repr=False)
+    jwks_url: str | None = None
+    jwt_issuer: str | None = None
+    jwt_audience: str | None = None
+    jwt_leeway_seconds: int = 5
+    trusted_proxies: tuple[str, ...] = ()
+    auth_failures_per_minute: int = 100
     transport: str = "console"
     router_url: str | None = None
     router_service_key: str | None = field(default=None, repr=False)
@@ -141,7 +149,13 @@ def _service(read: _Reader) -> dict[str, object]:
         "database_command_timeout_seconds": read.seconds(
             "DATABASE_COMMAND_TIMEOUT_SECONDS", 10.0, 0.1, 3600
         ),
-        "secret_key": read.value("SECRET_KEY", None, str),
+        "secret_key": read.secret("SECRET_KEY"),
+        "jwks_url": read.value("JWKS_URL", None, _http_url),
+        "jwt_issuer": read.value("JWT_ISSUER", None, str),
+        "jwt_audience": read.value("JWT_AUDIENCE", None, str),
+        "jwt_leeway_seconds": read.integer("JWT_LEEWAY_SECONDS", 5, 0, 300),
+        "trusted_proxies": read.value("TRUSTED_PROXIES", nowhere, _networks),
+        "auth_failures_per_minute": read.integer("AUTH_FAILURES_PER_MINUTE", 100, 0, 1_000_000),
         "transport": read.choice("WADDLEBOT_TRANSPORT", transport, ("console", "router")),
         "router_url": router_url,
         "router_service_key": read.value("ROUTER_SERVICE_KEY", None, str),
@@ -234,6 +248,17 @@ class _Reader:
 
         return self.value(name, default, parse)
 
+    def secret(self, name: str) -> str | None:
+        """A secret that signs; what is too short could be guessed. It is never shown."""
+        text = self.value(name, None, str)
+        if text is None or len(text.encode()) >= LEAST_SECRET_BYTES:
+            return text
+        self.problems.append(
+            f"{name} has {len(text.encode())} bytes; it must have at least {LEAST_SECRET_BYTES}, "
+            "such as those of: openssl rand -hex 32"
+        )
+        return None
+
     def choice(
         self,
         name: str,
@@ -298,6 +323,13 @@ def _destinations(text: str) -> tuple[str, ...]:
     for part in found:
         if not _HOST.fullmatch(part) and not _is_network(part):
             raise ValueError("a comma list of hosts and networks, such as example.org,10.0.0.0/8")
+    return found
+
+
+def _networks(text: str) -> tuple[str, ...]:
+    found = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not all(_is_network(part) for part in found):
+        raise ValueError("a comma list of addresses and networks, such as 10.0.0.0/8,192.0.2.7")
     return found
 
 

@@ -13,8 +13,9 @@ from quart import Quart, Request, Response, current_app, request
 from controllers.auth import PUBLIC
 from controllers.endpoint import ACTION_ATTRIBUTE
 from controllers.errors import answer_to
-from controllers.operation import REQUEST_ID_HEADER, begin, event_of, operation
+from controllers.operation import REQUEST_ID_HEADER, begin, event_of, note, operation
 from controllers.state import state
+from services.errors import Refusal
 
 BATCH_SUFFIX = "/execute/batch"
 
@@ -49,7 +50,12 @@ async def _authenticate() -> None:
     rule = request.url_rule
     if rule is None or rule.rule in PUBLIC:
         return  # unknown routes and methods have nothing to protect; they answer 404 and 405
-    operation().caller = await state().authenticator.caller(request.headers)
+    address = state().addresses.current()
+    try:
+        operation().caller = await state().authenticator.caller(request.headers, address)
+    except Refusal:
+        note(address=address)
+        raise
 
 
 async def _answer(error: Exception) -> Response:

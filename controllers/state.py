@@ -10,12 +10,14 @@ from dataclasses import dataclass
 
 from quart import current_app
 
+from controllers.address import Addresses
 from controllers.auth import Authenticator
 from services.audit import AuditTrail
 from services.batch_service import BatchService
 from services.execution_control import ExecutionControl
 from services.execution_service import ExecutionService
 from services.health import HealthService
+from services.key_admin import KeyAdmin
 from services.workflow_service import WorkflowService
 
 EXTENSION = "workflow_core"
@@ -25,7 +27,9 @@ EXTENSION = "workflow_core"
 class AppState:
     """Everything a request may need. `new_id` makes the ids of requests."""
 
+    addresses: Addresses
     authenticator: Authenticator
+    key_admin: KeyAdmin
     workflows: WorkflowService
     executions: ExecutionService
     batches: BatchService
