@@ -70,6 +70,7 @@ from services.http_client import AiohttpClient, HttpLimits
 from services.key_admin import KeyAdmin
 from services.once import Once
 from services.permission_service import PermissionService
+from services.rate_limits import RateLimits
 from services.retention import Retention
 from services.tokens import TokenPolicy, verifier
 from services.transports import ConsoleTransport, RouterTransport
@@ -207,6 +208,7 @@ async def _compose(
         addresses=Addresses(config.trusted_proxies),
         authenticator=Authenticator(keys, tokens, attempts),
         key_admin=KeyAdmin(keys),
+        rates=RateLimits(*config.rate_limits),
         workflows=workflows,
         executions=executions,
         batches=batches,

@@ -58,6 +58,10 @@ class Config:
     jwt_leeway_seconds: int = 5
     trusted_proxies: tuple[str, ...] = ()
     auth_failures_per_minute: int = 100
+    rate_limit: str = "on"
+    rate_limit_per_key: int = 300_000
+    rate_limit_per_user: int = 300_000
+    rate_limit_per_community: int = 300_000
     transport: str = "console"
     router_url: str | None = None
     router_service_key: str | None = field(default=None, repr=False)
@@ -121,6 +125,13 @@ class Config:
         return self.database_url is None
 
     @property
+    def rate_limits(self) -> tuple[int | None, int | None, int | None]:
+        """Requests a minute: of a key, a user, a community; None where nothing is limited."""
+        if self.rate_limit == "off":
+            return None, None, None
+        return self.rate_limit_per_key, self.rate_limit_per_user, self.rate_limit_per_community
+
+    @property
     def serves_api(self) -> bool:
         """Whether callers come here, or only whoever looks after the process."""
         return self.role != "worker"
@@ -156,6 +167,12 @@ def _service(read: _Reader) -> dict[str, object]:
         "jwt_leeway_seconds": read.integer("JWT_LEEWAY_SECONDS", 5, 0, 300),
         "trusted_proxies": read.value("TRUSTED_PROXIES", nowhere, _networks),
         "auth_failures_per_minute": read.integer("AUTH_FAILURES_PER_MINUTE", 100, 0, 1_000_000),
+        "rate_limit": read.choice("RATE_LIMIT", "on", ("on", "off")),
+        "rate_limit_per_key": read.integer("RATE_LIMIT_PER_KEY", 300_000, 1, 1_000_000_000),
+        "rate_limit_per_user": read.integer("RATE_LIMIT_PER_USER", 300_000, 1, 1_000_000_000),
+        "rate_limit_per_community": read.integer(
+            "RATE_LIMIT_PER_COMMUNITY", 300_000, 1, 1_000_000_000
+        ),
         "transport": read.choice("WADDLEBOT_TRANSPORT", transport, ("console", "router")),
         "router_url": router_url,
         "router_service_key": read.value("ROUTER_SERVICE_KEY", None, str),

@@ -47,6 +47,7 @@ ERRORS: tuple[tuple[type[Exception], int, str | None, Mapping[str, str]], ...] =
     (Unauthorized, 401, None, _CHALLENGE),
     (refusals.TokenRefused, 401, None, _CHALLENGE),
     (refusals.TooManyAttempts, 429, None, {}),
+    (refusals.RateLimited, 429, None, {}),
     (refusals.SigningKeysUnavailable, 503, None, _RETRY),
     (refusals.WorkflowNotFound, 404, None, {}),
     (refusals.ExecutionUnknown, 404, None, {}),
@@ -161,7 +162,7 @@ def _details(error: Exception) -> Json:
 
 def _headers(error: Exception, headers: Mapping[str, str]) -> Mapping[str, str]:
     """The row's headers, and when to come back if the error knows."""
-    if isinstance(error, refusals.TooManyAttempts):
+    if isinstance(error, refusals.TooManyAttempts | refusals.RateLimited):
         return {**headers, "Retry-After": str(error.retry_after)}
     return headers
 

@@ -15,7 +15,7 @@ from controllers.endpoint import ACTION_ATTRIBUTE
 from controllers.errors import answer_to
 from controllers.operation import REQUEST_ID_HEADER, begin, event_of, note, operation
 from controllers.state import state
-from services.errors import Refusal
+from services.errors import RateLimited, Refusal
 
 BATCH_SUFFIX = "/execute/batch"
 
@@ -52,10 +52,15 @@ async def _authenticate() -> None:
         return  # unknown routes and methods have nothing to protect; they answer 404 and 405
     address = state().addresses.current()
     try:
-        operation().caller = await state().authenticator.caller(request.headers, address)
+        caller = await state().authenticator.caller(request.headers, address)
     except Refusal:
         note(address=address)
         raise
+    current = operation()
+    current.caller = caller
+    current.standing = state().rates.take(caller)
+    if current.standing is not None and current.standing.retry_after is not None:
+        raise RateLimited(current.standing.retry_after)
 
 
 async def _answer(error: Exception) -> Response:
@@ -66,6 +71,10 @@ async def _finish(response: Response) -> Response:
     current = operation()
     response.headers[REQUEST_ID_HEADER] = current.request_id
     response.headers["X-Content-Type-Options"] = "nosniff"
+    if current.standing is not None:
+        response.headers["RateLimit-Limit"] = str(current.standing.limit)
+        response.headers["RateLimit-Remaining"] = str(current.standing.remaining)
+        response.headers["RateLimit-Reset"] = str(current.standing.reset)
     if state().health.draining and request.http_version.startswith("1"):
         response.headers["Connection"] = "close"  # there is no such header in HTTP/2
     rule = request.url_rule

@@ -18,6 +18,7 @@ from services.execution_control import ExecutionControl
 from services.execution_service import ExecutionService
 from services.health import HealthService
 from services.key_admin import KeyAdmin
+from services.rate_limits import RateLimits
 from services.workflow_service import WorkflowService
 
 EXTENSION = "workflow_core"
@@ -30,6 +31,7 @@ class AppState:
     addresses: Addresses
     authenticator: Authenticator
     key_admin: KeyAdmin
+    rates: RateLimits
     workflows: WorkflowService
     executions: ExecutionService
     batches: BatchService

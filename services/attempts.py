@@ -4,9 +4,8 @@ Its one rule: a bad neighbour shuts nobody out who was let in before. While an a
 its attempts, a credential that this process accepted lately is looked at as ever; any other is
 refused unread, so guessing costs the guesser time and the database nothing.
 
-Every address has `limit` attempts, and gets them back evenly over `window_seconds`: the generic
-cell rate algorithm, one number for an address. IPv6 counts by /64, which is what one customer has.
-Both memories are bounded; what was stored first goes first.
+Every address has `limit` attempts, and gets them back evenly over `window_seconds`. IPv6 counts by
+/64, which is what one customer has. Both memories are bounded; what was stored first goes first.
 """
 
 from __future__ import annotations
@@ -15,12 +14,10 @@ import ipaddress
 import time
 from collections.abc import Callable
 from hashlib import blake2b
-from math import ceil
 
+from services.allowances import CAPACITY, WINDOW_SECONDS, Allowances
 from services.errors import TooManyAttempts
 
-WINDOW_SECONDS = 60.0
-CAPACITY = 10_000
 PROVEN_SECONDS = 3600.0
 
 _SIZE = 16
@@ -38,47 +35,44 @@ class FailedAttempts:
         capacity: int = CAPACITY,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._limit = limit
-        self._window = window_seconds
+        self._failures: Allowances[str] | None = None
+        if limit is not None:
+            self._failures = Allowances(
+                limit, window_seconds=window_seconds, capacity=capacity, clock=clock
+            )
         self._capacity = capacity
         self._clock = clock
-        self._paid_until: dict[str, float] = {}
         self._proven: dict[bytes, float] = {}
 
     def check(self, address: str, credential: str) -> None:
         """Lets an attempt pass. Raises `TooManyAttempts`."""
-        paid = self._paid_until.get(source_of(address)) if self._paid_until else None
-        if paid is None or self._limit is None:
-            return
-        now = self._clock()
-        wait = paid - now - self._window + self._window / self._limit
-        if wait > 0 and self._proven.get(_digest(credential), 0.0) <= now:
-            raise TooManyAttempts(ceil(wait))
+        if not self._failures:
+            return  # nothing is counted, or nobody has failed
+        wait = self._failures.standing(source_of(address)).retry_after
+        if wait is not None and self._proven.get(_digest(credential), 0.0) <= self._clock():
+            raise TooManyAttempts(wait)
 
     def failed(self, address: str) -> None:
         """Counts a credential that was refused."""
-        if self._limit is None:
-            return
-        source, now = source_of(address), self._clock()
-        paid = max(self._paid_until.pop(source, now), now)
-        _make_room(self._paid_until, self._capacity)
-        self._paid_until[source] = paid + self._window / self._limit
+        if self._failures is not None:
+            self._failures.spend(source_of(address))
 
     def passed(self, credential: str) -> None:
         """Remembers for an hour a credential that was accepted."""
-        if self._limit is None:
+        if self._failures is None:
             return
         digest, now = _digest(credential), self._clock()
         if self._proven.get(digest, 0.0) > now + PROVEN_SECONDS / 2:
             return
         self._proven.pop(digest, None)
-        _make_room(self._proven, self._capacity)
+        while len(self._proven) >= self._capacity:
+            del self._proven[next(iter(self._proven))]
         self._proven[digest] = now + PROVEN_SECONDS
 
     @property
     def size(self) -> int:
         """How many addresses and credentials are remembered."""
-        return len(self._paid_until) + len(self._proven)
+        return len(self._failures or ()) + len(self._proven)
 
 
 def source_of(address: str) -> str:
@@ -96,8 +90,3 @@ def source_of(address: str) -> str:
 
 def _digest(credential: str) -> bytes:
     return blake2b(credential.encode("utf-8", "surrogateescape"), digest_size=_SIZE).digest()
-
-
-def _make_room(held: dict[str, float] | dict[bytes, float], capacity: int) -> None:
-    while len(held) >= capacity:
-        del held[next(iter(held))]  # type: ignore[arg-type]  # its own key

@@ -131,6 +131,16 @@ class TooManyAttempts(Refusal):
         self.retry_after = retry_after
 
 
+class RateLimited(Refusal):
+    """You send more requests than you may; go on after the time in Retry-After."""
+
+    code = "RATE_LIMIT_EXCEEDED"
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__()
+        self.retry_after = retry_after
+
+
 class TokenRefused(Refusal):
     """The token is not valid."""
 

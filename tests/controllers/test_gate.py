@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from typing import Any
 
 import jwt
 import pytest
@@ -182,3 +183,25 @@ async def test_operations_and_denials_become_audit_rows(
         ("AUDIT", "get_workflow", "FAILURE"),
         ("AUTHZ", "create_workflow", "DENIED"),
     ]
+
+
+async def test_a_known_caller_costs_no_statement_at_the_gate(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Key, attempts and rates are looked up in memory; this path asks for nothing else."""
+    asked: list[str] = []
+    single = AsyncDAL._single
+
+    async def counted(self: AsyncDAL, run: Any, query: Any, urgent: bool = False) -> Any:
+        asked.append(str(query))
+        return await single(self, run, query, urgent)
+
+    assert (await api.call("GET", "/workflows/x")).status == 404
+    monkeypatch.setattr(AsyncDAL, "_single", counted)
+    async with asyncio.timeout(30):
+        while True:  # the key is looked up again once a second, whatever the machine's pace
+            asked.clear()
+            for _ in range(3):
+                assert (await api.call("GET", "/workflows/x")).status == 404
+            if not asked:
+                break

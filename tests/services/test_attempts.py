@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from services.attempts import CAPACITY, FailedAttempts, source_of
+from services.allowances import CAPACITY
+from services.attempts import FailedAttempts, source_of
 from services.errors import TooManyAttempts
 
 
