@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from quart import Quart, Request, Response, current_app, request
+from werkzeug.exceptions import RequestHeaderFieldsTooLarge, RequestURITooLarge
 
 from controllers.auth import PUBLIC
 from controllers.endpoint import ACTION_ATTRIBUTE
@@ -16,6 +17,11 @@ from controllers.errors import answer_to
 from controllers.operation import REQUEST_ID_HEADER, begin, event_of, note, operation
 from controllers.state import state
 from services.errors import RateLimited, Refusal
+
+MOST_HEADERS = 100
+LONGEST_TARGET = 8_192
+"""Bytes of a request's path and query. The server itself ends a connection that sends more than
+16 KiB of head."""
 
 BATCH_SUFFIX = "/execute/batch"
 
@@ -44,6 +50,12 @@ def add_gate(app: Quart) -> None:
 
 async def _begin() -> None:
     begin(state().new_id())
+    scope = request.scope
+    if sum(1 for _ in scope["headers"]) > MOST_HEADERS:
+        raise RequestHeaderFieldsTooLarge(f"A request may have {MOST_HEADERS} headers.")
+    path = scope.get("raw_path") or scope["path"].encode()  # ASGI lets servers leave it out
+    if len(path) + len(scope["query_string"]) > LONGEST_TARGET:
+        raise RequestURITooLarge(f"Path and query may have {LONGEST_TARGET} bytes.")
 
 
 async def _authenticate() -> None:

@@ -13,6 +13,7 @@ from quart import Response
 from app import Running
 from controllers.auth import ANY_SCOPE, PUBLIC, SCOPE_ATTRIBUTE
 from controllers.endpoint import async_endpoint
+from controllers.gate import LONGEST_TARGET, MOST_HEADERS
 from controllers.operation import begin
 from models.dal import AsyncDAL
 from services.caller import ADMIN, SCOPES
@@ -205,3 +206,13 @@ async def test_a_known_caller_costs_no_statement_at_the_gate(
                 assert (await api.call("GET", "/workflows/x")).status == 404
             if not asked:
                 break
+
+
+@pytest.mark.parametrize("key", [None, " "])
+async def test_a_head_too_large_is_refused_before_anything_else(api: Api, key: str | None) -> None:
+    many = {f"X-Many-{number}": "1" for number in range(MOST_HEADERS)}
+    answer = await api.call("GET", "/status", key=key, headers=many)
+    assert (answer.status, answer.code) == (431, "HEADERS_TOO_LARGE")
+    answer = await api.call("GET", f"/workflows?search={'x' * LONGEST_TARGET}", key=key)
+    assert (answer.status, answer.code) == (414, "URI_TOO_LONG")
+    assert answer.headers["x-request-id"]
