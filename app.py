@@ -198,15 +198,10 @@ async def _compose(
     control = ExecutionControl(engine, reads, once, permissions, new_id=new_id)
     keys = ApiKeyService(ApiKeys(dal), now=clock.now, new_id=new_id)
     await keys.start()
-    policy = TokenPolicy(config.jwt_leeway_seconds, config.jwt_issuer, config.jwt_audience)
-    tokens = await stack.enter_async_context(
-        verifier(policy, config.secret_key, config.jwks_url, lines)
-    )
-    attempts = FailedAttempts(config.auth_failures_per_minute or None)
     health = HealthService(dal, engine, name=config.module_name, version=config.module_version)
     state = AppState(
         addresses=Addresses(config.trusted_proxies),
-        authenticator=Authenticator(keys, tokens, attempts),
+        authenticator=await _authenticator(config, lines, keys, stack),
         key_admin=KeyAdmin(keys),
         rates=RateLimits(*config.rate_limits),
         workflows=workflows,
@@ -272,6 +267,17 @@ async def _engine(
     await engine.start()
     stack.push_async_callback(engine.shutdown)
     return engine
+
+
+async def _authenticator(
+    config: Config, lines: AaaLog, keys: ApiKeyService, stack: AsyncExitStack
+) -> Authenticator:
+    policy = TokenPolicy(config.jwt_leeway_seconds, config.jwt_issuer, config.jwt_audience)
+    tokens = await stack.enter_async_context(
+        verifier(policy, config.secret_key, config.jwks_url, lines)
+    )
+    attempts = FailedAttempts(config.auth_failures_per_minute or None)
+    return Authenticator(keys, tokens, attempts)
 
 
 async def _transport(config: Config, stream: TextIO, stack: AsyncExitStack) -> Transport:

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from models.dal import AsyncDAL
-from models.query import select
+from models.query import Query, select
 from models.workflows import After
 
 CHANNEL = "workflow_core_keys"
@@ -177,6 +177,11 @@ class ApiKeys:
         self, narrow: KeyFilter, *, limit: int, after: After | None = None
     ) -> list[ApiKey]:
         """A page of the keys, newest first."""
+        query = self.page_query(narrow, limit=limit, after=after)
+        return [_api_key(row) for row in await self._dal.fetch(query)]
+
+    def page_query(self, narrow: KeyFilter, *, limit: int, after: After | None) -> Query:
+        """The statement of a page."""
         table = self._dal.db.api_keys
         where = table.key_id != None  # noqa: E711  # pyDAL's IS NOT NULL: every row
         if narrow.community_id is not None:
@@ -186,15 +191,15 @@ class ApiKeys:
         if after is not None:
             older = table.created_at < after.created_at
             same = (table.created_at == after.created_at) & (table.key_id > after.row_id)
-            where &= older | same
-        query = select(
+            # Said twice: the first says where the index is entered, the second what was shown.
+            where &= (table.created_at <= after.created_at) & (older | same)
+        return select(
             self._dal.db,
             where,
             *[table[name] for name in COLUMNS.split(", ")],
             orderby=[~table.created_at, table.key_id],
             limitby=(0, limit),
         )
-        return [_api_key(row) for row in await self._dal.fetch(query)]
 
     async def on_end(self, callback: Callable[[str], None]) -> None:
         """Calls `callback(key_id)` whenever a key ends or is about to, in any process."""
