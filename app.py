@@ -25,13 +25,13 @@ from typing import TextIO
 from quart import Quart
 
 from config import Config, ConfigError
+from controllers.address import Addresses
 from controllers.auth import Authenticator
 from controllers.blueprints import add_routes
 from controllers.commands import add_commands
 from controllers.gate import add_gate, limited_request
 from controllers.leaving import leave, when_told_to_stop
 from controllers.server import LastResort, Listener, listen, serve
-from controllers.sockets import with_websockets
 from controllers.state import EXTENSION, AppState
 from engine.context import Limits
 from engine.engine import WorkflowEngine
@@ -60,6 +60,7 @@ from models.steps import Steps
 from models.workflows import Workflows
 from services.aaa_log import AaaLog, LogFormat, route_library_logs
 from services.api_keys import ApiKeyService
+from services.attempts import FailedAttempts
 from services.audit import AuditTrail
 from services.batch_service import BatchService
 from services.bootstrap import KEY_FILE, Example, furnish
@@ -74,13 +75,16 @@ from services.execution_service import ExecutionService
 from services.grants import GrantService
 from services.health import HealthService
 from services.http_client import AiohttpClient, HttpLimits
+from services.key_admin import KeyAdmin
 from services.live_updates import LiveLimits, LiveUpdates
 from services.metrics import MetricsService
 from services.notifications import Notifications, World, notifications
 from services.notifier import Pace
 from services.once import Once
 from services.permission_service import PermissionService
+from services.rate_limits import RateLimits
 from services.retention import Retention
+from services.tokens import TokenPolicy, verifier
 from services.transports import open_transport
 from services.watching import Watching, start_watching
 from services.welcome import welcome
@@ -114,10 +118,7 @@ def create_app(config: Config | None = None, *, service: Running | None = None) 
     app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes
     app.request_class = limited_request(config.max_batch_body_bytes)
     add_gate(app)
-    add_routes(app, config.module_version, for_callers=config.serves_api)
-    sockets = {rule.rule for rule in app.url_map.iter_rules() if rule.websocket}
-    guarded = with_websockets(app.asgi_app, sockets, config.live_origins)
-    app.asgi_app = guarded  # type: ignore[method-assign]  # Quart's way
+    add_routes(app, config.module_version, config.live_origins, for_callers=config.serves_api)
     _add_commands(app, config)
 
     if service is not None:
@@ -187,9 +188,8 @@ async def _compose(on: _Ground) -> Running:
     watching = _watching(on)
     definitions = Workflows(dal)
     permissions = PermissionService(Permissions(dal), definitions)
-    directory = WorkflowDirectory(permissions, definitions)
     feed = LiveFeed(dal, new_id())
-    engine = await _engine(on, feed, directory, watching)
+    engine = await _engine(on, feed, WorkflowDirectory(permissions, definitions), watching)
     live = _live(on, feed, engine, permissions)
     workflows = WorkflowService(definitions, permissions, engine.limits, new_id=new_id)
     reads = Executions(dal)
@@ -203,9 +203,13 @@ async def _compose(on: _Ground) -> Running:
     control = ExecutionControl(engine, reads, once, permissions, new_id=new_id)
     keys = ApiKeyService(ApiKeys(dal), now=clock.now, new_id=new_id)
     told = await _notifications(on, permissions)
+    await keys.start()
     health = HealthService(dal, engine, name=config.module_name, version=config.module_version)
     state = AppState(
-        authenticator=Authenticator(keys, config.secret_key),
+        addresses=Addresses(config.trusted_proxies),
+        authenticator=await _authenticator(on, keys),
+        key_admin=KeyAdmin(keys),
+        rates=RateLimits(*config.rate_limits),
         workflows=workflows,
         executions=executions,
         lists=ExecutionLists(ExecutionPages(dal), permissions, cursors),
@@ -297,6 +301,16 @@ async def _engine(
     return engine
 
 
+async def _authenticator(on: _Ground, keys: ApiKeyService) -> Authenticator:
+    config = on.config
+    policy = TokenPolicy(config.jwt_leeway_seconds, config.jwt_issuer, config.jwt_audience)
+    tokens = await on.stack.enter_async_context(
+        verifier(policy, config.secret_key, config.jwks_url, on.lines)
+    )
+    attempts = FailedAttempts(config.auth_failures_per_minute or None)
+    return Authenticator(keys, tokens, attempts)
+
+
 def _egress(config: Config) -> Egress:
     return Egress(config.egress_allow, config.egress_deny)
 
@@ -362,7 +376,9 @@ async def _serve(config: Config, listener: Listener) -> None:
             last_resort = LastResort(partial(service.lines.error, "stop", reason="it hangs"))
             when_told_to_stop(partial(leave, service.engine, service.lines, grace, last_resort))
             if config.embedded and config.serves_api:
-                print(_welcome(config, service), flush=True)
+                key_file = config.data_dir / KEY_FILE
+                made = (service.examples, service.first_key)
+                print(welcome(config.host, config.port, key_file, *made), flush=True)
             service.lines.system(
                 "serve",
                 role=config.role,
@@ -378,11 +394,6 @@ async def _serve(config: Config, listener: Listener) -> None:
         if left is None:
             raise
         left.lines.error("stop", reason=str(error), error_type=type(error).__name__)
-
-
-def _welcome(config: Config, service: Running) -> str:
-    key_file = config.data_dir / KEY_FILE
-    return welcome(config.host, config.port, key_file, service.examples, service.first_key)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from typing import TypeVar
 import click
 
 from engine.errors import WorkflowEngineException
-from services.api_keys import ApiKeyService, NewKey
+from services.api_keys import GRACE_SECONDS, LONGEST_GRACE_SECONDS, ApiKeyService, NewKey
 from services.caller import SCOPES
 from services.errors import Refusal
 
@@ -34,9 +34,10 @@ def add_commands(cli: click.Group, open_keys: OpenKeys, migrate: Migrate, rebuil
 
 
 def _keys(open_keys: OpenKeys) -> click.Group:
-    group = click.Group("keys", help="API keys: create, list, revoke.")
+    group = click.Group("keys", help="API keys: create, list, rotate, revoke.")
     group.add_command(_create(open_keys))
     group.add_command(_list(open_keys))
+    group.add_command(_rotate(open_keys))
     group.add_command(_revoke(open_keys))
     return group
 
@@ -88,7 +89,8 @@ def _list(open_keys: OpenKeys) -> click.Command:
         async def run() -> None:
             async with open_keys() as keys:
                 for key in await keys.list():
-                    state = "revoked" if key.revoked_at else key.kind
+                    became = keys.state_of(key)
+                    state = key.kind if became == "active" else became
                     community = "-" if key.community_id is None else key.community_id
                     used = "never used"
                     if key.last_used_at is not None:
@@ -101,6 +103,32 @@ def _list(open_keys: OpenKeys) -> click.Command:
         _run(run())
 
     return show
+
+
+def _rotate(open_keys: OpenKeys) -> click.Command:
+    @click.command("rotate")
+    @click.argument("key_id", type=click.UUID)
+    @click.option(
+        "--grace-seconds",
+        type=click.IntRange(0, LONGEST_GRACE_SECONDS),
+        default=GRACE_SECONDS,
+        show_default=True,
+        help="For how long the old key works beside the new one.",
+    )
+    def rotate(key_id: object, grace_seconds: int) -> None:
+        """Replaces a key by one with the same rights and prints it, once."""
+
+        async def run() -> None:
+            async with open_keys() as keys:
+                done = await keys.rotate(str(key_id), grace_seconds=grace_seconds)
+            ends = f"{done.old.expires_at:%Y-%m-%d %H:%M:%S} UTC"
+            click.echo(f"Key {done.old.key_id} ends at {ends}.", err=True)
+            click.echo(f"Key {done.made.key_id}; it is shown this once:", err=True)
+            click.echo(done.secret)
+
+        _run(run())
+
+    return rotate
 
 
 def _revoke(open_keys: OpenKeys) -> click.Command:

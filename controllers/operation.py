@@ -14,6 +14,7 @@ from typing import Any
 from quart import g, has_websocket_context, request, websocket
 
 from controllers.responses import Failure
+from services.allowances import Standing
 from services.audit import Event
 from services.caller import Caller
 
@@ -36,6 +37,7 @@ class Operation:
     notes: dict[str, Any] = field(default_factory=dict)
     failure: Failure | None = None
     cause: Exception | None = None
+    standing: Standing | None = None
 
 
 def begin(make_id: str) -> Operation:

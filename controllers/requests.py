@@ -16,7 +16,7 @@ from werkzeug.exceptions import UnsupportedMediaType
 from controllers.operation import note
 from engine.context import Json, JsonObject
 from engine.json_door import parse_json
-from services.errors import ExecutionUnknown, NotValid, Problem, WorkflowNotFound
+from services.errors import ExecutionUnknown, KeyUnknown, NotValid, Problem, WorkflowNotFound
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -143,6 +143,15 @@ def execution_id_of(text: str) -> str:
 def id_of(text: str) -> str | None:
     """Any other id from the path, canonical; None for what is no UUID."""
     return _uuid(text)
+
+
+def key_id_of(text: str) -> str:
+    """An API key's id from the path, canonical. What is no UUID is no key."""
+    found = _uuid(text)
+    if found is None:
+        raise KeyUnknown
+    note(target=found)
+    return found
 
 
 def problems_of(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
