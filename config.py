@@ -111,7 +111,8 @@ class Config:
             environ = {name: value for name, value in file.items() if value is not None}
             environ.update(os.environ)
         read = _Reader(environ)
-        config = cls(**_service(read), **_engine(read))  # type: ignore[arg-type]  # by name
+        found = {**_service(read), **_callers(read), **_engine(read)}
+        config = cls(**found)  # type: ignore[arg-type]  # by name
         if config.transport == "router" and config.router_url is None:
             read.problems.append("WADDLEBOT_TRANSPORT=router needs ROUTER_URL, which is not set")
         if config.database_pool_min > config.database_pool_max:
@@ -178,19 +179,6 @@ def _service(read: _Reader) -> dict[str, object]:
         "database_command_timeout_seconds": read.seconds(
             "DATABASE_COMMAND_TIMEOUT_SECONDS", 10.0, 0.1, 3600
         ),
-        "secret_key": read.secret("SECRET_KEY"),
-        "jwks_url": read.value("JWKS_URL", None, _http_url),
-        "jwt_issuer": read.value("JWT_ISSUER", None, str),
-        "jwt_audience": read.value("JWT_AUDIENCE", None, str),
-        "jwt_leeway_seconds": read.integer("JWT_LEEWAY_SECONDS", 5, 0, 300),
-        "trusted_proxies": read.value("TRUSTED_PROXIES", nowhere, networks),
-        "auth_failures_per_minute": read.integer("AUTH_FAILURES_PER_MINUTE", 100, 0, 1_000_000),
-        "rate_limit": read.choice("RATE_LIMIT", "on", ("on", "off")),
-        "rate_limit_per_key": read.integer("RATE_LIMIT_PER_KEY", 300_000, 1, 1_000_000_000),
-        "rate_limit_per_user": read.integer("RATE_LIMIT_PER_USER", 300_000, 1, 1_000_000_000),
-        "rate_limit_per_community": read.integer(
-            "RATE_LIMIT_PER_COMMUNITY", 300_000, 1, 1_000_000_000
-        ),
         "transport": read.choice("WADDLEBOT_TRANSPORT", transport, ("console", "router")),
         "router_url": router_url,
         "router_service_key": read.value("ROUTER_SERVICE_KEY", None, str),
@@ -214,6 +202,25 @@ def _service(read: _Reader) -> dict[str, object]:
         "live_origins": read.value("LIVE_ORIGINS", nowhere, origins),
         "module_name": read.value("MODULE_NAME", "workflow_core_module", _word),
         "module_version": read.value("MODULE_VERSION", "0.1.0", _word),
+    }
+
+
+def _callers(read: _Reader) -> dict[str, object]:
+    nowhere: tuple[str, ...] = ()
+    return {
+        "secret_key": read.secret("SECRET_KEY"),
+        "jwks_url": read.value("JWKS_URL", None, _http_url),
+        "jwt_issuer": read.value("JWT_ISSUER", None, str),
+        "jwt_audience": read.value("JWT_AUDIENCE", None, str),
+        "jwt_leeway_seconds": read.integer("JWT_LEEWAY_SECONDS", 5, 0, 300),
+        "trusted_proxies": read.value("TRUSTED_PROXIES", nowhere, networks),
+        "auth_failures_per_minute": read.integer("AUTH_FAILURES_PER_MINUTE", 100, 0, 1_000_000),
+        "rate_limit": read.choice("RATE_LIMIT", "on", ("on", "off")),
+        "rate_limit_per_key": read.integer("RATE_LIMIT_PER_KEY", 300_000, 1, 1_000_000_000),
+        "rate_limit_per_user": read.integer("RATE_LIMIT_PER_USER", 300_000, 1, 1_000_000_000),
+        "rate_limit_per_community": read.integer(
+            "RATE_LIMIT_PER_COMMUNITY", 300_000, 1, 1_000_000_000
+        ),
     }
 
 

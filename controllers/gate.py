@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from quart import Quart, Request, Response, current_app, request, websocket
+from quart import (
+    Quart,
+    Request,
+    Response,
+    current_app,
+    has_request_context,
+    request,
+    websocket,
+)
 from werkzeug.exceptions import RequestHeaderFieldsTooLarge, RequestURITooLarge
 
 from controllers.auth import PUBLIC, SOCKET_ATTRIBUTE
@@ -66,7 +74,7 @@ def add_gate(app: Quart) -> None:
 
 async def _begin() -> None:
     begin(state().new_id())
-    scope = request.scope
+    scope = (request if has_request_context() else websocket).scope
     if sum(1 for _ in scope["headers"]) > MOST_HEADERS:
         raise RequestHeaderFieldsTooLarge(f"A request may have {MOST_HEADERS} headers.")
     path = scope.get("raw_path") or scope["path"].encode()  # ASGI lets servers leave it out
