@@ -53,6 +53,13 @@ def test_continuous_integration_can_be_run() -> None:
     assert (ROOT / ".ci" / "run").stat().st_mode & 0o111
 
 
+def test_the_image_gets_every_module_of_the_service() -> None:
+    let_in = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
+    modules = {f"!{path.name}" for path in ROOT.glob("*.py")}
+    assert modules
+    assert modules <= set(let_in)
+
+
 class TestAudit:
     """`.ci/audit`, with a stand-in for pip-audit."""
 
