@@ -84,9 +84,9 @@ from services.once import Once
 from services.permission_service import PermissionService
 from services.rate_limits import RateLimits
 from services.retention import Retention
+from services.telemetry import Telemetry, start_telemetry
 from services.tokens import TokenPolicy, verifier
 from services.transports import open_transport
-from services.watching import Watching, start_watching
 from services.welcome import welcome
 from services.workflow_service import WorkflowService
 
@@ -185,16 +185,16 @@ async def _compose(on: _Ground) -> Running:
     """Puts the services together and starts what has a life of its own."""
     config, lines, dal, clock = on.config, on.lines, on.dal, on.clock
     audit = await _upkeep(on)
-    watching = _watching(on)
+    telemetry = _telemetry(on)
     definitions = Workflows(dal)
     permissions = PermissionService(Permissions(dal), definitions)
     feed = LiveFeed(dal, new_id())
-    engine = await _engine(on, feed, WorkflowDirectory(permissions, definitions), watching)
+    engine = await _engine(on, feed, WorkflowDirectory(permissions, definitions), telemetry)
     live = _live(on, feed, engine, permissions)
     workflows = WorkflowService(definitions, permissions, engine.limits, new_id=new_id)
     reads = Executions(dal)
     once = Once(IdempotencyKeys(dal), reads)
-    traces = watching.traces
+    traces = telemetry.traces
     executions = ExecutionService(
         engine, once, permissions, workflows, now=clock.now, new_id=new_id, traces=traces
     )
@@ -223,7 +223,7 @@ async def _compose(on: _Ground) -> Running:
         live=live,
         health=health,
         audit=audit,
-        scrape=watching.scrape(engine, Backlogs(dal), config.metrics_process),
+        scrape=telemetry.scrape(engine, Backlogs(dal), config.metrics_process),
         metrics_token=config.metrics_token,
         new_id=new_id,
     )
@@ -265,12 +265,12 @@ async def _upkeep(on: _Ground) -> AuditTrail:
     return audit
 
 
-def _watching(on: _Ground) -> Watching:
+def _telemetry(on: _Ground) -> Telemetry:
     name, version = on.config.module_name, on.config.module_version
     exporter = on.config.otel_traces_exporter
-    watching = start_watching(exporter, name=name, version=version, stream=on.stream)
-    on.stack.push_async_callback(watching.close)
-    return watching
+    telemetry = start_telemetry(exporter, name=name, version=version, stream=on.stream)
+    on.stack.push_async_callback(telemetry.close)
+    return telemetry
 
 
 async def _engine(

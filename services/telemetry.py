@@ -1,4 +1,4 @@
-"""Who watches this process's engine: what counts, and what writes traces if any are wanted.
+"""What is measured of this process: what counts, and what writes traces if any are wanted.
 
 Its one rule: they are told the same, by the store, of what is durable.
 """
@@ -23,8 +23,8 @@ from services.tracing import Tracer, start_tracing
 _PATIENCE_SECONDS = 3.0
 
 
-class Watching:
-    """The watchers of one process (`models.metered_store.Meter`)."""
+class Telemetry:
+    """The meters of one process (`models.metered_store.Meter`)."""
 
     def __init__(self, tracer: Tracer | None) -> None:
         self._counts = EngineMeter()
@@ -80,9 +80,9 @@ class Watching:
             meter.reaped(dead)
 
 
-def start_watching(exporter: str, *, name: str, version: str, stream: TextIO) -> Watching:
-    """Starts to watch; `exporter` is where traces go, `none` for nowhere. Raises as
+def start_telemetry(exporter: str, *, name: str, version: str, stream: TextIO) -> Telemetry:
+    """Starts to measure; `exporter` is where traces go, `none` for nowhere. Raises as
     `start_tracing`."""
     if exporter == "none":
-        return Watching(None)
-    return Watching(start_tracing(exporter, name=name, version=version, stream=stream))
+        return Telemetry(None)
+    return Telemetry(start_tracing(exporter, name=name, version=version, stream=stream))
