@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from quart import Quart, Request, Response, current_app, request, websocket
+from quart import (
+    Quart,
+    Request,
+    Response,
+    current_app,
+    has_websocket_context,
+    request,
+    websocket,
+)
 
 from controllers.auth import PUBLIC, SOCKET_ATTRIBUTE
 from controllers.endpoint import ACTION_ATTRIBUTE
@@ -58,7 +66,9 @@ def add_gate(app: Quart) -> None:
 
 
 async def _begin() -> None:
-    begin(state().new_id())
+    asking = websocket if has_websocket_context() else request
+    client = asking.scope.get("client")
+    begin(state().new_id()).address = str(client[0]) if client else None
 
 
 async def _authenticate() -> None:

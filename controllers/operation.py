@@ -29,6 +29,7 @@ class Operation:
 
     request_id: str
     started: float
+    address: str | None = None
     caller: Caller | None = None
     community_id: int | None = None
     workflow_id: str | None = None
@@ -91,6 +92,7 @@ def event_of(current: Operation, action: str, status: int) -> Event:
         "workflow_id": current.workflow_id,
         "execution_id": current.execution_id,
         "request_id": current.request_id,
+        "address": current.address,
         "details": details,
     }
     if failed is None:
