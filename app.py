@@ -49,6 +49,7 @@ from models.grants import Grants
 from models.idempotency import IdempotencyKeys
 from models.live import LiveTable
 from models.live_feed import LiveFeed
+from models.members import Members
 from models.metered_store import Meter, MeteredExecutionStore
 from models.migrate import DatabaseRefused, migrate
 from models.opening import database_url, opened
@@ -61,6 +62,7 @@ from models.workflows import Workflows
 from services.aaa_log import AaaLog, LogFormat, route_library_logs
 from services.api_keys import ApiKeyService
 from services.audit import AuditTrail
+from services.audit_reader import AuditReader
 from services.batch_service import BatchService
 from services.bootstrap import KEY_FILE, Example, furnish
 from services.clock import SystemClock, new_id
@@ -75,10 +77,12 @@ from services.grants import GrantService
 from services.health import HealthService
 from services.http_client import AiohttpClient, HttpLimits
 from services.live_updates import LiveLimits, LiveUpdates
+from services.members import MemberService
 from services.metrics import MetricsService
 from services.notifications import Notifications, World, notifications
 from services.notifier import Pace
 from services.once import Once
+from services.operating import Operating, operating
 from services.permission_service import PermissionService
 from services.retention import Retention
 from services.transports import open_transport
@@ -216,9 +220,11 @@ async def _compose(on: _Ground) -> Running:
         alerts=told.alerts,
         metrics=MetricsService(Rollups(dal), permissions, now=clock.now),
         grants=GrantService(Grants(dal), permissions, new_id=new_id),
+        members=MemberService(Members(dal), permissions, cursors),
         live=live,
         health=health,
         audit=audit,
+        audit_reader=AuditReader(AuditLog(dal), cursors),
         scrape=watching.scrape(engine, Backlogs(dal), config.metrics_process),
         metrics_token=config.metrics_token,
         new_id=new_id,
@@ -303,9 +309,9 @@ def _egress(config: Config) -> Egress:
 
 def _add_commands(app: Quart, config: Config) -> None:
     @asynccontextmanager
-    async def open_keys() -> AsyncIterator[ApiKeyService]:
+    async def open_operating() -> AsyncIterator[Operating]:
         async with database(config) as dal:
-            yield ApiKeyService(ApiKeys(dal), now=SystemClock().now, new_id=new_id)
+            yield operating(dal, config.secret_key, SystemClock().now, new_id)
 
     async def run_migrations() -> list[str]:
         async with database_url(config.database_url, config.data_dir) as dsn:
@@ -316,7 +322,7 @@ def _add_commands(app: Quart, config: Config) -> None:
             async for corrected in corrections:
                 yield corrected
 
-    add_commands(app.cli, open_keys, run_migrations, rebuild_metrics)
+    add_commands(app.cli, open_operating, run_migrations, rebuild_metrics)
 
 
 def main() -> int:

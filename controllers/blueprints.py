@@ -9,10 +9,12 @@ from quart import Quart
 
 from controllers import (
     alert_api,
+    audit_api,
     execution_api,
     execution_control_api,
     live_api,
     live_socket,
+    member_api,
     metrics_api,
     operations,
     permission_api,
@@ -32,6 +34,8 @@ _FOR_CALLERS = (
     execution_control_api.blueprint,
     workflow_api.blueprint,
     permission_api.blueprint,
+    member_api.blueprint,
+    audit_api.blueprint,
     live_api.blueprint,
     live_socket.blueprint,
     workflow_management.blueprint,

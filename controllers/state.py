@@ -13,6 +13,7 @@ from quart import current_app
 from controllers.auth import Authenticator
 from services.alert_service import AlertService
 from services.audit import AuditTrail
+from services.audit_reader import AuditReader
 from services.batch_service import BatchService
 from services.execution_control import ExecutionControl
 from services.execution_details import ExecutionDetails
@@ -21,6 +22,7 @@ from services.execution_service import ExecutionService
 from services.grants import GrantService
 from services.health import HealthService
 from services.live_updates import LiveUpdates
+from services.members import MemberService
 from services.metrics import MetricsService
 from services.scrape import Scrape
 from services.webhook_service import WebhookService
@@ -44,9 +46,11 @@ class AppState:
     alerts: AlertService
     metrics: MetricsService
     grants: GrantService
+    members: MemberService
     live: LiveUpdates
     health: HealthService
     audit: AuditTrail
+    audit_reader: AuditReader
     scrape: Scrape
     metrics_token: str | None = field(repr=False)
     new_id: Callable[[], str]

@@ -140,6 +140,22 @@ class KeyUnknown(Refusal):
     code = "KEY_NOT_FOUND"
 
 
+class CommunityUnknown(Refusal):
+    """There is no such community."""
+
+    code = "COMMUNITY_NOT_FOUND"
+
+    def __init__(self, *, denied: bool = False) -> None:
+        super().__init__()
+        self.denied = denied
+
+
+class MemberUnknown(Refusal):
+    """This user has no such role in the community, or none at all."""
+
+    code = "MEMBER_NOT_FOUND"
+
+
 class WebhookUnknown(Refusal):
     """There is no such webhook."""
 

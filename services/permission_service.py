@@ -174,6 +174,10 @@ class PermissionService:
         """Drops what is remembered about a workflow that was just changed."""
         self._facts.drop_where(lambda key: key[0] == workflow_id)
 
+    def forget_user(self, user_id: int) -> None:
+        """Drops what is remembered about a user whose roles were just changed."""
+        self._facts.drop_where(lambda key: key[1] == user_id)
+
 
 def viewer_of(caller: Caller) -> Viewer:
     """The caller, as lists see them."""
