@@ -196,15 +196,14 @@ async def _compose(on: _Ground) -> Running:
     engine = await _engine(on, feed, directory, watching)
     live = _live(on, feed, engine, permissions)
     workflows = WorkflowService(definitions, permissions, engine.limits, new_id=new_id)
-    reads = Executions(dal)
-    once = Once(IdempotencyKeys(dal), reads)
+    once = Once(IdempotencyKeys(dal), Executions(dal))
     traces = watching.traces
     executions = ExecutionService(
         engine, once, permissions, workflows, now=clock.now, new_id=new_id, traces=traces
     )
     cursors = Cursors(Secrets(dal), config.secret_key)
     batches = BatchService(engine, executions, once, permissions, new_id=new_id)
-    control = ExecutionControl(engine, reads, once, permissions, new_id=new_id)
+    control = ExecutionControl(engine, once, permissions, new_id=new_id)
     keys = ApiKeyService(ApiKeys(dal), now=clock.now, new_id=new_id)
     told = await _notifications(on, permissions)
     health = HealthService(dal, engine, name=config.module_name, version=config.module_version)
@@ -213,7 +212,7 @@ async def _compose(on: _Ground) -> Running:
         workflows=workflows,
         executions=executions,
         lists=ExecutionLists(ExecutionPages(dal), permissions, cursors),
-        details=ExecutionDetails(engine, reads, Steps(dal), permissions, cursors),
+        details=ExecutionDetails(engine, Steps(dal), permissions, cursors),
         batches=batches,
         control=control,
         webhooks=told.webhooks,
