@@ -37,7 +37,7 @@ SUBSCRIBE_SECONDS = 30.0
 NORMAL, POLICY, RESTART, TRY_LATER = 1000, 1008, 1012, 1013
 """Close codes (RFC 6455 and its registry)."""
 _CODES = {"drain": RESTART, "unavailable": TRY_LATER, "refused": POLICY}
-_TOKEN_FIRST = 'Send {"token": "…"} first, or a credential in a header of the handshake.'
+_CREDENTIAL_FIRST = 'Send {"token": "…"} first, or a credential in a header of the handshake.'
 _KNOWN = 'a message is {"token": "…"} (the first one only) or {"subscribe": {filters}}'
 
 
@@ -104,14 +104,14 @@ class Socket:
             async with asyncio.timeout(TOKEN_SECONDS):
                 said = _read(await websocket.receive())
         except (TimeoutError, JsonError):
-            raise Unauthorized(_TOKEN_FIRST) from None
+            raise Unauthorized(_CREDENTIAL_FIRST) from None
         if not isinstance(said, dict) or said.keys() != {"token"}:
-            raise Unauthorized(_TOKEN_FIRST)
+            raise Unauthorized(_CREDENTIAL_FIRST)
         return await self._by_token(said["token"])
 
     async def _by_token(self, token: Json) -> Prove:
         if not isinstance(token, str):
-            raise Unauthorized(_TOKEN_FIRST)
+            raise Unauthorized(_CREDENTIAL_FIRST)
         headers = Headers({"Authorization": f"Bearer {token}"})
         acting = websocket.headers.get("X-Acting-User")
         if acting is not None:

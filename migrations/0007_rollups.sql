@@ -50,7 +50,8 @@ CREATE TABLE rollup_horizons (
 CREATE FUNCTION duration_bin(seconds double precision) RETURNS integer
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT CASE WHEN seconds IS NULL THEN -1
-                ELSE ceil(ln(greatest(seconds, 0.001) / 0.001) / ln(1.05 / 0.95))::integer END
+                ELSE ceil(ln(least(greatest(seconds, 0.001), 1e15) / 0.001)
+                          / ln(1.05 / 0.95))::integer END
 $$;
 
 -- date_part and not extract, which computes with decimal numbers, ten times as slow.
@@ -92,7 +93,7 @@ BEGIN
            (workflow_id, hour, lane, status, bin, executions, seconds, cost, tokens)
     SELECT e.workflow_id, date_bin('1 hour', e.end_time, 'epoch'), own_lane, e.status,
            duration_bin(e.execution_time_seconds), count(*),
-           coalesce(sum(e.execution_time_seconds), 0), sum(summable(e.total_cost)),
+           coalesce(sum(summable(e.execution_time_seconds)), 0), sum(summable(e.total_cost)),
            sum(summable(e.tokens_used))
       FROM workflow_executions e
      WHERE e.execution_id = ANY (ended)

@@ -95,7 +95,8 @@ since AS (
 REBUILD = f"""
 WITH {_SINCE}, counted AS (
     SELECT {_bucket("end_time")} AS hour, status, duration_bin(execution_time_seconds) AS bin,
-           count(*) AS executions, coalesce(sum(execution_time_seconds), 0) AS seconds,
+           count(*) AS executions,
+           coalesce(sum(summable(execution_time_seconds)), 0) AS seconds,
            sum(summable(total_cost)) AS cost, sum(summable(tokens_used)) AS tokens
       FROM workflow_executions
      WHERE workflow_id = $1 AND end_time >= (SELECT at FROM since) GROUP BY 1, 2, 3

@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import aiohttp
 import pytest
@@ -360,16 +361,29 @@ async def test_what_is_heard_again_is_not_told_again(
     assert {event["execution_id"] for event in seen} == {second}
 
 
+COPIES = [
+    f"INSERT INTO {table} SELECT (jsonb_populate_record(known,"
+    " jsonb_build_object('execution_id', $2::text))).*"
+    f" FROM {table} known WHERE execution_id = $1"
+    for table in ("workflow_executions", "workflow_steps")
+]
+
+
 async def test_what_only_another_process_knows_is_read_from_the_table(
-    world: Served, api: Api, service: Running, http: aiohttp.ClientSession
+    world: Served, api: Api, service: Running, http: aiohttp.ClientSession, dal: AsyncDAL
 ) -> None:
     workflow_id = await api.stored()
     execution_id = await start(http, world.url, workflow_id)
     async with sse(http, world.events(execution_id)) as replay:
+        await replay.all()
+    elsewhere = str(uuid4())  # this process has never heard of it
+    for copy in COPIES:
+        await dal.execute(copy, execution_id, elsewhere)
+    async with sse(http, world.events(elsewhere)) as replay:
         everything = await replay.all()
     async with sse(http, f"{world.streams}?workflow_id={workflow_id}") as stream:
-        service.state.live._hub.heard(Hint({execution_id: 2}))
-        assert await to_the_end(stream, execution_id) == everything[1:]
+        service.state.live._hub.heard(Hint({elsewhere: 2}))
+        assert await to_the_end(stream, elsewhere) == everything[1:]
 
 
 async def test_a_hint_without_names_and_a_lost_connection_are_said(
