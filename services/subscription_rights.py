@@ -66,9 +66,8 @@ class SubscriptionRights:
         The same is asked of the database in both of the first cases, so that neither is told by
         how long it takes.
         """
-        reached = await self._permissions.reaches(
-            caller, NOWHERE if it is None else it.community_id
-        )
+        community = NOWHERE if it is None else it.community_id
+        reached = await self._permissions.reaches(caller, community)
         if it is None:
             raise unknown
         if not reached:

@@ -12,7 +12,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from models.audit import AuditLog, AuditRow
+from models.audit import AuditLog, AuditRow, Unstorable
 from models.audit_chain import AuditChain, Tip
 from models.dal import AsyncDAL
 from models.migrate import MIGRATIONS, migrate
@@ -62,7 +62,7 @@ async def test_rows_with_and_without_everything_fit(dal: AsyncDAL) -> None:
 
 
 @pytest.mark.parametrize("page", [1, 4, 5_000])
-async def test_a_log_that_nobody_touched_fits_from_end_to_end(dal: AsyncDAL, page: int) -> None:
+async def test_g16_a_log_that_nobody_touched_fits_from_end_to_end(dal: AsyncDAL, page: int) -> None:
     ids = await filled(dal)
     verdict = await AuditChain(dal, page).verify()
     assert (verdict.rows, verdict.tip.audit_id, verdict.broken) == (9, ids[-1], None)
@@ -85,7 +85,7 @@ async def test_an_empty_log_fits(dal: AsyncDAL) -> None:
         "TRUNCATE audit_chain",
     ],
 )
-async def test_even_the_owner_cannot_change_it(dal: AsyncDAL, change: str) -> None:
+async def test_g16_even_the_owner_cannot_change_it(dal: AsyncDAL, change: str) -> None:
     await filled(dal)
     with pytest.raises(asyncpg.InsufficientPrivilegeError, match="append-only"):
         await dal.execute(change)
@@ -110,7 +110,7 @@ async def test_even_the_owner_cannot_change_it(dal: AsyncDAL, change: str) -> No
         "hash = '\\x00'",
     ],
 )
-async def test_a_changed_row_is_found_and_named(dal: AsyncDAL, change: str) -> None:
+async def test_g16_a_changed_row_is_found_and_named(dal: AsyncDAL, change: str) -> None:
     ids = await filled(dal)
     async with tampering(dal) as superuser:
         await superuser.execute(f"UPDATE audit_log SET {change} WHERE audit_id = $1", ids[4])
@@ -119,7 +119,9 @@ async def test_a_changed_row_is_found_and_named(dal: AsyncDAL, change: str) -> N
     assert (broken.audit_id, broken.after) == (ids[4], ids[3])
 
 
-async def test_a_changed_row_whose_hash_was_made_to_fit_is_found_by_the_next(dal: AsyncDAL) -> None:
+async def test_g16_a_changed_row_whose_hash_was_made_to_fit_is_found_by_the_next(
+    dal: AsyncDAL,
+) -> None:
     ids = await filled(dal)
     async with tampering(dal) as superuser:
         await superuser.execute("UPDATE audit_log SET user_id = 1 WHERE audit_id = $1", ids[4])
@@ -139,7 +141,7 @@ async def test_a_changed_row_whose_hash_was_made_to_fit_is_found_by_the_next(dal
     [(0, 1, None), (4, 5, 3), (8, None, 7)],
     ids=["the first", "one in the middle", "the last"],
 )
-async def test_a_missing_row_is_found(
+async def test_g16_a_missing_row_is_found(
     dal: AsyncDAL, removed: int, found: int | None, after: int | None
 ) -> None:
     ids = await filled(dal)
@@ -151,7 +153,7 @@ async def test_a_missing_row_is_found(
     assert broken.after == (0 if after is None else ids[after])
 
 
-async def test_a_row_slipped_in_is_found(dal: AsyncDAL) -> None:
+async def test_g16_a_row_slipped_in_is_found(dal: AsyncDAL) -> None:
     ids = await filled(dal)
     async with tampering(dal) as superuser:
         await superuser.execute(
@@ -163,7 +165,7 @@ async def test_a_row_slipped_in_is_found(dal: AsyncDAL) -> None:
     assert (broken.audit_id, broken.after) == (ids[-1] + 1, ids[-1])
 
 
-async def test_a_log_emptied_with_its_end_is_found_by_what_was_noted(dal: AsyncDAL) -> None:
+async def test_g16_a_log_emptied_with_its_end_is_found_by_what_was_noted(dal: AsyncDAL) -> None:
     await filled(dal)
     noted = (await AuditChain(dal).verify()).tip
     async with tampering(dal) as superuser:
@@ -174,7 +176,7 @@ async def test_a_log_emptied_with_its_end_is_found_by_what_was_noted(dal: AsyncD
     assert str(noted.audit_id) in broken.reason
 
 
-async def test_a_log_rewritten_to_its_end_is_found_by_what_was_noted(dal: AsyncDAL) -> None:
+async def test_g16_a_log_rewritten_to_its_end_is_found_by_what_was_noted(dal: AsyncDAL) -> None:
     ids = await filled(dal)
     chain = AuditChain(dal)
     noted = (await chain.verify()).tip
@@ -194,7 +196,7 @@ async def test_a_log_rewritten_to_its_end_is_found_by_what_was_noted(dal: AsyncD
     assert broken.audit_id == noted.audit_id
 
 
-async def test_several_writers_at_once_make_one_chain(dal: AsyncDAL) -> None:
+async def test_g16_several_writers_at_once_make_one_chain(dal: AsyncDAL) -> None:
     log = AuditLog(dal)
     await asyncio.gather(
         *(log.append([entry(number), entry(number), entry(number)]) for number in range(40))
@@ -206,9 +208,9 @@ async def test_several_writers_at_once_make_one_chain(dal: AsyncDAL) -> None:
 async def test_a_batch_that_is_refused_leaves_no_trace(dal: AsyncDAL) -> None:
     log = AuditLog(dal)
     await log.append([entry(1)])
-    with pytest.raises(asyncpg.DataError):
+    with pytest.raises(Unstorable, match="must be str"):
         await log.append([entry(2), entry(3, details={"x": "\x00", "y": {1: 2}})])
-    with pytest.raises(asyncpg.CharacterNotInRepertoireError):
+    with pytest.raises(Unstorable, match="0x00"):
         await log.append([entry(2), entry(3, address="\x00")])
     await log.append([entry(4)])
     verdict = await AuditChain(dal).verify()

@@ -62,7 +62,7 @@ def test_every_route_has_a_row_and_every_row_a_route(api: Api) -> None:
 
 
 @by_row
-async def test_each_kind_of_caller_gets_what_the_table_says(
+async def test_g14_each_kind_of_caller_gets_what_the_table_says(
     api: Api, dal: AsyncDAL, row: Row
 ) -> None:
     worlds = Worlds(api, dal)
@@ -76,7 +76,7 @@ async def test_each_kind_of_caller_gets_what_the_table_says(
 
 
 @by_row
-async def test_a_key_that_lacks_a_scope_opens_nothing_that_takes_it(
+async def test_g14_a_key_that_lacks_a_scope_opens_nothing_that_takes_it(
     api: Api, dal: AsyncDAL, row: Row
 ) -> None:
     worlds = Worlds(api, dal)
@@ -91,7 +91,7 @@ async def test_a_key_that_lacks_a_scope_opens_nothing_that_takes_it(
 
 
 @by_row
-async def test_without_a_credential_there_is_nothing(api: Api, dal: AsyncDAL, row: Row) -> None:
+async def test_g14_without_a_credential_there_is_nothing(api: Api, dal: AsyncDAL, row: Row) -> None:
     world = await Worlds(api, dal).make(Kind("owner"), row.name)
     for headers in NO_CREDENTIALS:
         got = await ask(api, row, replace(world, headers=headers))
@@ -102,7 +102,7 @@ async def test_without_a_credential_there_is_nothing(api: Api, dal: AsyncDAL, ro
 
 
 @pytest.mark.parametrize("row", HIDDEN, ids=[row.name for row in HIDDEN])
-async def test_another_communitys_is_in_every_way_as_what_does_not_exist(
+async def test_g14_another_communitys_is_in_every_way_as_what_does_not_exist(
     api: Api, dal: AsyncDAL, monkeypatch: pytest.MonkeyPatch, row: Row
 ) -> None:
     asked = counted(monkeypatch)

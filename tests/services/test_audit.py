@@ -137,7 +137,7 @@ async def stored(dal: AsyncDAL) -> list[str]:
 
 
 @pytest.mark.parametrize("bad", [{0}, {3, 4}, {11}, {1, 2, 3, 5, 7, 11}, set(range(12))])
-async def test_rows_that_cannot_be_stored_take_no_other_with_them(
+async def test_g16_rows_that_cannot_be_stored_take_no_other_with_them(
     dal: AsyncDAL, stream: io.StringIO, bad: set[int]
 ) -> None:
     audit = trail(AuditLog(dal), stream)
