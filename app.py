@@ -14,7 +14,6 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
-    aclosing,
     asynccontextmanager,
 )
 from dataclasses import dataclass, field, fields
@@ -25,13 +24,13 @@ from typing import TextIO
 from quart import Quart
 
 from config import Config, ConfigError
+from controllers.address import Addresses
 from controllers.auth import Authenticator
 from controllers.blueprints import add_routes
 from controllers.commands import add_commands
 from controllers.gate import add_gate, limited_request
 from controllers.leaving import leave, when_told_to_stop
 from controllers.server import LastResort, Listener, listen, serve
-from controllers.sockets import with_websockets
 from controllers.state import EXTENSION, AppState
 from engine.context import Limits
 from engine.engine import WorkflowEngine
@@ -61,6 +60,7 @@ from models.steps import Steps
 from models.workflows import Workflows
 from services.aaa_log import AaaLog, LogFormat, route_library_logs
 from services.api_keys import ApiKeyService
+from services.attempts import FailedAttempts
 from services.audit import AuditTrail
 from services.audit_reader import AuditReader
 from services.batch_service import BatchService
@@ -76,6 +76,7 @@ from services.execution_service import ExecutionService
 from services.grants import GrantService
 from services.health import HealthService
 from services.http_client import AiohttpClient, HttpLimits
+from services.key_admin import KeyAdmin
 from services.live_updates import LiveLimits, LiveUpdates
 from services.members import MemberService
 from services.metrics import MetricsService
@@ -84,7 +85,9 @@ from services.notifier import Pace
 from services.once import Once
 from services.operating import Operating, operating
 from services.permission_service import PermissionService
+from services.rate_limits import RateLimits
 from services.retention import Retention
+from services.tokens import TokenPolicy, verifier
 from services.transports import open_transport
 from services.watching import Watching, start_watching
 from services.welcome import welcome
@@ -118,10 +121,7 @@ def create_app(config: Config | None = None, *, service: Running | None = None) 
     app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes
     app.request_class = limited_request(config.max_batch_body_bytes)
     add_gate(app)
-    add_routes(app, config.module_version, for_callers=config.serves_api)
-    sockets = {rule.rule for rule in app.url_map.iter_rules() if rule.websocket}
-    guarded = with_websockets(app.asgi_app, sockets, config.live_origins)
-    app.asgi_app = guarded  # type: ignore[method-assign]  # Quart's way
+    add_routes(app, config.module_version, config.live_origins, for_callers=config.serves_api)
     _add_commands(app, config)
 
     if service is not None:
@@ -191,9 +191,8 @@ async def _compose(on: _Ground) -> Running:
     watching = _watching(on)
     definitions = Workflows(dal)
     permissions = PermissionService(Permissions(dal), definitions)
-    directory = WorkflowDirectory(permissions, definitions)
     feed = LiveFeed(dal, new_id())
-    engine = await _engine(on, feed, directory, watching)
+    engine = await _engine(on, feed, WorkflowDirectory(permissions, definitions), watching)
     live = _live(on, feed, engine, permissions)
     workflows = WorkflowService(definitions, permissions, engine.limits, new_id=new_id)
     once = Once(IdempotencyKeys(dal), Executions(dal))
@@ -202,19 +201,21 @@ async def _compose(on: _Ground) -> Running:
         engine, once, permissions, workflows, now=clock.now, new_id=new_id, traces=traces
     )
     cursors = Cursors(Secrets(dal), config.secret_key)
-    batches = BatchService(engine, executions, once, permissions, new_id=new_id)
-    control = ExecutionControl(engine, once, permissions, new_id=new_id)
     keys = ApiKeyService(ApiKeys(dal), now=clock.now, new_id=new_id)
     told = await _notifications(on, permissions)
+    await keys.start()
     health = HealthService(dal, engine, name=config.module_name, version=config.module_version)
     state = AppState(
-        authenticator=Authenticator(keys, config.secret_key),
+        addresses=Addresses(config.trusted_proxies),
+        authenticator=await _authenticator(on, keys),
+        key_admin=KeyAdmin(keys),
+        rates=RateLimits(*config.rate_limits),
         workflows=workflows,
         executions=executions,
         lists=ExecutionLists(ExecutionPages(dal), permissions, cursors),
         details=ExecutionDetails(engine, Steps(dal), permissions, cursors),
-        batches=batches,
-        control=control,
+        batches=BatchService(engine, executions, once, permissions, new_id=new_id),
+        control=ExecutionControl(engine, once, permissions, new_id=new_id),
         webhooks=told.webhooks,
         alerts=told.alerts,
         metrics=MetricsService(Rollups(dal), permissions, now=clock.now),
@@ -302,6 +303,16 @@ async def _engine(
     return engine
 
 
+async def _authenticator(on: _Ground, keys: ApiKeyService) -> Authenticator:
+    config = on.config
+    policy = TokenPolicy(config.jwt_leeway_seconds, config.jwt_issuer, config.jwt_audience)
+    tokens = await on.stack.enter_async_context(
+        verifier(policy, config.secret_key, config.jwks_url, on.lines)
+    )
+    attempts = FailedAttempts(config.auth_failures_per_minute or None)
+    return Authenticator(keys, tokens, attempts)
+
+
 def _egress(config: Config) -> Egress:
     return Egress(config.egress_allow, config.egress_deny)
 
@@ -316,12 +327,7 @@ def _add_commands(app: Quart, config: Config) -> None:
         async with database_url(config.database_url, config.data_dir) as dsn:
             return await migrate(dsn)
 
-    async def rebuild_metrics() -> AsyncIterator[int]:
-        async with database(config) as dal, aclosing(Rollups(dal).rebuild()) as corrections:
-            async for corrected in corrections:
-                yield corrected
-
-    add_commands(app.cli, open_operating, run_migrations, rebuild_metrics)
+    add_commands(app.cli, open_operating, run_migrations)
 
 
 def main() -> int:
@@ -367,7 +373,9 @@ async def _serve(config: Config, listener: Listener) -> None:
             last_resort = LastResort(partial(service.lines.error, "stop", reason="it hangs"))
             when_told_to_stop(partial(leave, service.engine, service.lines, grace, last_resort))
             if config.embedded and config.serves_api:
-                print(_welcome(config, service), flush=True)
+                key_file = config.data_dir / KEY_FILE
+                made = (service.examples, service.first_key)
+                print(welcome(config.host, config.port, key_file, *made), flush=True)
             service.lines.system(
                 "serve",
                 role=config.role,
@@ -383,11 +391,6 @@ async def _serve(config: Config, listener: Listener) -> None:
         if left is None:
             raise
         left.lines.error("stop", reason=str(error), error_type=type(error).__name__)
-
-
-def _welcome(config: Config, service: Running) -> str:
-    key_file = config.data_dir / KEY_FILE
-    return welcome(config.host, config.port, key_file, service.examples, service.first_key)
 
 
 if __name__ == "__main__":

@@ -6,20 +6,23 @@ argument. All wrong values are reported at once, each with what would be right.
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self, TypeVar
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
+
+from config_lists import destinations, networks, origins
 
 T = TypeVar("T")
 
 KIB, MIB = 1024, 1024 * 1024
+LEAST_SECRET_BYTES = 32
+"""RFC 7518, 3.2: a key for HS256 is at least as long as its hash."""
 LONGEST_RETENTION_DAYS = 36_500
 LOOPBACK = ("127.0.0.0/8", "::1/128")
 ROLES = ("all", "api", "worker")
@@ -27,8 +30,6 @@ ROLES = ("all", "api", "worker")
 _LISTEN_FDS, _LISTEN_PID = "LISTEN_FDS", "LISTEN_PID"
 _FIRST_FD = 3
 """Where systemd's protocol (sd_listen_fds(3)) puts the first inherited socket."""
-
-_HOST = re.compile(r"(\*?\.)?[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9])?")
 
 
 class ConfigError(Exception):
@@ -50,6 +51,16 @@ class Config:
     database_pool_max: int = 20
     database_command_timeout_seconds: float = 10.0
     secret_key: str | None = field(default=None, repr=False)
+    jwks_url: str | None = None
+    jwt_issuer: str | None = None
+    jwt_audience: str | None = None
+    jwt_leeway_seconds: int = 5
+    trusted_proxies: tuple[str, ...] = ()
+    auth_failures_per_minute: int = 100
+    rate_limit: str = "on"
+    rate_limit_per_key: int = 300_000
+    rate_limit_per_user: int = 300_000
+    rate_limit_per_community: int = 300_000
     transport: str = "console"
     router_url: str | None = None
     router_service_key: str | None = field(default=None, repr=False)
@@ -100,7 +111,8 @@ class Config:
             environ = {name: value for name, value in file.items() if value is not None}
             environ.update(os.environ)
         read = _Reader(environ)
-        config = cls(**_service(read), **_engine(read))  # type: ignore[arg-type]  # by name
+        found = {**_service(read), **_callers(read), **_engine(read)}
+        config = cls(**found)  # type: ignore[arg-type]  # by name
         if config.transport == "router" and config.router_url is None:
             read.problems.append("WADDLEBOT_TRANSPORT=router needs ROUTER_URL, which is not set")
         if config.database_pool_min > config.database_pool_max:
@@ -132,6 +144,13 @@ class Config:
         }
 
     @property
+    def rate_limits(self) -> tuple[int | None, int | None, int | None]:
+        """Requests a minute: of a key, a user, a community; None where nothing is limited."""
+        if self.rate_limit == "off":
+            return None, None, None
+        return self.rate_limit_per_key, self.rate_limit_per_user, self.rate_limit_per_community
+
+    @property
     def serves_api(self) -> bool:
         """Whether callers come here, or only whoever looks after the process."""
         return self.role != "worker"
@@ -160,12 +179,11 @@ def _service(read: _Reader) -> dict[str, object]:
         "database_command_timeout_seconds": read.seconds(
             "DATABASE_COMMAND_TIMEOUT_SECONDS", 10.0, 0.1, 3600
         ),
-        "secret_key": read.value("SECRET_KEY", None, str),
         "transport": read.choice("WADDLEBOT_TRANSPORT", transport, ("console", "router")),
         "router_url": router_url,
         "router_service_key": read.value("ROUTER_SERVICE_KEY", None, str),
-        "egress_allow": read.value("EGRESS_ALLOW", allow, _destinations),
-        "egress_deny": read.value("EGRESS_DENY", nowhere, _destinations),
+        "egress_allow": read.value("EGRESS_ALLOW", allow, destinations),
+        "egress_deny": read.value("EGRESS_DENY", nowhere, destinations),
         "log_level": read.choice(
             "LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"), fold=str.upper
         ),
@@ -181,9 +199,28 @@ def _service(read: _Reader) -> dict[str, object]:
         "max_live_streams": read.integer("MAX_LIVE_STREAMS", 5_000, 0, 1_000_000),
         "max_live_streams_per_user": read.integer("MAX_LIVE_STREAMS_PER_USER", 2_000, 0, 1_000_000),
         "live_buffer_events": read.integer("LIVE_BUFFER_EVENTS", 1_000, 1, 1_000_000),
-        "live_origins": read.value("LIVE_ORIGINS", nowhere, _origins),
+        "live_origins": read.value("LIVE_ORIGINS", nowhere, origins),
         "module_name": read.value("MODULE_NAME", "workflow_core_module", _word),
         "module_version": read.value("MODULE_VERSION", "0.1.0", _word),
+    }
+
+
+def _callers(read: _Reader) -> dict[str, object]:
+    nowhere: tuple[str, ...] = ()
+    return {
+        "secret_key": read.secret("SECRET_KEY"),
+        "jwks_url": read.value("JWKS_URL", None, _http_url),
+        "jwt_issuer": read.value("JWT_ISSUER", None, str),
+        "jwt_audience": read.value("JWT_AUDIENCE", None, str),
+        "jwt_leeway_seconds": read.integer("JWT_LEEWAY_SECONDS", 5, 0, 300),
+        "trusted_proxies": read.value("TRUSTED_PROXIES", nowhere, networks),
+        "auth_failures_per_minute": read.integer("AUTH_FAILURES_PER_MINUTE", 100, 0, 1_000_000),
+        "rate_limit": read.choice("RATE_LIMIT", "on", ("on", "off")),
+        "rate_limit_per_key": read.integer("RATE_LIMIT_PER_KEY", 300_000, 1, 1_000_000_000),
+        "rate_limit_per_user": read.integer("RATE_LIMIT_PER_USER", 300_000, 1, 1_000_000_000),
+        "rate_limit_per_community": read.integer(
+            "RATE_LIMIT_PER_COMMUNITY", 300_000, 1, 1_000_000_000
+        ),
     }
 
 
@@ -267,6 +304,17 @@ class _Reader:
 
         return self.value(name, default, parse)
 
+    def secret(self, name: str) -> str | None:
+        """A secret that signs; what is too short could be guessed. It is never shown."""
+        text = self.value(name, None, str)
+        if text is None or len(text.encode()) >= LEAST_SECRET_BYTES:
+            return text
+        self.problems.append(
+            f"{name} has {len(text.encode())} bytes; it must have at least {LEAST_SECRET_BYTES}, "
+            "such as those of: openssl rand -hex 32"
+        )
+        return None
+
     def choice(
         self,
         name: str,
@@ -327,34 +375,3 @@ def _word(text: str) -> str:
 
 def _process_label(text: str) -> str:
     return str(os.getpid()) if text == "pid" else _word(text)
-
-
-def _destinations(text: str) -> tuple[str, ...]:
-    """A comma list of host names (`*.` in front takes in what is below) and networks."""
-    found = tuple(part.strip() for part in text.split(",") if part.strip())
-    for part in found:
-        if not _HOST.fullmatch(part) and not _is_network(part):
-            raise ValueError("a comma list of hosts and networks, such as example.org,10.0.0.0/8")
-    return found
-
-
-def _origins(text: str) -> tuple[str, ...]:
-    """A comma list of web origins (RFC 6454), or `*`."""
-    found = tuple(part.strip().rstrip("/") for part in text.split(",") if part.strip())
-    for part in found:
-        url = urlsplit(part)
-        if part != "*" and (url.scheme not in ("http", "https") or part != _origin(url)):
-            raise ValueError("a comma list of origins, such as https://app.example.org, or *")
-    return found
-
-
-def _origin(url: SplitResult) -> str:
-    return f"{url.scheme}://{url.netloc}" if url.hostname and "@" not in url.netloc else ""
-
-
-def _is_network(text: str) -> bool:
-    try:
-        ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        return False
-    return True

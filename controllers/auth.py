@@ -3,10 +3,13 @@
 Its one rule: no route is open unless it is named in `PUBLIC`, exactly. The gate stands before
 every handler; `auth_required` then says which scope the operation takes.
 
-JWTs are HS256 with `SECRET_KEY`; while none is set they are refused. `exp` is required. The user
-is `sub`, `user_id` or `userId`, the first of them that is there, and must be an integer. A
-`scopes` claim (a list, or a string with spaces) is taken as it stands; without one a JWT has every
-scope but `admin`, and `admin` as well if `roles` holds `admin` and `communityId` says where.
+Which JWTs are good, `services/tokens.py` says. The user of one is `sub`, `user_id` or `userId`, the
+first of them that is there, and must be an integer. A `scopes` claim (a list, or a string with
+spaces) is taken as it stands; without one a JWT has every scope but `admin`, and `admin` as well if
+`roles` holds `admin` and `communityId` says where.
+
+Nothing is compared to a secret byte by byte: a key is looked up by its SHA-256, which tells nothing
+about the key whatever time that takes, and signatures are compared in constant time.
 """
 
 from __future__ import annotations
@@ -16,7 +19,6 @@ from dataclasses import replace
 from functools import wraps
 from typing import Any, ParamSpec
 
-import jwt
 from quart import Response
 from werkzeug.datastructures import Headers
 
@@ -24,8 +26,10 @@ from controllers.errors import Unauthorized
 from controllers.operation import operation
 from engine.context import JsonObject
 from services.api_keys import PREFIX, ApiKeyService
+from services.attempts import FailedAttempts
 from services.caller import ADMIN, EVERYDAY_SCOPES, SCOPES, Caller
-from services.errors import Denied, NotValid, Problem
+from services.errors import Denied, NotValid, Problem, TokenRefused
+from services.tokens import Verifier
 
 P = ParamSpec("P")
 
@@ -55,26 +59,30 @@ _USER_CLAIMS = ("sub", "user_id", "userId")
 
 
 class Authenticator:
-    """Recognises credentials. `secret_key` None refuses every JWT."""
+    """Recognises credentials, of addresses that have not failed too often."""
 
-    def __init__(self, keys: ApiKeyService, secret_key: str | None) -> None:
+    def __init__(self, keys: ApiKeyService, tokens: Verifier, attempts: FailedAttempts) -> None:
         self._keys = keys
-        self._secret_key = secret_key
+        self._tokens = tokens
+        self._attempts = attempts
 
-    async def caller(self, headers: Headers) -> Caller:
-        """The caller that the headers prove. Raises `Unauthorized`, `Denied` for acting without
-        being a service, `StoreUnavailable`."""
-        api_key, authorization = headers.get("X-API-Key"), headers.get("Authorization")
-        if api_key is not None and authorization is not None:
-            raise Unauthorized("Send either X-API-Key or Authorization, not both.")
-        if api_key is not None:
-            caller = await self._by_key(api_key)
-        elif authorization is not None:
-            caller = await self._by_bearer(authorization)
-        else:
-            raise Unauthorized
-        acting = headers.get(_ACTING_USER)
-        return caller if acting is None else _acting(caller, acting)
+    async def caller(self, headers: Headers, address: str) -> Caller:
+        """The caller that the headers prove. Raises `Unauthorized`, `TokenRefused`,
+        `TooManyAttempts`, `Denied` for acting without being a service, `StoreUnavailable`,
+        `SigningKeysUnavailable`."""
+        credential, may_be_token = _credential(headers)
+        self._attempts.check(address, credential)
+        try:
+            if may_be_token and not credential.startswith(PREFIX):
+                caller = caller_of_claims(await self._tokens.claims(credential))
+            else:
+                caller = await self._by_key(credential)
+        except (Unauthorized, TokenRefused):
+            self._attempts.failed(address)
+            raise
+        self._attempts.passed(credential)
+        acting = headers.getlist(_ACTING_USER)
+        return _acting(caller, acting) if acting else caller
 
     async def _by_key(self, secret: str) -> Caller:
         key = await self._keys.resolve(secret)
@@ -88,30 +96,21 @@ class Authenticator:
             key_id=key.key_id,
         )
 
-    async def _by_bearer(self, authorization: str) -> Caller:
-        scheme, _, token = authorization.partition(" ")
-        token = token.strip()
-        if scheme.lower() != "bearer" or not token:
-            raise Unauthorized("Authorization must be: Bearer, a space, and a key or a JWT.")
-        return await self._by_key(token) if token.startswith(PREFIX) else self._by_jwt(token)
 
-    def _by_jwt(self, token: str) -> Caller:
-        if self._secret_key is None:
-            raise Unauthorized("JWTs are not accepted here; use an API key.")
-        try:
-            claims = jwt.decode(
-                token,
-                self._secret_key,
-                algorithms=["HS256"],
-                options={"require": ["exp"], "verify_aud": False, "verify_sub": False},
-            )
-        except jwt.ExpiredSignatureError:
-            raise Unauthorized("The token has expired.") from None
-        except jwt.MissingRequiredClaimError:
-            raise Unauthorized("The token has no exp claim.") from None
-        except (jwt.PyJWTError, ValueError):
-            raise Unauthorized("The token is not valid.") from None
-        return caller_of_claims(claims)
+def _credential(headers: Headers) -> tuple[str, bool]:
+    """The one credential of a request, and whether it may be a JWT. Raises `Unauthorized`."""
+    keys, bearers = headers.getlist("X-API-Key"), headers.getlist("Authorization")
+    if not keys and not bearers:
+        raise Unauthorized
+    if len(keys) + len(bearers) > 1:
+        raise Unauthorized("Send one credential: either X-API-Key or Authorization, once.")
+    if keys:
+        return keys[0], False
+    scheme, _, token = bearers[0].partition(" ")
+    token = token.strip()
+    if scheme.lower() != "bearer" or not token:
+        raise Unauthorized("Authorization must be: Bearer, a space, and a key or a JWT.")
+    return token, True
 
 
 def caller_of_claims(claims: JsonObject) -> Caller:
@@ -184,12 +183,12 @@ def current_caller() -> Caller:
     return caller
 
 
-def _acting(caller: Caller, acting: str) -> Caller:
+def _acting(caller: Caller, acting: list[str]) -> Caller:
     """A service acting for a user: from here on every check is that user's, and an admin's
     rights stay behind."""
     if caller.kind != "service":
         raise Denied(f"{_ACTING_USER} takes a service key.")
-    user_id = _integer(acting.strip())
+    user_id = _integer(acting[0].strip()) if len(acting) == 1 else None
     if user_id is None:
         raise NotValid([Problem(path=f"/headers/{_ACTING_USER}", message="must be a user id")])
     scopes = EVERYDAY_SCOPES if caller.is_admin else caller.scopes

@@ -9,6 +9,7 @@ from quart import Quart
 
 from controllers import (
     alert_api,
+    api_key_api,
     audit_api,
     execution_api,
     execution_control_api,
@@ -25,6 +26,7 @@ from controllers import (
 )
 from controllers.openapi import add_openapi
 from controllers.scrape_api import add_http_meter
+from controllers.sockets import with_websockets
 
 _FOR_OPERATORS = (operations.blueprint, scrape_api.blueprint)
 """Served by every process."""
@@ -36,6 +38,7 @@ _FOR_CALLERS = (
     permission_api.blueprint,
     member_api.blueprint,
     audit_api.blueprint,
+    api_key_api.blueprint,
     live_api.blueprint,
     live_socket.blueprint,
     workflow_management.blueprint,
@@ -46,11 +49,14 @@ _FOR_CALLERS = (
 """Served by processes that have the API."""
 
 
-def add_routes(app: Quart, version: str, *, for_callers: bool) -> None:
+def add_routes(app: Quart, version: str, origins: tuple[str, ...], *, for_callers: bool) -> None:
     """Serves what is for operators, and if that is wanted what is for callers, with its
-    documentation; every answer is counted."""
+    documentation; every answer is counted. Pages of these `origins` may open WebSockets."""
     add_http_meter(app)
     if for_callers:
         add_openapi(app, version)
     for blueprint in (*_FOR_OPERATORS, *(_FOR_CALLERS if for_callers else ())):
         app.register_blueprint(blueprint)
+    sockets = {rule.rule for rule in app.url_map.iter_rules() if rule.websocket}
+    guarded = with_websockets(app.asgi_app, sockets, origins)
+    app.asgi_app = guarded  # type: ignore[method-assign]  # Quart's way

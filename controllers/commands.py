@@ -7,36 +7,34 @@ it; everything else goes to stderr.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 
 import click
 
 from controllers.audit_commands import audit_commands
 from controllers.command_line import OpenOperating, run_command
 from controllers.member_commands import member_commands
-from services.api_keys import NewKey
+from services.api_keys import GRACE_SECONDS, LONGEST_GRACE_SECONDS, NewKey
 from services.caller import SCOPES
 
 Migrate = Callable[[], Awaitable[list[str]]]
-Rebuild = Callable[[], AsyncIterator[int]]
-"""Corrects the metrics of one workflow after the other; gives how many figures were wrong."""
 
 
-def add_commands(
-    cli: click.Group, open_operating: OpenOperating, migrate: Migrate, rebuild: Rebuild
-) -> None:
+def add_commands(cli: click.Group, open_operating: OpenOperating, migrate: Migrate) -> None:
     """Adds the groups `keys`, `members`, `audit`, `db` and `metrics`."""
     cli.add_command(_keys(open_operating))
     cli.add_command(member_commands(open_operating))
     cli.add_command(audit_commands(open_operating))
     cli.add_command(_db(migrate))
-    cli.add_command(_metrics(rebuild))
+    cli.add_command(_metrics(open_operating))
 
 
 def _keys(open_operating: OpenOperating) -> click.Group:
-    group = click.Group("keys", help="API keys: create, list, revoke.")
+    group = click.Group("keys", help="API keys: create, list, rotate, revoke.")
     group.add_command(_create(open_operating))
     group.add_command(_list(open_operating))
+    group.add_command(_rotate(open_operating))
     group.add_command(_revoke(open_operating))
     return group
 
@@ -95,7 +93,8 @@ def _list(open_operating: OpenOperating) -> click.Command:
         async def run() -> None:
             async with open_operating() as operating:
                 for key in await operating.keys.list():
-                    state = "revoked" if key.revoked_at else key.kind
+                    became = operating.keys.state_of(key)
+                    state = key.kind if became == "active" else became
                     community = "-" if key.community_id is None else key.community_id
                     used = "never used"
                     if key.last_used_at is not None:
@@ -108,6 +107,38 @@ def _list(open_operating: OpenOperating) -> click.Command:
         run_command(run())
 
     return show
+
+
+def _rotate(open_operating: OpenOperating) -> click.Command:
+    @click.command("rotate")
+    @click.argument("key_id", type=click.UUID)
+    @click.option(
+        "--grace-seconds",
+        type=click.IntRange(0, LONGEST_GRACE_SECONDS),
+        default=GRACE_SECONDS,
+        show_default=True,
+        help="For how long the old key works beside the new one.",
+    )
+    def rotate(key_id: object, grace_seconds: int) -> None:
+        """Replaces a key by one with the same rights and prints it, once."""
+
+        async def run() -> None:
+            async with open_operating() as operating:
+                done = await operating.keys.rotate(str(key_id), grace_seconds=grace_seconds)
+                await operating.note(
+                    "rotate_api_key",
+                    community_id=done.made.community_id,
+                    target=str(key_id),
+                    successor=done.made.key_id,
+                )
+            ends = f"{done.old.expires_at:%Y-%m-%d %H:%M:%S} UTC"
+            click.echo(f"Key {done.old.key_id} ends at {ends}.", err=True)
+            click.echo(f"Key {done.made.key_id}; it is shown this once:", err=True)
+            click.echo(done.secret)
+
+        run_command(run())
+
+    return rotate
 
 
 def _revoke(open_operating: OpenOperating) -> click.Command:
@@ -143,7 +174,7 @@ def _db(migrate: Migrate) -> click.Group:
     return group
 
 
-def _metrics(rebuild: Rebuild) -> click.Group:
+def _metrics(open_operating: OpenOperating) -> click.Group:
     group = click.Group("metrics", help="Metrics of what has ended: rebuild.")
 
     @group.command("rebuild")
@@ -152,7 +183,11 @@ def _metrics(rebuild: Rebuild) -> click.Group:
         metrics by it. The service may run meanwhile."""
 
         async def run() -> None:
-            corrections = [corrected async for corrected in rebuild()]
+            async with (
+                open_operating() as operating,
+                aclosing(operating.rollups.rebuild()) as wrong,
+            ):
+                corrections = [corrected async for corrected in wrong]
             click.echo(
                 f"Workflows: {len(corrections)}. Roll-ups corrected: {sum(corrections)}.", err=True
             )

@@ -45,6 +45,10 @@ _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="workflow-core"'}
 # the error's own.
 ERRORS: tuple[tuple[type[Exception], int, str | None, Mapping[str, str]], ...] = (
     (Unauthorized, 401, None, _CHALLENGE),
+    (refusals.TokenRefused, 401, None, _CHALLENGE),
+    (refusals.TooManyAttempts, 429, None, {}),
+    (refusals.RateLimited, 429, None, {}),
+    (refusals.SigningKeysUnavailable, 503, None, _RETRY),
     (refusals.WorkflowNotFound, 404, None, {}),
     (refusals.ExecutionUnknown, 404, None, {}),
     (refusals.StepUnknown, 404, None, {}),
@@ -57,6 +61,7 @@ ERRORS: tuple[tuple[type[Exception], int, str | None, Mapping[str, str]], ...] =
     (refusals.CommunityUnknown, 404, None, {}),
     (refusals.MemberUnknown, 404, None, {}),
     (refusals.TooManyGrants, 409, None, {}),
+    (refusals.KeyNotActive, 409, None, {}),
     (refusals.Denied, 403, None, {}),
     (refusals.WorkflowNotActive, 409, None, {}),
     (refusals.VersionConflict, 409, None, {}),
@@ -102,7 +107,9 @@ _HTTP_CODES = {
     405: "METHOD_NOT_ALLOWED",
     408: "REQUEST_TIMEOUT",
     413: "PAYLOAD_TOO_LARGE",
+    414: "URI_TOO_LONG",
     415: "UNSUPPORTED_MEDIA_TYPE",
+    431: "HEADERS_TOO_LARGE",
     500: "INTERNAL_ERROR",
 }
 
@@ -118,7 +125,7 @@ def failure_of(error: Exception, request_id: str) -> Failure:
                 code=code or str(getattr(error, "code", "BAD_REQUEST")),
                 message=_message(error),
                 details=_details(error),
-                headers=headers,
+                headers=_headers(error, headers),
                 denied=isinstance(error, PermissionError) or bool(getattr(error, "denied", False)),
             )
     return Failure(
@@ -175,6 +182,13 @@ def _details(error: Exception) -> Json:
         return [problem]
     details = getattr(error, "details", None)
     return details or None
+
+
+def _headers(error: Exception, headers: Mapping[str, str]) -> Mapping[str, str]:
+    """The row's headers, and when to come back if the error knows."""
+    if isinstance(error, refusals.TooManyAttempts | refusals.RateLimited):
+        return {**headers, "Retry-After": str(error.retry_after)}
+    return headers
 
 
 def _of_framework(error: HTTPException) -> Failure:

@@ -13,16 +13,23 @@ from quart import (
     Request,
     Response,
     current_app,
-    has_websocket_context,
+    has_request_context,
     request,
     websocket,
 )
+from werkzeug.exceptions import RequestHeaderFieldsTooLarge, RequestURITooLarge
 
 from controllers.auth import PUBLIC, SOCKET_ATTRIBUTE
 from controllers.endpoint import ACTION_ATTRIBUTE
 from controllers.errors import answer_to
 from controllers.operation import REQUEST_ID_HEADER, Operation, begin, event_of, operation
 from controllers.state import state
+from services.errors import RateLimited
+
+MOST_HEADERS = 100
+LONGEST_TARGET = 8_192
+"""Bytes of a request's path and query. The server itself ends a connection that sends more than
+16 KiB of head."""
 
 BATCH_SUFFIX = "/execute/batch"
 SWITCHED = 101
@@ -66,16 +73,25 @@ def add_gate(app: Quart) -> None:
 
 
 async def _begin() -> None:
-    asking = websocket if has_websocket_context() else request
-    client = asking.scope.get("client")
-    begin(state().new_id()).address = str(client[0]) if client else None
+    begin(state().new_id()).address = state().addresses.current()
+    scope = (request if has_request_context() else websocket).scope
+    if sum(1 for _ in scope["headers"]) > MOST_HEADERS:
+        raise RequestHeaderFieldsTooLarge(f"A request may have {MOST_HEADERS} headers.")
+    path = scope.get("raw_path") or scope["path"].encode()  # ASGI lets servers leave it out
+    if len(path) + len(scope["query_string"]) > LONGEST_TARGET:
+        raise RequestURITooLarge(f"Path and query may have {LONGEST_TARGET} bytes.")
 
 
 async def _authenticate() -> None:
     rule = request.url_rule
     if rule is None or rule.rule in PUBLIC:
         return  # unknown routes and methods have nothing to protect; they answer 404 and 405
-    operation().caller = await state().authenticator.caller(request.headers)
+    current = operation()
+    caller = await state().authenticator.caller(request.headers, current.address)
+    current.caller = caller
+    current.standing = state().rates.take(caller)
+    if current.standing is not None and current.standing.retry_after is not None:
+        raise RateLimited(current.standing.retry_after)
 
 
 async def _authenticate_socket() -> None:
@@ -88,7 +104,8 @@ async def _authenticate_socket() -> None:
         return  # there is no such route
     asks = hasattr(view, SOCKET_ATTRIBUTE)
     if not asks or "X-API-Key" in headers or "Authorization" in headers:
-        operation().caller = await state().authenticator.caller(headers)
+        current = operation()
+        current.caller = await state().authenticator.caller(headers, current.address)
 
 
 async def _finish_socket(response: Response | None) -> Response | None:
@@ -114,6 +131,10 @@ async def _finish(response: Response) -> Response:
     response.headers[REQUEST_ID_HEADER] = current.request_id
     for name, value in SECURITY_HEADERS.items():
         response.headers.setdefault(name, value)
+    if current.standing is not None:
+        response.headers["RateLimit-Limit"] = str(current.standing.limit)
+        response.headers["RateLimit-Remaining"] = str(current.standing.remaining)
+        response.headers["RateLimit-Reset"] = str(current.standing.reset)
     if state().health.draining and request.http_version.startswith("1"):
         response.headers["Connection"] = "close"  # there is no such header in HTTP/2
     rule = request.url_rule

@@ -46,7 +46,7 @@ _KNOWN = 'a message is {"token": "…"} (the first one only) or {"subscribe": {f
 async def watch_executions() -> None:
     """Lets the client watch until it leaves or must."""
     await websocket.accept()
-    socket = Socket(state().live, state().authenticator)
+    socket = Socket(state().live, state().authenticator, state().addresses.current())
     try:
         await socket.serve()
     finally:
@@ -56,9 +56,10 @@ async def watch_executions() -> None:
 class Socket:
     """One client's WebSocket."""
 
-    def __init__(self, live: LiveUpdates, authenticator: Authenticator) -> None:
+    def __init__(self, live: LiveUpdates, authenticator: Authenticator, address: str) -> None:
         self._live = live
         self._authenticator = authenticator
+        self._address = address
         self._sending = asyncio.Lock()
         self._subscribed = asyncio.Event()
         self._stream: Stream | None = None
@@ -99,7 +100,8 @@ class Socket:
     async def _identify(self) -> Prove:
         """What proves the client. Raises `Unauthorized`, `Denied`, `StoreUnavailable`."""
         if operation().caller is not None:
-            return proving(self._authenticator, Headers(websocket.headers), SCOPE)
+            headers = Headers(websocket.headers)
+            return proving(self._authenticator, headers, SCOPE, self._address)
         try:
             async with asyncio.timeout(TOKEN_SECONDS):
                 said = _read(await websocket.receive())
@@ -116,7 +118,7 @@ class Socket:
         acting = websocket.headers.get("X-Acting-User")
         if acting is not None:
             headers["X-Acting-User"] = acting
-        prove = proving(self._authenticator, headers, SCOPE)
+        prove = proving(self._authenticator, headers, SCOPE, self._address)
         operation().caller = await prove()
         return prove
 

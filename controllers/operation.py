@@ -13,7 +13,9 @@ from typing import Any
 
 from quart import g, has_websocket_context, request, websocket
 
+from controllers.address import NOWHERE
 from controllers.responses import Failure
+from services.allowances import Standing
 from services.audit import Event
 from services.caller import Caller
 
@@ -29,7 +31,7 @@ class Operation:
 
     request_id: str
     started: float
-    address: str | None = None
+    address: str = NOWHERE
     caller: Caller | None = None
     community_id: int | None = None
     workflow_id: str | None = None
@@ -37,6 +39,7 @@ class Operation:
     notes: dict[str, Any] = field(default_factory=dict)
     failure: Failure | None = None
     cause: Exception | None = None
+    standing: Standing | None = None
 
 
 def begin(make_id: str) -> Operation:

@@ -20,18 +20,19 @@ CREDENTIALS = ("X-API-Key", "Authorization", "X-Acting-User")
 
 def prover(scope: str) -> Callable[[], Awaitable[Caller]]:
     """Proves the current request's caller again, whenever it is called."""
-    return proving(state().authenticator, request.headers, scope)
+    address = state().addresses.current()
+    return proving(state().authenticator, request.headers, scope, address)
 
 
 def proving(
-    authenticator: Authenticator, headers: Headers, scope: str
+    authenticator: Authenticator, headers: Headers, scope: str, address: str
 ) -> Callable[[], Awaitable[Caller]]:
-    """Proves who these headers are of. What it gives raises `Unauthorized`, `Denied` without the
-    scope, `StoreUnavailable`."""
+    """Proves who these headers, which came from this address, are of. What it gives raises what
+    `Authenticator.caller` raises, and `Denied` without the scope."""
     kept = Headers([(name, headers[name]) for name in CREDENTIALS if name in headers])
 
     async def prove() -> Caller:
-        caller = await authenticator.caller(kept)
+        caller = await authenticator.caller(kept, address)
         if not caller.may(scope):
             raise Denied(f"This needs the scope {scope}.", {"scope": scope})
         return caller

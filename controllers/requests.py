@@ -17,7 +17,7 @@ from controllers.operation import note
 from controllers.schemas import MAX_ID
 from engine.context import Json, JsonObject
 from engine.json_door import parse_json
-from services.errors import ExecutionUnknown, NotValid, Problem, WorkflowNotFound
+from services.errors import ExecutionUnknown, KeyUnknown, NotValid, Problem, WorkflowNotFound
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -153,6 +153,15 @@ def number_of(text: str) -> int | None:
         return None
     found = int(text)
     return found if found <= MAX_ID else None
+
+
+def key_id_of(text: str) -> str:
+    """An API key's id from the path, canonical. What is no UUID is no key."""
+    found = _uuid(text)
+    if found is None:
+        raise KeyUnknown
+    note(target=found)
+    return found
 
 
 def problems_of(error: ValidationError, model: type[BaseModel]) -> list[Problem]:

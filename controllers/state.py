@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from quart import current_app
 
+from controllers.address import Addresses
 from controllers.auth import Authenticator
 from services.alert_service import AlertService
 from services.audit import AuditTrail
@@ -21,9 +22,11 @@ from services.execution_lists import ExecutionLists
 from services.execution_service import ExecutionService
 from services.grants import GrantService
 from services.health import HealthService
+from services.key_admin import KeyAdmin
 from services.live_updates import LiveUpdates
 from services.members import MemberService
 from services.metrics import MetricsService
+from services.rate_limits import RateLimits
 from services.scrape import Scrape
 from services.webhook_service import WebhookService
 from services.workflow_service import WorkflowService
@@ -35,7 +38,10 @@ EXTENSION = "workflow_core"
 class AppState:
     """Everything a request may need. `new_id` makes the ids of requests."""
 
+    addresses: Addresses
     authenticator: Authenticator
+    key_admin: KeyAdmin
+    rates: RateLimits
     workflows: WorkflowService
     executions: ExecutionService
     lists: ExecutionLists

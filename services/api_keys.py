@@ -1,4 +1,4 @@
-"""API keys: made, recognised, listed, revoked.
+"""API keys: made, recognised, listed, rotated, revoked.
 
 Its one rule: a key is shown once, when it is made; what is stored is its SHA-256 and a prefix.
 256 random bits need no slow hash: there is nothing to guess.
@@ -12,16 +12,25 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal
 
-from models.api_keys import ApiKey, ApiKeys
+from models.api_keys import ApiKey, ApiKeys, KeyFilter
+from models.workflows import After
 from services.cache import TtlCache
 from services.caller import SCOPES
-from services.errors import KeyUnknown
+from services.errors import KeyNotActive, KeyUnknown
 
 PREFIX = "wa-"
 SHOWN = len(PREFIX) + 8
 CACHE_SECONDS = 1.0
-"""How long a revoked key may go on working in another process."""
+"""How long a revoked key may go on working in another process that has not heard of it."""
+
+DAY_SECONDS = 86_400
+GRACE_SECONDS = DAY_SECONDS
+LONGEST_GRACE_SECONDS = 30 * DAY_SECONDS
+"""How long a rotated key goes on working beside its successor: unless told otherwise, at most."""
+
+KeyState = Literal["active", "rotated", "expired", "revoked"]
 
 _FORM = re.compile(r"wa-[0-9a-f]{64}")
 _TOUCH_EVERY = timedelta(minutes=1)
@@ -48,6 +57,15 @@ class MadeKey:
     secret: str
 
 
+@dataclass(frozen=True, slots=True)
+class Rotated:
+    """A successor, its secret and the key it replaces, which works until its `expires_at`."""
+
+    made: ApiKey
+    secret: str
+    old: ApiKey
+
+
 class ApiKeyService:
     """The keys of the service. `now` and `new_id` are the clock and the source of ids."""
 
@@ -63,6 +81,13 @@ class ApiKeyService:
         self._now = now
         self._new_id = new_id
         self._found: TtlCache[bytes, ApiKey | None] = TtlCache(ttl_seconds=ttl_seconds)
+
+    async def start(self) -> None:
+        """Hears from now on of keys that end elsewhere. Raises `StoreUnavailable`.
+
+        The notification is a hint that makes it instant; the cache's time makes it certain.
+        """
+        await self._keys.on_end(lambda _: self._forget())
 
     async def resolve(self, secret: str) -> ApiKey | None:
         """The living key that this secret is; None for anything else. Raises
@@ -108,7 +133,49 @@ class ApiKeyService:
         `KeyUnknown`."""
         if not await self._keys.revoke(key_id):
             raise KeyUnknown
-        self._found.drop_where(lambda _: True)
+        self._forget()
+
+    async def rotate(
+        self, key_id: str, *, grace_seconds: int = GRACE_SECONDS, by: int | None = None
+    ) -> Rotated:
+        """Makes a successor with the same rights and as long a life. The old key works for
+        `grace_seconds` more, 0 to `LONGEST_GRACE_SECONDS`, but not beyond its own end.
+
+        Raises `KeyUnknown`, `KeyNotActive`, `ValueError`.
+        """
+        if not 0 <= grace_seconds <= LONGEST_GRACE_SECONDS:
+            raise ValueError(f"grace_seconds must be from 0 to {LONGEST_GRACE_SECONDS}")
+        secret = new_secret()
+        done = await self._keys.rotate(
+            key_id,
+            new_id=self._new_id(),
+            prefix=secret[:SHOWN],
+            key_hash=digest(secret),
+            created_by=by,
+            grace_seconds=grace_seconds,
+        )
+        if done is None:
+            raise KeyUnknown if await self._keys.get(key_id) is None else KeyNotActive
+        self._forget()
+        return Rotated(made=done[0], secret=secret, old=done[1])
+
+    async def get(self, key_id: str) -> ApiKey | None:
+        """One key, living or not."""
+        return await self._keys.get(key_id)
+
+    async def page(
+        self, narrow: KeyFilter, *, limit: int, after: After | None = None
+    ) -> list[ApiKey]:
+        """A page of the keys, newest first."""
+        return await self._keys.page(narrow, limit=limit, after=after)
+
+    def state_of(self, key: ApiKey) -> KeyState:
+        """What has become of a key; `rotated` while it still works beside its successor."""
+        if key.revoked_at is not None:
+            return "revoked"
+        if key.expires_at is not None and key.expires_at <= self._now():
+            return "expired"
+        return "active" if key.rotated_to is None else "rotated"
 
     async def list(self) -> list[ApiKey]:
         """The keys, without their secrets."""
@@ -117,6 +184,9 @@ class ApiKeyService:
     async def any(self) -> bool:
         """Whether a key was ever made."""
         return await self._keys.any()
+
+    def _forget(self) -> None:
+        self._found.drop_where(lambda _: True)
 
     async def _load(self, key_hash: bytes) -> ApiKey | None:
         key = await self._keys.find(key_hash)

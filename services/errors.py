@@ -139,6 +139,50 @@ class KeyUnknown(Refusal):
 
     code = "KEY_NOT_FOUND"
 
+    def __init__(self, *, denied: bool = False) -> None:
+        super().__init__()
+        self.denied = denied
+
+
+class KeyNotActive(Refusal):
+    """The key is revoked, expired or rotated already."""
+
+    code = "KEY_NOT_ACTIVE"
+
+
+class TooManyAttempts(Refusal):
+    """Too many refused credentials came from your address; try again later."""
+
+    code = "RATE_LIMIT_EXCEEDED"
+    denied = True
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__()
+        self.retry_after = retry_after
+
+
+class RateLimited(Refusal):
+    """You send more requests than you may; go on after the time in Retry-After."""
+
+    code = "RATE_LIMIT_EXCEEDED"
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__()
+        self.retry_after = retry_after
+
+
+class TokenRefused(Refusal):
+    """The token is not valid."""
+
+    code = "UNAUTHORIZED"
+    denied = True
+
+
+class SigningKeysUnavailable(Refusal):
+    """The keys that tokens are verified with cannot be had right now."""
+
+    code = "OVERLOADED"
+
 
 class CommunityUnknown(Refusal):
     """There is no such community."""

@@ -18,6 +18,7 @@ from models.audit_chain import AuditChain, Broken, Tip, Verdict
 from models.dal import AsyncDAL
 from models.members import Members
 from models.permissions import Permissions
+from models.rollups import Rollups
 from models.secrets import Secrets
 from models.workflows import Workflows
 from services.api_keys import ApiKeyService
@@ -35,6 +36,7 @@ class Operating:
     keys: ApiKeyService
     members: MemberService
     chain: AuditChain
+    rollups: Rollups
     log: AuditLog
     now: Callable[[], datetime]
 
@@ -60,7 +62,7 @@ def operating(
     permissions = PermissionService(Permissions(dal), Workflows(dal))
     members = MemberService(Members(dal), permissions, Cursors(Secrets(dal), secret_key))
     keys = ApiKeyService(ApiKeys(dal), now=now, new_id=new_id)
-    return Operating(keys, members, AuditChain(dal), AuditLog(dal), now)
+    return Operating(keys, members, AuditChain(dal), Rollups(dal), AuditLog(dal), now)
 
 
 def _who() -> str:

@@ -98,7 +98,7 @@ def test_a_password_is_shown_neither_in_an_error_nor_in_the_representation() -> 
     assert "hunter2" not in problems(DATABASE_URL="mysql://me:hunter2@db/flows")[0]
     secrets = {
         "DATABASE_URL": "postgresql://me:hunter2@db/flows",
-        "SECRET_KEY": "hunter2",
+        "SECRET_KEY": "hunter2" * 5,
         "ROUTER_SERVICE_KEY": "hunter2",
     }
     assert "hunter2" not in repr(Config.from_env(secrets))
@@ -190,3 +190,15 @@ def test_days_are_a_whole_number(days: str) -> None:
     assert problems(RETENTION_DAYS=days) == [
         f"RETENTION_DAYS is {days!r}; it must be a whole number of days from 1 to 36500, such as 90"
     ]
+
+
+def test_a_secret_that_could_be_guessed_is_refused_and_not_shown() -> None:
+    (line,) = problems(SECRET_KEY="hunter2-hunter2-hunter2-hunter2")
+    assert line.startswith("SECRET_KEY has 31 bytes; it must have at least 32")
+    assert "hunter2" not in line
+    assert Config.from_env({"SECRET_KEY": "é" * 16}).secret_key == "é" * 16
+
+
+@pytest.mark.parametrize("value", ["proxy.example", "10.0.0.0/33", "10.0.0.1;10.0.0.2"])
+def test_trusted_proxies_are_addresses_and_networks(value: str) -> None:
+    assert "a comma list of addresses and networks" in problems(TRUSTED_PROXIES=value)[0]

@@ -12,7 +12,11 @@ import pytest
 
 from controllers.auth import Authenticator, caller_of_claims
 from controllers.errors import Unauthorized
+from services.api_keys import ApiKeyService
+from services.attempts import FailedAttempts
 from services.caller import EVERYDAY_SCOPES, SCOPES
+from services.errors import TokenRefused
+from services.tokens import NoTokens
 from tests.controllers.conftest import COMMUNITY, OWNER, SECRET_KEY, Api
 
 LATER = 4_102_444_800  # 2100-01-01
@@ -66,7 +70,7 @@ def unsigned() -> str:
     "forged",
     [
         token(secret="another secret of the tests, as long"),
-        token(exp=int(time.time()) - 1),
+        token(exp=int(time.time()) - 60),
         jwt.encode({"sub": "1"}, SECRET_KEY, algorithm="HS256"),
         token(secret=SECRET_KEY * 2, algorithm="HS512"),
         token(sub="ada"),
@@ -81,9 +85,10 @@ async def test_a_jwt_that_is_forged_expired_or_says_nothing_is_401(api: Api, for
 async def test_without_a_secret_no_jwt_is_taken() -> None:
     from werkzeug.datastructures import Headers
 
-    authenticator = Authenticator(keys=None, secret_key=None)  # type: ignore[arg-type]  # unused
-    with pytest.raises(Unauthorized, match="not accepted"):
-        await authenticator.caller(Headers({"Authorization": f"Bearer {token()}"}))
+    no_keys: ApiKeyService = None  # type: ignore[assignment]  # unused
+    authenticator = Authenticator(no_keys, NoTokens(), FailedAttempts(None))
+    with pytest.raises(TokenRefused, match="not accepted"):
+        await authenticator.caller(Headers({"Authorization": f"Bearer {token()}"}), "192.0.2.1")
 
 
 @pytest.mark.parametrize(

@@ -183,3 +183,21 @@ async def test_a_pruned_audit_log_says_so_itself(database_url: str, dal: AsyncDA
     assert [(row["action"], row["details"]["rows"]) for row in rows] == [("prune_audit", 3)]
     verified = await invoke(database_url, "audit", "verify")
     assert f"1 row, all as written; those up to {ids[-1]} were pruned" in verified.output
+
+
+async def test_a_key_is_rotated_and_the_new_one_printed_alone(
+    database_url: str, dal: AsyncDAL
+) -> None:
+    secret = (await invoke(database_url, *CREATE)).stdout.strip()
+    key_id = (await invoke(database_url, "keys", "list")).stdout.split()[0]
+    result = await invoke(database_url, "keys", "rotate", key_id, "--grace-seconds", "0")
+    assert result.exit_code == 0, result.output
+    keys = ApiKeyService(ApiKeys(dal), now=SystemClock().now, new_id=new_id)
+    key = await keys.resolve(result.stdout.strip())
+    assert key is not None
+    assert (key.user_id, key.community_id, key.scopes) == (456, 123, ("executions:read",))
+    assert await keys.resolve(secret) is None
+    assert "expired" in (await invoke(database_url, "keys", "list")).stdout
+    again = await invoke(database_url, "keys", "rotate", key_id)
+    assert (again.exit_code, again.stdout) == (1, "")
+    assert "rotated already" in again.output

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import re
+from typing import Any
 
+import jwt
 import pytest
 from quart import Response
 from quart.testing import WebsocketResponseError
 
 from app import Running
-from controllers.auth import PUBLIC, SCOPE_ATTRIBUTE, SOCKET_ATTRIBUTE
+from controllers.auth import ANY_SCOPE, PUBLIC, SCOPE_ATTRIBUTE, SOCKET_ATTRIBUTE
 from controllers.endpoint import async_endpoint
+from controllers.gate import LONGEST_TARGET, MOST_HEADERS
 from controllers.operation import begin
 from models.dal import AsyncDAL
-from tests.controllers.conftest import COMMUNITY, OWNER, Api
+from services.caller import ADMIN, SCOPES
+from tests.controllers.conftest import COMMUNITY, OWNER, SECRET_KEY, Answer, Api
+
+NOTHING = "00000000-0000-0000-0000-000000000000"
 
 EXPECTED_PUBLIC = {
     "/health",
@@ -33,20 +39,67 @@ def test_nothing_is_public_but_what_is_meant_to_be() -> None:
     assert not any("<" in rule for rule in PUBLIC)
 
 
-async def test_every_other_route_asks_for_a_credential_and_a_scope(api: Api) -> None:
-    nothing = "00000000-0000-0000-0000-000000000000"
-    checked = 0
+def requests_of_the_table(api: Api) -> list[tuple[str, str, str]]:
+    """Every method of every route that is not public: method, path, and the scope it names."""
+    found = []
     for rule in api.app.url_map.iter_rules():
         if rule.rule in PUBLIC or rule.websocket:
             continue
         view = api.app.view_functions[rule.endpoint]
         assert hasattr(view, SCOPE_ATTRIBUTE), f"{rule.rule} names no scope"
-        path = re.sub(r"<[^>]+>", nothing, rule.rule)
-        for method in rule.methods or ():
-            answer = await api.call(method, f"/{path}", key=" ")
-            assert answer.status == 401, f"{method} {rule.rule}"
-            checked += 1
-    assert checked > 15
+        path = "/" + re.sub(r"<[^>]+>", NOTHING, rule.rule)
+        scope = getattr(view, SCOPE_ATTRIBUTE)
+        found += [(method, path, scope) for method in rule.methods or ()]
+    assert len(found) > 30
+    return found
+
+
+def bad_credentials() -> dict[str, dict[str, str]]:
+    claims = {"sub": "1", "exp": 4_102_444_800, "roles": ["admin"], "communityId": 1}
+    forged = jwt.encode(claims, "somebody else's secret, long enough", algorithm="HS256")
+    expired = jwt.encode({**claims, "exp": 1}, SECRET_KEY, algorithm="HS256")
+    unknown = "wa-" + "0" * 64
+    return {
+        "none": {},
+        "an empty key": {"X-API-Key": ""},
+        "an unknown key": {"X-API-Key": unknown},
+        "an unknown bearer key": {"Authorization": f"Bearer {unknown}"},
+        "a forged token": {"Authorization": f"Bearer {forged}"},
+        "an expired token": {"Authorization": f"Bearer {expired}"},
+        "a token as a key": {"X-API-Key": forged},
+        "a password": {"Authorization": "Basic dXNlcjpwYXNz"},
+        "another user's name": {"X-Acting-User": "1"},
+    }
+
+
+@pytest.mark.parametrize("kind", sorted(bad_credentials()))
+async def test_no_route_opens_for(api: Api, kind: str) -> None:
+    credential = bad_credentials()[kind]
+    for method, path, _ in requests_of_the_table(api):
+        response = await api.client.open(path[1:], method=method, headers=credential)
+        refused = response.status_code in (401, 429)  # 429 once the address has failed too often
+        assert refused, f"{method} {path} answers {response.status_code} for {kind}"
+
+
+async def test_every_route_opens_for_its_scope_and_for_no_other(api: Api) -> None:
+    keys = {scope: await api.new_key(scopes=[scope]) for scope in sorted(SCOPES)}
+    for method, path, needed in requests_of_the_table(api):
+        if method == "OPTIONS":
+            continue  # answered by the framework with the methods there are, behind the gate
+        for scope, key in keys.items():
+            answer = await api.call(method, path + _that_ends(path), key=key)
+            opens = needed == ANY_SCOPE or scope in (needed, ADMIN)
+            shut = answer.status == 403 and "scope" in _details(answer)
+            assert shut is not opens, f"{method} {path} answers {answer.status} for {scope}"
+
+
+def _that_ends(path: str) -> str:
+    """A stream that opens would go on for ever; a wrong filter is refused behind the scope."""
+    return "?colour=red" if path.endswith("/stream") else ""
+
+
+def _details(answer: Answer) -> object:
+    return answer.body["details"] if isinstance(answer.body, dict) else {}
 
 
 async def test_every_websocket_asks_for_a_credential_and_a_scope(api: Api) -> None:
@@ -130,3 +183,35 @@ async def test_operations_and_denials_become_audit_rows(
         ("AUDIT", "get_workflow", "FAILURE"),
         ("AUTHZ", "create_workflow", "DENIED"),
     ]
+
+
+async def test_a_known_caller_costs_no_statement_at_the_gate(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Key, attempts and rates are looked up in memory; this path asks for nothing else."""
+    asked: list[str] = []
+    single = AsyncDAL._single
+
+    async def counted(self: AsyncDAL, run: Any, query: Any, urgent: bool = False) -> Any:
+        asked.append(str(query))
+        return await single(self, run, query, urgent)
+
+    assert (await api.call("GET", "/workflows/x")).status == 404
+    monkeypatch.setattr(AsyncDAL, "_single", counted)
+    async with asyncio.timeout(30):
+        while True:  # the key is looked up again once a second, whatever the machine's pace
+            asked.clear()
+            for _ in range(3):
+                assert (await api.call("GET", "/workflows/x")).status == 404
+            if not asked:
+                break
+
+
+@pytest.mark.parametrize("key", [None, " "])
+async def test_a_head_too_large_is_refused_before_anything_else(api: Api, key: str | None) -> None:
+    many = {f"X-Many-{number}": "1" for number in range(MOST_HEADERS)}
+    answer = await api.call("GET", "/status", key=key, headers=many)
+    assert (answer.status, answer.code) == (431, "HEADERS_TOO_LARGE")
+    answer = await api.call("GET", f"/workflows?search={'x' * LONGEST_TARGET}", key=key)
+    assert (answer.status, answer.code) == (414, "URI_TOO_LONG")
+    assert answer.headers["x-request-id"]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from models import backlog, claim_sql, live_sql, worker_sql
 from models import execution_sql as sql
+from models.api_keys import ApiKeys, KeyFilter
 from models.dal import AsyncDAL
+from models.workflows import After
 
 FILL = """
 INSERT INTO workflow_executions (execution_id, workflow_id, workflow_version, workflow_name,
@@ -99,3 +101,23 @@ async def test_no_hot_statement_reads_the_whole_table(dal: AsyncDAL) -> None:
     for k, v in bad.items():
         print(k, v)
     assert not bad
+
+
+async def test_keys_are_listed_by_their_indexes(dal: AsyncDAL) -> None:
+    """A page in the middle, of all keys and of one community's: neither a scan nor a sort."""
+    await dal.execute(
+        "INSERT INTO api_keys (key_id, prefix, key_hash, name, user_id, community_id, created_at)"
+        " SELECT gen_random_uuid(), 'wa-', decode(md5(n::text), 'hex'), 'k', n, n % 5,"
+        " now() - n * interval '1 second' FROM generate_series(1, 20000) n"
+    )
+    await dal.execute("ANALYZE api_keys")
+    keys = ApiKeys(dal)
+    first = (await keys.page(KeyFilter(), limit=1))[0]
+    after = After(first.created_at - timedelta(hours=2), first.key_id)
+    for narrow in (KeyFilter(), KeyFilter(community_id=3)):
+        query = keys.page_query(narrow, limit=20, after=after)
+        lines = await dal.fetch(f"EXPLAIN {query.sql}", *query.args)
+        plan = "\n".join(line[0] for line in lines)
+        assert "Seq Scan" not in plan, plan
+        assert "Sort" not in plan, plan
+        assert "api_keys_" in plan, plan

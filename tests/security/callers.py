@@ -17,6 +17,7 @@ import jwt
 
 from models.audit import AuditLog, AuditRow
 from models.dal import AsyncDAL
+from services.api_keys import NewKey
 from services.caller import ADMIN, EVERYDAY_SCOPES
 from services.clock import SystemClock, new_id
 from tests.controllers.conftest import COMMUNITY, OWNER, SECRET_KEY, Api, greeting
@@ -135,6 +136,8 @@ class Worlds:
             await self._alert(world)
         if "members" in needs or "audit" in needs:
             await self._company()
+        if "api-keys" in needs:
+            world.ids["key_id"] = await self._key()
         if kind.column in FLAGS:
             await self._grant(kind, workflow_id, user)
         if needs.startswith("DELETE"):
@@ -212,6 +215,12 @@ class Worlds:
         made = await self.api.call("POST", "/workflow-management/alerts", body)
         assert made.status == 201, made.body
         world.ids["alert_id"] = made.body["alert_id"]
+
+    async def _key(self) -> str:
+        """The id of a key of the community."""
+        scopes = ["workflows:read"]
+        new = NewKey(user_id=MEMBER, name="theirs", scopes=scopes, community_id=COMMUNITY)
+        return (await self.api.keys.create(new)).key_id
 
     async def _company(self) -> None:
         """A member of the community, and an event that concerned it."""

@@ -140,6 +140,16 @@ TABLE = """
   -    -    -    -    -    -    -    -    -    -    +    x    +  admin
   200 DELETE /communities/<community_id>/members/<user_id>
   -    -    -    -    -    -    -    -    -    -    +    x    +  admin
+  201 POST   /api-keys
+  -    -    -    -    -    -    -    -    -    -    +    +    +  admin
+  200 GET    /api-keys
+  -    -    -    -    -    -    -    -    -    -    +    o    +  admin lists key
+  200 GET    /api-keys/<key_id>
+  -    -    -    -    -    -    -    -    -    -    +    x    +  admin
+  200 DELETE /api-keys/<key_id>
+  -    -    -    -    -    -    -    -    -    -    +    x    +  admin
+  201 POST   /api-keys/<key_id>/rotate
+  -    -    -    -    -    -    -    -    -    -    +    x    +  admin
   200 GET    /audit
   -    -    -    -    -    -    -    -    -    -    +    o    +  admin lists event
   200 GET    /status
@@ -189,6 +199,8 @@ BODIES: dict[str, Any] = {
         "notify": [],
     },
     "PUT /workflow-management/alerts/<alert_id>": {"enabled": True},
+    "POST /api-keys": {"name": "made", "scopes": ["workflows:read"]},
+    "POST /api-keys/<key_id>/rotate": {"grace_seconds": 0},
     "PUT /communities/<community_id>/members/<user_id>": {"roles": ["mod"]},
     "GET /workflow-management/executions/ws": {"workflow_id": "<workflow_id>"},
 }
@@ -197,6 +209,7 @@ BODIES: dict[str, Any] = {
 QUERIES = {
     "GET /workflow-management/metrics": "workflow_id=<workflow_id>",
     "GET /audit": "action=marked",
+    "GET /api-keys": "user_id=<user_id>",
 }
 
 

@@ -27,6 +27,7 @@ THING = {
     "webhook": "webhook_id",
     "alert": "alert_id",
     "member": "user_id",
+    "key": "key_id",
 }
 """By which of the world's ids a list's thing is found in it."""
 

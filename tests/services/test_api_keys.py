@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -9,9 +10,9 @@ import pytest
 
 from models.api_keys import ApiKeys
 from models.dal import AsyncDAL
-from services.api_keys import ApiKeyService, NewKey
+from services.api_keys import LONGEST_GRACE_SECONDS, ApiKeyService, NewKey
 from services.clock import new_id
-from services.errors import KeyUnknown
+from services.errors import KeyNotActive, KeyUnknown
 
 
 class Wall:
@@ -112,3 +113,42 @@ async def test_a_key_that_makes_no_sense_is_refused_by_name(
 ) -> None:
     with pytest.raises(ValueError, match=named):
         await make().create(key(**changes))
+
+
+async def test_a_revocation_is_heard_in_every_process(
+    make: Callable[..., ApiKeyService],
+) -> None:
+    here, there = make(), make(ttl_seconds=3600)
+    await there.start()
+    for end in (here.revoke, lambda key_id: here.rotate(key_id, grace_seconds=0)):
+        made = await here.create(key())
+        assert await there.resolve(made.secret) is not None
+        await end(made.key_id)
+        async with asyncio.timeout(10):
+            while await there.resolve(made.secret) is not None:  # noqa: ASYNC110  # there is no event for it
+                await asyncio.sleep(0.01)
+
+
+async def test_of_two_rotations_at_once_one_succeeds(make: Callable[..., ApiKeyService]) -> None:
+    keys = make()
+    made = await keys.create(key())
+    done = await asyncio.gather(
+        *[keys.rotate(made.key_id) for _ in range(4)], return_exceptions=True
+    )
+    assert sum(isinstance(each, KeyNotActive) for each in done) == 3
+    assert len(await keys.list()) == 2
+
+
+async def test_a_rotated_key_never_outlives_its_own_end(
+    make: Callable[..., ApiKeyService],
+) -> None:
+    keys = make()
+    made = await keys.create(key(expires_days=1))
+    before = await keys.get(made.key_id)
+    done = await keys.rotate(made.key_id, grace_seconds=LONGEST_GRACE_SECONDS)
+    assert before is not None
+    assert done.old.expires_at == before.expires_at
+    with pytest.raises(ValueError, match="grace_seconds"):
+        await keys.rotate(made.key_id, grace_seconds=LONGEST_GRACE_SECONDS + 1)
+    with pytest.raises(KeyUnknown):
+        await keys.rotate(new_id())

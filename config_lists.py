@@ -1,0 +1,51 @@
+"""Options that are comma lists: hosts, networks, origins.
+
+Its one rule: an entry that is none is refused with an example of one that is.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from urllib.parse import SplitResult, urlsplit
+
+_HOST = re.compile(r"(\*?\.)?[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9])?")
+
+
+def destinations(text: str) -> tuple[str, ...]:
+    """A comma list of host names (`*.` in front takes in what is below) and networks."""
+    found = tuple(part.strip() for part in text.split(",") if part.strip())
+    for part in found:
+        if not _HOST.fullmatch(part) and not _is_network(part):
+            raise ValueError("a comma list of hosts and networks, such as example.org,10.0.0.0/8")
+    return found
+
+
+def origins(text: str) -> tuple[str, ...]:
+    """A comma list of web origins (RFC 6454), or `*`."""
+    found = tuple(part.strip().rstrip("/") for part in text.split(",") if part.strip())
+    for part in found:
+        url = urlsplit(part)
+        if part != "*" and (url.scheme not in ("http", "https") or part != _origin(url)):
+            raise ValueError("a comma list of origins, such as https://app.example.org, or *")
+    return found
+
+
+def _origin(url: SplitResult) -> str:
+    return f"{url.scheme}://{url.netloc}" if url.hostname and "@" not in url.netloc else ""
+
+
+def networks(text: str) -> tuple[str, ...]:
+    """A comma list of addresses and networks."""
+    found = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not all(_is_network(part) for part in found):
+        raise ValueError("a comma list of addresses and networks, such as 10.0.0.0/8,192.0.2.7")
+    return found
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
