@@ -14,7 +14,6 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
-    aclosing,
     asynccontextmanager,
 )
 from dataclasses import dataclass, field, fields
@@ -49,6 +48,7 @@ from models.grants import Grants
 from models.idempotency import IdempotencyKeys
 from models.live import LiveTable
 from models.live_feed import LiveFeed
+from models.members import Members
 from models.metered_store import Meter, MeteredExecutionStore
 from models.migrate import DatabaseRefused, migrate
 from models.opening import database_url, opened
@@ -62,6 +62,7 @@ from services.aaa_log import AaaLog, LogFormat, route_library_logs
 from services.api_keys import ApiKeyService
 from services.attempts import FailedAttempts
 from services.audit import AuditTrail
+from services.audit_reader import AuditReader
 from services.batch_service import BatchService
 from services.bootstrap import KEY_FILE, Example, furnish
 from services.clock import SystemClock, new_id
@@ -77,10 +78,12 @@ from services.health import HealthService
 from services.http_client import AiohttpClient, HttpLimits
 from services.key_admin import KeyAdmin
 from services.live_updates import LiveLimits, LiveUpdates
+from services.members import MemberService
 from services.metrics import MetricsService
 from services.notifications import Notifications, World, notifications
 from services.notifier import Pace
 from services.once import Once
+from services.operating import Operating, operating
 from services.permission_service import PermissionService
 from services.rate_limits import RateLimits
 from services.retention import Retention
@@ -192,15 +195,12 @@ async def _compose(on: _Ground) -> Running:
     engine = await _engine(on, feed, WorkflowDirectory(permissions, definitions), telemetry)
     live = _live(on, feed, engine, permissions)
     workflows = WorkflowService(definitions, permissions, engine.limits, new_id=new_id)
-    reads = Executions(dal)
-    once = Once(IdempotencyKeys(dal), reads)
+    once = Once(IdempotencyKeys(dal), Executions(dal))
     traces = telemetry.traces
     executions = ExecutionService(
         engine, once, permissions, workflows, now=clock.now, new_id=new_id, traces=traces
     )
     cursors = Cursors(Secrets(dal), config.secret_key)
-    batches = BatchService(engine, executions, once, permissions, new_id=new_id)
-    control = ExecutionControl(engine, reads, once, permissions, new_id=new_id)
     keys = ApiKeyService(ApiKeys(dal), now=clock.now, new_id=new_id)
     told = await _notifications(on, permissions)
     await keys.start()
@@ -213,16 +213,18 @@ async def _compose(on: _Ground) -> Running:
         workflows=workflows,
         executions=executions,
         lists=ExecutionLists(ExecutionPages(dal), permissions, cursors),
-        details=ExecutionDetails(engine, reads, Steps(dal), permissions, cursors),
-        batches=batches,
-        control=control,
+        details=ExecutionDetails(engine, Steps(dal), permissions, cursors),
+        batches=BatchService(engine, executions, once, permissions, new_id=new_id),
+        control=ExecutionControl(engine, once, permissions, new_id=new_id),
         webhooks=told.webhooks,
         alerts=told.alerts,
         metrics=MetricsService(Rollups(dal), permissions, now=clock.now),
         grants=GrantService(Grants(dal), permissions, new_id=new_id),
+        members=MemberService(Members(dal), permissions, cursors),
         live=live,
         health=health,
         audit=audit,
+        audit_reader=AuditReader(AuditLog(dal), cursors),
         scrape=telemetry.scrape(engine, Backlogs(dal), config.metrics_process),
         metrics_token=config.metrics_token,
         new_id=new_id,
@@ -317,20 +319,15 @@ def _egress(config: Config) -> Egress:
 
 def _add_commands(app: Quart, config: Config) -> None:
     @asynccontextmanager
-    async def open_keys() -> AsyncIterator[ApiKeyService]:
+    async def open_operating() -> AsyncIterator[Operating]:
         async with database(config) as dal:
-            yield ApiKeyService(ApiKeys(dal), now=SystemClock().now, new_id=new_id)
+            yield operating(dal, config.secret_key, SystemClock().now, new_id)
 
     async def run_migrations() -> list[str]:
         async with database_url(config.database_url, config.data_dir) as dsn:
             return await migrate(dsn)
 
-    async def rebuild_metrics() -> AsyncIterator[int]:
-        async with database(config) as dal, aclosing(Rollups(dal).rebuild()) as corrections:
-            async for corrected in corrections:
-                yield corrected
-
-    add_commands(app.cli, open_keys, run_migrations, rebuild_metrics)
+    add_commands(app.cli, open_operating, run_migrations)
 
 
 def main() -> int:

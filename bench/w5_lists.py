@@ -24,7 +24,6 @@ from bench.measure import Figure, in_turn, ratios, seconds
 from bench.world import World, chain, engine_on
 from models.dal import AsyncDAL
 from models.execution_pages import ExecutionPages
-from models.executions import Executions
 from models.migrate import migrate
 from models.permissions import Permissions
 from models.secrets import Secrets
@@ -169,7 +168,7 @@ async def history(world: World, size: int) -> AsyncIterator[History]:
             assert await engine.wait(context.execution_id, 60)
             permissions = PermissionService(Permissions(dal), Workflows(dal))
             cursors = Cursors(Secrets(dal), None)
-            details = ExecutionDetails(engine, Executions(dal), Steps(dal), permissions, cursors)
+            details = ExecutionDetails(engine, Steps(dal), permissions, cursors)
             lists = ExecutionLists(ExecutionPages(dal), permissions, cursors)
             yield History(dal, lists, details, context.execution_id)
     await world.dal.execute(f"DROP DATABASE {name}")

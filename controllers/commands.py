@@ -1,4 +1,5 @@
-"""The command line: keys, migrations and metrics, beside a running service or without one.
+"""The command line, beside a running service or without one: all groups, and here those for keys,
+migrations and metrics.
 
 Its one rule: a secret is printed once, to stdout and alone on its line, so that a script can take
 it; everything else goes to stderr.
@@ -6,43 +7,39 @@ it; everything else goes to stderr.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
-from typing import TypeVar
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 
 import click
 
-from engine.errors import WorkflowEngineException
-from services.api_keys import GRACE_SECONDS, LONGEST_GRACE_SECONDS, ApiKeyService, NewKey
+from controllers.audit_commands import audit_commands
+from controllers.command_line import OpenOperating, run_command
+from controllers.member_commands import member_commands
+from services.api_keys import GRACE_SECONDS, LONGEST_GRACE_SECONDS, NewKey
 from services.caller import SCOPES
-from services.errors import Refusal
 
-T = TypeVar("T")
-
-OpenKeys = Callable[[], AbstractAsyncContextManager[ApiKeyService]]
 Migrate = Callable[[], Awaitable[list[str]]]
-Rebuild = Callable[[], AsyncIterator[int]]
-"""Corrects the metrics of one workflow after the other; gives how many figures were wrong."""
 
 
-def add_commands(cli: click.Group, open_keys: OpenKeys, migrate: Migrate, rebuild: Rebuild) -> None:
-    """Adds the groups `keys`, `db` and `metrics`."""
-    cli.add_command(_keys(open_keys))
+def add_commands(cli: click.Group, open_operating: OpenOperating, migrate: Migrate) -> None:
+    """Adds the groups `keys`, `members`, `audit`, `db` and `metrics`."""
+    cli.add_command(_keys(open_operating))
+    cli.add_command(member_commands(open_operating))
+    cli.add_command(audit_commands(open_operating))
     cli.add_command(_db(migrate))
-    cli.add_command(_metrics(rebuild))
+    cli.add_command(_metrics(open_operating))
 
 
-def _keys(open_keys: OpenKeys) -> click.Group:
+def _keys(open_operating: OpenOperating) -> click.Group:
     group = click.Group("keys", help="API keys: create, list, rotate, revoke.")
-    group.add_command(_create(open_keys))
-    group.add_command(_list(open_keys))
-    group.add_command(_rotate(open_keys))
-    group.add_command(_revoke(open_keys))
+    group.add_command(_create(open_operating))
+    group.add_command(_list(open_operating))
+    group.add_command(_rotate(open_operating))
+    group.add_command(_revoke(open_operating))
     return group
 
 
-def _create(open_keys: OpenKeys) -> click.Command:
+def _create(open_operating: OpenOperating) -> click.Command:
     @click.command("create")
     @click.option("--user", type=int, required=True, help="Whose key it is.")
     @click.option("--community", type=int, help="The only community it is good for.")
@@ -71,25 +68,32 @@ def _create(open_keys: OpenKeys) -> click.Command:
         )
 
         async def run() -> None:
-            async with open_keys() as keys:
-                made = await keys.create(new)
+            async with open_operating() as operating:
+                made = await operating.keys.create(new)
+                await operating.note(
+                    "create_api_key",
+                    community_id=community,
+                    target=made.key_id,
+                    for_user=user,
+                    scopes=",".join(sorted(set(scopes))),
+                )
             click.echo(f"Key {made.key_id}; it is shown this once:", err=True)
             click.echo(made.secret)
 
-        _run(run())
+        run_command(run())
 
     return create
 
 
-def _list(open_keys: OpenKeys) -> click.Command:
+def _list(open_operating: OpenOperating) -> click.Command:
     @click.command("list")
     def show() -> None:
         """Lists the keys, without their secrets."""
 
         async def run() -> None:
-            async with open_keys() as keys:
-                for key in await keys.list():
-                    became = keys.state_of(key)
+            async with open_operating() as operating:
+                for key in await operating.keys.list():
+                    became = operating.keys.state_of(key)
                     state = key.kind if became == "active" else became
                     community = "-" if key.community_id is None else key.community_id
                     used = "never used"
@@ -100,12 +104,12 @@ def _list(open_keys: OpenKeys) -> click.Command:
                         f"community={community}  {','.join(key.scopes)}  {used}  {key.name}"
                     )
 
-        _run(run())
+        run_command(run())
 
     return show
 
 
-def _rotate(open_keys: OpenKeys) -> click.Command:
+def _rotate(open_operating: OpenOperating) -> click.Command:
     @click.command("rotate")
     @click.argument("key_id", type=click.UUID)
     @click.option(
@@ -119,30 +123,37 @@ def _rotate(open_keys: OpenKeys) -> click.Command:
         """Replaces a key by one with the same rights and prints it, once."""
 
         async def run() -> None:
-            async with open_keys() as keys:
-                done = await keys.rotate(str(key_id), grace_seconds=grace_seconds)
+            async with open_operating() as operating:
+                done = await operating.keys.rotate(str(key_id), grace_seconds=grace_seconds)
+                await operating.note(
+                    "rotate_api_key",
+                    community_id=done.made.community_id,
+                    target=str(key_id),
+                    successor=done.made.key_id,
+                )
             ends = f"{done.old.expires_at:%Y-%m-%d %H:%M:%S} UTC"
             click.echo(f"Key {done.old.key_id} ends at {ends}.", err=True)
             click.echo(f"Key {done.made.key_id}; it is shown this once:", err=True)
             click.echo(done.secret)
 
-        _run(run())
+        run_command(run())
 
     return rotate
 
 
-def _revoke(open_keys: OpenKeys) -> click.Command:
+def _revoke(open_operating: OpenOperating) -> click.Command:
     @click.command("revoke")
     @click.argument("key_id", type=click.UUID)
     def revoke(key_id: object) -> None:
         """Ends a key's life, within a second in every process."""
 
         async def run() -> None:
-            async with open_keys() as keys:
-                await keys.revoke(str(key_id))
+            async with open_operating() as operating:
+                await operating.keys.revoke(str(key_id))
+                await operating.note("revoke_api_key", target=str(key_id))
             click.echo(f"Key {key_id} is revoked.", err=True)
 
-        _run(run())
+        run_command(run())
 
     return revoke
 
@@ -158,12 +169,12 @@ def _db(migrate: Migrate) -> click.Group:
             applied = await migrate()
             click.echo(f"Applied: {', '.join(applied)}" if applied else "Nothing to do.", err=True)
 
-        _run(run())
+        run_command(run())
 
     return group
 
 
-def _metrics(rebuild: Rebuild) -> click.Group:
+def _metrics(open_operating: OpenOperating) -> click.Group:
     group = click.Group("metrics", help="Metrics of what has ended: rebuild.")
 
     @group.command("rebuild")
@@ -172,23 +183,15 @@ def _metrics(rebuild: Rebuild) -> click.Group:
         metrics by it. The service may run meanwhile."""
 
         async def run() -> None:
-            corrections = [corrected async for corrected in rebuild()]
+            async with (
+                open_operating() as operating,
+                aclosing(operating.rollups.rebuild()) as wrong,
+            ):
+                corrections = [corrected async for corrected in wrong]
             click.echo(
                 f"Workflows: {len(corrections)}. Roll-ups corrected: {sum(corrections)}.", err=True
             )
 
-        _run(run())
+        run_command(run())
 
     return group
-
-
-def _run(work: Awaitable[None]) -> None:
-    """Runs a command; what the user can mend is a message, not a traceback."""
-
-    async def main() -> None:
-        await work
-
-    try:
-        asyncio.run(main())
-    except (Refusal, WorkflowEngineException, ValueError, RuntimeError) as error:
-        raise click.ClickException(str(error)) from None

@@ -58,6 +58,8 @@ ERRORS: tuple[tuple[type[Exception], int, str | None, Mapping[str, str]], ...] =
     (refusals.DeliveryUnknown, 404, None, {}),
     (refusals.AlertUnknown, 404, None, {}),
     (refusals.GrantUnknown, 404, None, {}),
+    (refusals.CommunityUnknown, 404, None, {}),
+    (refusals.MemberUnknown, 404, None, {}),
     (refusals.TooManyGrants, 409, None, {}),
     (refusals.KeyNotActive, 409, None, {}),
     (refusals.Denied, 403, None, {}),

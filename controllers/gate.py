@@ -22,9 +22,9 @@ from werkzeug.exceptions import RequestHeaderFieldsTooLarge, RequestURITooLarge
 from controllers.auth import PUBLIC, SOCKET_ATTRIBUTE
 from controllers.endpoint import ACTION_ATTRIBUTE
 from controllers.errors import answer_to
-from controllers.operation import REQUEST_ID_HEADER, Operation, begin, event_of, note, operation
+from controllers.operation import REQUEST_ID_HEADER, Operation, begin, event_of, operation
 from controllers.state import state
-from services.errors import RateLimited, Refusal
+from services.errors import RateLimited
 
 MOST_HEADERS = 100
 LONGEST_TARGET = 8_192
@@ -73,7 +73,7 @@ def add_gate(app: Quart) -> None:
 
 
 async def _begin() -> None:
-    begin(state().new_id())
+    begin(state().new_id()).address = state().addresses.current()
     scope = (request if has_request_context() else websocket).scope
     if sum(1 for _ in scope["headers"]) > MOST_HEADERS:
         raise RequestHeaderFieldsTooLarge(f"A request may have {MOST_HEADERS} headers.")
@@ -86,13 +86,8 @@ async def _authenticate() -> None:
     rule = request.url_rule
     if rule is None or rule.rule in PUBLIC:
         return  # unknown routes and methods have nothing to protect; they answer 404 and 405
-    address = state().addresses.current()
-    try:
-        caller = await state().authenticator.caller(request.headers, address)
-    except Refusal:
-        note(address=address)
-        raise
     current = operation()
+    caller = await state().authenticator.caller(request.headers, current.address)
     current.caller = caller
     current.standing = state().rates.take(caller)
     if current.standing is not None and current.standing.retry_after is not None:
@@ -109,8 +104,8 @@ async def _authenticate_socket() -> None:
         return  # there is no such route
     asks = hasattr(view, SOCKET_ATTRIBUTE)
     if not asks or "X-API-Key" in headers or "Authorization" in headers:
-        address = state().addresses.current()
-        operation().caller = await state().authenticator.caller(headers, address)
+        current = operation()
+        current.caller = await state().authenticator.caller(headers, current.address)
 
 
 async def _finish_socket(response: Response | None) -> Response | None:

@@ -104,8 +104,8 @@ class ManagedQuery(Request):
 
     def narrow(self) -> Narrow:
         """The filters. Raises `NotValid` for those that contradict each other."""
-        since = _moment("start_date", self.start_date)
-        until = _moment("end_date", self.end_date, last=True)
+        since = moment("start_date", self.start_date)
+        until = moment("end_date", self.end_date, last=True)
         if since is not None and until is not None and since >= until:
             raise _wrong("start_date", "must not be after end_date")
         shortest, longest = self.min_duration, self.max_duration
@@ -156,7 +156,7 @@ def _same(name: str, one: Any, other: Any) -> Any:
     return other if one is None else one
 
 
-def _moment(name: str, text: str | None, *, last: bool = False) -> datetime | None:
+def moment(name: str, text: str | None, *, last: bool = False) -> datetime | None:
     """An instant from a query. With `last`, the first moment that is not meant any more: a day is
     meant whole, an instant is the last one meant."""
     if text is None:
@@ -166,9 +166,9 @@ def _moment(name: str, text: str | None, *, last: bool = False) -> datetime | No
             midnight = datetime.combine(date.fromisoformat(text), time(), UTC)
             return midnight + timedelta(days=1) if last else midnight
         # In a query string a plus that is not escaped is a space.
-        moment = datetime.fromisoformat(_EATEN_PLUS.sub("+", text))
-        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-        return moment + timedelta(microseconds=1) if last else moment
+        found = datetime.fromisoformat(_EATEN_PLUS.sub("+", text))
+        found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+        return found + timedelta(microseconds=1) if last else found
     except (ValueError, OverflowError):
         raise _wrong(name, _INSTANT) from None
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from quart import g, has_websocket_context, request, websocket
 
+from controllers.address import NOWHERE
 from controllers.responses import Failure
 from services.allowances import Standing
 from services.audit import Event
@@ -30,6 +31,7 @@ class Operation:
 
     request_id: str
     started: float
+    address: str = NOWHERE
     caller: Caller | None = None
     community_id: int | None = None
     workflow_id: str | None = None
@@ -93,6 +95,7 @@ def event_of(current: Operation, action: str, status: int) -> Event:
         "workflow_id": current.workflow_id,
         "execution_id": current.execution_id,
         "request_id": current.request_id,
+        "address": current.address,
         "details": details,
     }
     if failed is None:

@@ -13,11 +13,23 @@ from controllers import answers
 from controllers.auth import auth_required, current_caller
 from controllers.endpoint import async_endpoint
 from controllers.operation import note
-from controllers.requests import read_body, read_json_or_nothing, read_query, shape, workflow_id_of
+from controllers.requests import (
+    read_json_or_nothing,
+    read_object,
+    read_query,
+    shape,
+    workflow_id_of,
+)
 from controllers.responses import success
-from controllers.schemas import GrantBody, GrantTarget, GrantTargetQuery
+from controllers.schemas import (
+    GrantBody,
+    GrantListBody,
+    GrantsBody,
+    GrantTarget,
+    GrantTargetQuery,
+)
 from controllers.state import state
-from services.grants import FLAGS, Grant
+from services.grants import FLAGS, Gift, Grant
 
 blueprint = Blueprint("permission_api", __name__, url_prefix="/api/v1/workflows")
 
@@ -36,20 +48,29 @@ async def list_permissions(workflow_id: str) -> Response:
 @blueprint.put("/<workflow_id>/permissions")
 @async_endpoint(
     "grant_permissions",
-    body=GrantBody,
-    answers={200: answers.Answer[answers.Grant]},
+    body=GrantsBody,
+    answers={200: answers.Answer[answers.Grant | list[answers.Grant]]},
     errors=(404, 409),
 )
 @auth_required("workflows:write")
 async def grant_permissions(workflow_id: str) -> Response:
-    """Grants a user, a role or the community exactly what the body names, whatever it had."""
+    """Grants a user, a role or the community exactly what the body names, whatever it had.
+
+    `{"permissions": [...]}` grants to several at once, or to none if one of them is wrong; who is
+    not named keeps what they have.
+    """
     workflow_id = workflow_id_of(workflow_id)
-    body = await read_body(GrantBody)
-    flags = {flag: getattr(body, flag) for flag in FLAGS}
-    given = [flag for flag in FLAGS if flags[flag]]
-    note(target=f"{body.permission_type}:{body.target_id}", granted=",".join(given))
-    grant = await state().grants.give(current_caller(), workflow_id, body.target(), flags)
-    return success(_shown(grant), "Permissions granted")
+    body = await read_object()
+    several = "permissions" in body
+    bodies = shape(GrantListBody, body).permissions if several else [shape(GrantBody, body)]
+    gifts = [_gift(each, f"/permissions/{n}" if several else "") for n, each in enumerate(bodies)]
+    note(
+        target=" ".join(":".join(gift.target) for gift in gifts),
+        granted=" ".join(_named(gift) for gift in gifts),
+    )
+    given = await state().grants.give(current_caller(), workflow_id, gifts)
+    shown = [_shown(grant) for grant in given]
+    return success(shown if several else shown[0], "Permissions granted")
 
 
 @blueprint.delete("/<workflow_id>/permissions")
@@ -69,6 +90,14 @@ async def revoke_permissions(workflow_id: str) -> Response:
     note(target=f"{target.permission_type}:{target.target_id}")
     grant = await state().grants.take(current_caller(), workflow_id, target.target())
     return success(_shown(grant), "Permissions revoked")
+
+
+def _gift(body: GrantBody, path: str) -> Gift:
+    return Gift(body.target(), {flag: getattr(body, flag) for flag in FLAGS}, path)
+
+
+def _named(gift: Gift) -> str:
+    return ",".join(flag for flag in FLAGS if gift.flags[flag])
 
 
 def _shown(grant: Grant) -> dict[str, Any]:

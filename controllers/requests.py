@@ -14,6 +14,7 @@ from quart import request
 from werkzeug.exceptions import UnsupportedMediaType
 
 from controllers.operation import note
+from controllers.schemas import MAX_ID
 from engine.context import Json, JsonObject
 from engine.json_door import parse_json
 from services.errors import ExecutionUnknown, KeyUnknown, NotValid, Problem, WorkflowNotFound
@@ -21,6 +22,7 @@ from services.errors import ExecutionUnknown, KeyUnknown, NotValid, Problem, Wor
 M = TypeVar("M", bound=BaseModel)
 
 _UUID_LENGTH = 36
+_LONGEST_ID = 20
 MAX_KEY_LENGTH = 255
 
 _MESSAGES = {
@@ -143,6 +145,14 @@ def execution_id_of(text: str) -> str:
 def id_of(text: str) -> str | None:
     """Any other id from the path, canonical; None for what is no UUID."""
     return _uuid(text)
+
+
+def number_of(text: str) -> int | None:
+    """A user's or a community's id from the path; None for what is none."""
+    if not (text.isascii() and text.isdigit() and len(text) < _LONGEST_ID):
+        return None
+    found = int(text)
+    return found if found <= MAX_ID else None
 
 
 def key_id_of(text: str) -> str:

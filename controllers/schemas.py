@@ -350,6 +350,24 @@ class GrantBody(GrantTarget):
     can_manage_permissions: bool = False
 
 
+class GrantListBody(Request):
+    """What several may do with a workflow: all of it is granted, or nothing."""
+
+    permissions: Annotated[list[GrantBody], Field(min_length=1, max_length=100)]
+
+
+class GrantsBody(RootModel[GrantBody | GrantListBody]):
+    """One grant, or several."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"permission_type": "user", "target_id": 456, "can_view": True, "can_edit": True}
+            ]
+        }
+    )
+
+
 def split(listed: str | None) -> tuple[str, ...]:
     """The parts of a comma list."""
     return tuple(part.strip() for part in (listed or "").split(",") if part.strip())

@@ -14,6 +14,7 @@ from controllers.address import Addresses
 from controllers.auth import Authenticator
 from services.alert_service import AlertService
 from services.audit import AuditTrail
+from services.audit_reader import AuditReader
 from services.batch_service import BatchService
 from services.execution_control import ExecutionControl
 from services.execution_details import ExecutionDetails
@@ -23,6 +24,7 @@ from services.grants import GrantService
 from services.health import HealthService
 from services.key_admin import KeyAdmin
 from services.live_updates import LiveUpdates
+from services.members import MemberService
 from services.metrics import MetricsService
 from services.rate_limits import RateLimits
 from services.scrape import Scrape
@@ -50,9 +52,11 @@ class AppState:
     alerts: AlertService
     metrics: MetricsService
     grants: GrantService
+    members: MemberService
     live: LiveUpdates
     health: HealthService
     audit: AuditTrail
+    audit_reader: AuditReader
     scrape: Scrape
     metrics_token: str | None = field(repr=False)
     new_id: Callable[[], str]

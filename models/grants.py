@@ -5,7 +5,7 @@ Its one rule: a workflow has at most one grant per target, which says exactly wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -23,13 +23,22 @@ SELECT {COLUMNS} FROM workflow_permissions
  WHERE workflow_id = $1 ORDER BY created_at, permission_id LIMIT $2
 """
 
-# Two that are given at once may together exceed the most by one; the limit keeps lists short.
+# Two that are given at once may together exceed the most by a few; the limit keeps lists short.
 GIVE = f"""
+WITH wish AS (
+    SELECT * FROM unnest($3::uuid[], $4::text[], $5::text[], $6::bool[], $7::bool[], $8::bool[],
+                         $9::bool[], $10::bool[])
+           AS w (permission_id, permission_type, target_id, {", ".join(FLAGS)})
+)
 INSERT INTO workflow_permissions
        (permission_id, workflow_id, permission_type, target_id, {", ".join(FLAGS)}, granted_by)
-SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10
- WHERE $11::bigint > (SELECT count(*) FROM workflow_permissions
-               WHERE workflow_id = $2 AND (permission_type, target_id) <> ($3, $4))
+SELECT permission_id, $1, permission_type, target_id, {", ".join(FLAGS)}, $2 FROM wish
+ WHERE $11::bigint >= (SELECT count(*) FROM wish)
+                    + (SELECT count(*) FROM workflow_permissions p
+                        WHERE p.workflow_id = $1
+                          AND NOT EXISTS (SELECT 1 FROM wish w
+                                           WHERE w.permission_type = p.permission_type
+                                             AND w.target_id = p.target_id))
     ON CONFLICT (workflow_id, permission_type, target_id)
     DO UPDATE SET {", ".join(f"{flag} = excluded.{flag}" for flag in FLAGS)},
                   granted_by = excluded.granted_by
@@ -60,6 +69,16 @@ class Grant:
     created_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A grant to be made: its id, should the target have none yet, its target (type and id) and
+    all of its flags."""
+
+    permission_id: str
+    target: tuple[str, str]
+    flags: Mapping[str, bool]
+
+
 class Grants:
     """Reads and writes of `workflow_permissions`."""
 
@@ -71,22 +90,21 @@ class Grants:
         return [_grant(row) for row in await self._dal.fetch(OF_WORKFLOW, workflow_id, limit)]
 
     async def give(
-        self,
-        permission_id: str,
-        workflow_id: str,
-        target: tuple[str, str],
-        flags: Mapping[str, bool],
-        *,
-        granted_by: int,
-        most: int,
-    ) -> Grant | None:
-        """Grants a target (its type and id) exactly these flags, whatever it had; None if the
-        workflow would have more than `most` grants."""
-        given = [flags[flag] for flag in FLAGS]
-        row = await self._dal.fetchrow(
-            GIVE, permission_id, workflow_id, *target, *given, granted_by, most
+        self, workflow_id: str, wishes: Sequence[Wish], *, granted_by: int, most: int
+    ) -> list[Grant] | None:
+        """Grants each target exactly these flags, whatever it had; None, and nothing is granted,
+        if the workflow would have more than `most` grants. No target may be wished for twice."""
+        rows = await self._dal.fetch(
+            GIVE,
+            workflow_id,
+            granted_by,
+            [wish.permission_id for wish in wishes],
+            [wish.target[0] for wish in wishes],
+            [wish.target[1] for wish in wishes],
+            *([wish.flags[flag] for wish in wishes] for flag in FLAGS),
+            most,
         )
-        return None if row is None else _grant(row)
+        return [_grant(row) for row in rows] if rows else None
 
     async def take(self, workflow_id: str, target: tuple[str, str]) -> Grant | None:
         """Removes a target's grant and returns it; None if there is none."""

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.dal import AsyncDAL
+from models.executions import ExecutionOwner
 from models.query import Query, select
 
-ACCESS = """
+_FACTS = """
 SELECT w.workflow_id, w.community_id, w.entity_id, w.name, w.status, w.version,
        w.published_version, w.created_by,
        (w.created_by = $2
@@ -43,7 +44,19 @@ SELECT w.workflow_id, w.community_id, w.entity_id, w.name, w.status, w.version,
                                WHERE m.community_id = w.community_id AND m.user_id = $2
                                  AND m.role = p.target_id)
               END) g ON true
- WHERE w.workflow_id = $1
+ WHERE w.workflow_id = {workflow}
+"""
+
+ACCESS = _FACTS.format(workflow="$1")
+
+# One query whether there is such an execution or not, and whoever's it is: so that how long the
+# answer takes tells nothing about it.
+EXECUTION_ACCESS = f"""
+SELECT e.execution_id AS it_execution_id, e.workflow_id AS it_workflow_id,
+       e.community_id AS it_community_id, e.user_id AS it_user_id, e.status AS it_status, f.*
+  FROM workflow_executions e
+  LEFT JOIN LATERAL ({_FACTS.format(workflow="e.workflow_id")}) f ON true
+ WHERE e.execution_id = $1
 """
 
 IN_COMMUNITY = """
@@ -203,6 +216,19 @@ class Permissions:
             return None
         values: dict[str, Any] = dict(row)
         return AccessFacts(**values)
+
+    async def execution_access(
+        self, execution_id: str, user_id: int, roles: tuple[str, ...]
+    ) -> tuple[ExecutionOwner, AccessFacts | None] | None:
+        """Whose an execution is, and the facts about its workflow, as `access` gives them; None if
+        there is no such execution."""
+        row = await self._dal.fetchrow(EXECUTION_ACCESS, execution_id, user_id, list(roles))
+        if row is None:
+            return None
+        values: dict[str, Any] = dict(row)
+        it = {name[3:]: values.pop(name) for name in [*values] if name.startswith("it_")}
+        facts = None if values["workflow_id"] is None else AccessFacts(**values)
+        return ExecutionOwner(**it), facts
 
     async def viewable_ids(
         self, viewer: Viewer, *, community_id: int | None = None, workflow_id: str | None = None

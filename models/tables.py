@@ -270,20 +270,33 @@ def _operations(define: Any) -> None:
         primarykey=["user_id", "workflow_id", "key"],
     )
     define(
-        "audit_log",
-        *_bigint("audit_id", "community_id", "user_id"),
-        *_instant("at"),
-        *_text("category", "action", "result", "request_id"),
-        *_uuid("workflow_id", "execution_id"),
-        *_json("details"),
-        primarykey=["audit_id"],
-    )
-    define(
         "schema_migrations",
         *_integer("version"),
         *_text("name", "checksum"),
         *_instant("applied_at"),
         primarykey=["version"],
+    )
+
+
+def _audit(define: Any) -> None:
+    define(
+        "audit_log",
+        *_bigint("audit_id", "community_id", "user_id"),
+        *_instant("at", "recorded_at"),
+        *_text("category", "action", "result", "request_id", "address"),
+        *_uuid("workflow_id", "execution_id"),
+        *_json("details"),
+        Field("hash", BYTES),
+        primarykey=["audit_id"],
+    )
+    define(
+        "audit_chain",
+        *_text("chain"),
+        *_bigint("last_id", "pruned_id"),
+        Field("last_hash", BYTES),
+        Field("pruned_hash", BYTES),
+        *_instant("recorded_at"),
+        primarykey=["chain"],
     )
 
 
@@ -296,4 +309,5 @@ def define_tables(db: DAL) -> DAL:
     _rollups(db.define_table)
     _workers(db.define_table)
     _operations(db.define_table)
+    _audit(db.define_table)
     return db

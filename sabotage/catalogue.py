@@ -7,6 +7,7 @@ from __future__ import annotations
 from sabotage.change import Sabotage
 from sabotage.staged import STAGED
 from sabotage.told import TOLD_TO_OTHERS
+from sabotage.watched import WATCHED
 
 SQL = "models/execution_sql.py"
 CLAIMS = "models/claim_sql.py"
@@ -363,4 +364,5 @@ SABOTAGES = (
     ),
     *STAGED,
     *TOLD_TO_OTHERS,
+    *WATCHED,
 )

@@ -61,10 +61,7 @@ class AlertService:
     async def get(self, caller: Caller, alert_id: str | None) -> Alert:
         """One alert. Raises `AlertUnknown`, `Denied`."""
         found = None if alert_id is None else await self._alerts.get(alert_id)
-        if found is None:
-            raise AlertUnknown
-        await self._rights.authorise_managing(caller, found, AlertUnknown)
-        return found
+        return await self._rights.authorise_managing(caller, found, AlertUnknown)
 
     async def update(
         self, caller: Caller, found: Alert, wish: AlertWish, *, enabled: bool

@@ -2,8 +2,11 @@
 
 Its one rule: a request never waits for it. An event is a log line at once and a row soon: rows
 collect in a bounded buffer that one background loop writes, many to a statement. While the
-database is away the buffer fills; what then no longer fits is counted and said so in the log,
-where the line itself already stands.
+database is away, or refuses every row, the buffer fills; what then no longer fits is counted and
+said so in the log, where the line itself already stands.
+
+A row that cannot be stored holds nobody up: the batch it is in is halved until it stands alone,
+and it is then left out, with a line that says which and why.
 """
 
 from __future__ import annotations
@@ -17,11 +20,16 @@ from datetime import datetime
 
 from engine.context import JsonObject
 from engine.errors import OutcomeUnknown, StoreUnavailable
-from models.audit import AuditLog, AuditRow
+from models.audit import AuditLog, AuditRow, Unstorable
 from services.aaa_log import AaaLog, Category, Result
 
 STORED = frozenset({"AUTH", "AUTHZ", "AUDIT"})
 """The categories that become rows; `ERROR` and `SYSTEM` are lines only."""
+
+
+MOST_REFUSALS = 3
+"""How many rows in a row are left out for an error that nobody foresaw; from then on it is thought
+to be the table that refuses, and rows are kept until it takes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +44,7 @@ class Event:
     workflow_id: str | None = None
     execution_id: str | None = None
     request_id: str | None = None
+    address: str | None = None
     details: JsonObject = field(default_factory=dict)
 
     @property
@@ -66,6 +75,8 @@ class AuditTrail:
         self._now = now
         self._capacity = capacity
         self._batch = batch
+        self._size = batch
+        self._refusals = 0
         self._linger = linger_seconds
         self._retry = retry_seconds
         self._rows: deque[AuditRow] = deque()
@@ -97,6 +108,7 @@ class AuditTrail:
             "workflow_id": event.workflow_id,
             "execution_id": event.execution_id,
             "request_id": event.request_id,
+            "address": event.address,
             **event.details,
         }
         self._lines.write(
@@ -128,6 +140,7 @@ class AuditTrail:
                 workflow_id=event.workflow_id,
                 execution_id=event.execution_id,
                 request_id=event.request_id,
+                address=event.address,
                 details=event.details,
             )
         )
@@ -144,23 +157,44 @@ class AuditTrail:
                     return
 
     async def _write_batch(self) -> bool:
-        batch = [self._rows[i] for i in range(min(self._batch, len(self._rows)))]
+        """Writes the oldest rows, or comes nearer to it; False if all there is to do is wait."""
+        batch = [self._rows[i] for i in range(min(self._size, len(self._rows)))]
         try:
             await self._log.append(batch)
         except (StoreUnavailable, OutcomeUnknown) as error:
             # A commit whose outcome is unknown is repeated: twice is better than never here.
-            self._lines.trouble("audit_write", cause=error, waiting=len(self._rows))
-            await self._pause(self._retry)
-            return False
+            return await self._put_off(error)
         except Exception as error:
-            # A row that cannot be stored must not dam up those behind it; its line stands.
-            self._lines.error("audit_write", cause=error, lost=len(batch))
-        else:
-            self._lines.over("audit_write")
+            if len(batch) > 1:
+                self._size = len(batch) // 2
+                return True
+            self._refusals += 0 if isinstance(error, Unstorable) else 1
+            if self._refusals > MOST_REFUSALS:
+                return await self._put_off(error)
+            self._leave_out(self._rows.popleft(), error)
+            return True
+        self._refusals = 0
+        self._size = min(2 * self._size, self._batch)
         for _ in batch:
             self._rows.popleft()
+        self._lines.over("audit_write")
         self._say_dropped()
         return True
+
+    def _leave_out(self, row: AuditRow, error: Exception) -> None:
+        self._lines.error(
+            "audit_write",
+            lost=1,
+            lost_action=row.action,
+            request_id=row.request_id,
+            error_type=type(error).__name__,
+            reason=str(error),
+        )
+
+    async def _put_off(self, error: Exception) -> bool:
+        self._lines.trouble("audit_write", cause=error, waiting=len(self._rows))
+        await self._pause(self._retry)
+        return False
 
     async def _pause(self, seconds: float) -> None:
         """Waits, but not when told to stop."""

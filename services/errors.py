@@ -184,6 +184,22 @@ class SigningKeysUnavailable(Refusal):
     code = "OVERLOADED"
 
 
+class CommunityUnknown(Refusal):
+    """There is no such community."""
+
+    code = "COMMUNITY_NOT_FOUND"
+
+    def __init__(self, *, denied: bool = False) -> None:
+        super().__init__()
+        self.denied = denied
+
+
+class MemberUnknown(Refusal):
+    """This user has no such role in the community, or none at all."""
+
+    code = "MEMBER_NOT_FOUND"
+
+
 class WebhookUnknown(Refusal):
     """There is no such webhook."""
 

@@ -12,7 +12,7 @@ from uuid import NAMESPACE_URL, uuid5
 from engine.context import Json, JsonObject
 from engine.engine import Started, WorkflowEngine
 from engine.signals import SignalUnfit
-from models.executions import ExecutionOwner, Executions
+from models.executions import ExecutionOwner
 from models.idempotency import KnownKey
 from services.caller import Caller
 from services.errors import Denied, ExecutionUnknown, NotValid, Problem, WorkflowNotActive
@@ -29,14 +29,12 @@ class ExecutionControl:
     def __init__(
         self,
         engine: WorkflowEngine,
-        executions: Executions,
         once: Once,
         permissions: PermissionService,
         *,
         new_id: Callable[[], str],
     ) -> None:
         self._engine = engine
-        self._executions = executions
         self._once = once
         self._permissions = permissions
         self._new_id = new_id
@@ -129,8 +127,7 @@ class ExecutionControl:
         """Whose execution it is, if the caller may run it again: who may edit its workflow, or who
         triggered it and may still execute that. (A child is its caller's, but reached by the
         authority of who published the parent.)"""
-        owner = await self._owner(execution_id)
-        access = await self._permissions.access(caller, owner.workflow_id)
+        owner, access = await self._permissions.execution_access(caller, execution_id)
         if access is None or not access.in_community:
             raise ExecutionUnknown(denied=True)
         mine = owner.user_id == caller.user_id and access.may("execute")
@@ -145,12 +142,4 @@ class ExecutionControl:
         return owner
 
     async def _authorised(self, caller: Caller, execution_id: str) -> ExecutionOwner:
-        owner = await self._owner(execution_id)
-        await self._permissions.authorise_execution(caller, owner, "edit")
-        return owner
-
-    async def _owner(self, execution_id: str) -> ExecutionOwner:
-        owner = await self._executions.owner(execution_id)
-        if owner is None:
-            raise ExecutionUnknown
-        return owner
+        return await self._permissions.execution(caller, execution_id, "edit")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from engine.context import Json, JsonObject, Kind
 from engine.engine import WorkflowEngine
 from engine.view import finished_step
-from models.executions import ExecutionOwner, Executions
+from models.executions import ExecutionOwner
 from models.steps import Steps
 from services.caller import Caller
 from services.cursors import Cursors
@@ -45,13 +45,11 @@ class ExecutionDetails:
     def __init__(
         self,
         engine: WorkflowEngine,
-        executions: Executions,
         steps: Steps,
         permissions: PermissionService,
         cursors: Cursors,
     ) -> None:
         self._engine = engine
-        self._executions = executions
         self._steps = steps
         self._permissions = permissions
         self._cursors = cursors
@@ -123,11 +121,7 @@ class ExecutionDetails:
         raise StepUnknown
 
     async def _authorised(self, caller: Caller, execution_id: str) -> ExecutionOwner:
-        owner = await self._executions.owner(execution_id)
-        if owner is None:
-            raise ExecutionUnknown
-        await self._permissions.authorise_execution(caller, owner, "view")
-        return owner
+        return await self._permissions.execution(caller, execution_id, "view")
 
     async def _report(self, execution_id: str) -> JsonObject:
         report = await self._engine.get_execution_report(execution_id)

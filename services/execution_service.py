@@ -17,7 +17,6 @@ from engine.graph import Graph, choose_trigger
 from engine.issues import Issue
 from engine.trace_context import traced
 from engine.trial import TrialRefused
-from models.executions import ExecutionOwner
 from models.idempotency import KnownKey
 from models.permissions import AccessFacts
 from services.caller import Caller
@@ -31,8 +30,6 @@ from services.once import Once, digest_of
 from services.permission_service import PermissionService
 from services.requested import pending, refuse_reserved
 from services.workflow_service import WorkflowService
-
-_OWNER = ("execution_id", "workflow_id", "community_id", "user_id", "status")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +122,10 @@ class ExecutionService:
         include_metrics: bool = False,
     ) -> JsonObject:
         """The whole state of an execution. Raises `ExecutionUnknown`, `Denied`."""
+        await self._permissions.execution(caller, execution_id, "view")
         state = await self._engine.get_execution_status(execution_id, include_logs=include_logs)
         if state is None:
-            raise ExecutionUnknown
-        owner = ExecutionOwner(**{name: state[name] for name in _OWNER})
-        await self._permissions.authorise_execution(caller, owner, "view")
+            raise ExecutionUnknown  # retention has dropped it this moment
         if include_metrics:
             state["metrics"] = await self._engine.get_execution_metrics(execution_id)
         return state

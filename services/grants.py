@@ -7,17 +7,27 @@ needs no grant and cannot lose what they have.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from models.grants import FLAGS, Grant, Grants
+from models.grants import FLAGS, Grant, Grants, Wish
 from services.caller import Caller
 from services.errors import GrantUnknown, NotValid, Problem, TooManyGrants
 from services.permission_service import PermissionService
 
-__all__ = ["FLAGS", "Grant", "GrantService"]
+__all__ = ["FLAGS", "Gift", "Grant", "GrantService"]
 
 MOST_GRANTS = 1_000
 """How many targets may have a grant on one workflow; a role or the community stands for many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gift:
+    """What somebody is to be granted. `path` is where the request says so."""
+
+    target: tuple[str, str]
+    flags: Mapping[str, bool]
+    path: str = ""
 
 
 class GrantService:
@@ -35,34 +45,26 @@ class GrantService:
         await self._permissions.authorise(caller, workflow_id, "manage_permissions")
         return await self._grants.of(workflow_id, MOST_GRANTS)
 
-    async def give(
-        self,
-        caller: Caller,
-        workflow_id: str,
-        target: tuple[str, str],
-        flags: Mapping[str, bool],
-    ) -> Grant:
-        """Grants a target (its type and id) exactly what `flags` says, whatever it had before.
-        Raises `NotValid`, `TooManyGrants`, and as `PermissionService.authorise`."""
+    async def give(self, caller: Caller, workflow_id: str, gifts: Sequence[Gift]) -> list[Grant]:
+        """Grants each target (its type and id) exactly what its flags say, whatever it had before:
+        all of them, or none. Other targets keep what they have. Raises `NotValid`,
+        `TooManyGrants`, and as `PermissionService.authorise`."""
         facts = await self._permissions.authorise(caller, workflow_id, "manage_permissions")
-        if target[0] == "community" and target[1] != str(facts.community_id):
-            message = f"must be the workflow's own community, {facts.community_id}"
-            raise NotValid([Problem(path="/target_id", message=message)])
-        if not any(flags[flag] for flag in FLAGS):
-            message = f"gives nothing: set one of {', '.join(FLAGS)}, or DELETE the grant"
-            raise NotValid([Problem(path="", message=message)])
-        grant = await self._grants.give(
-            self._new_id(),
-            workflow_id,
-            target,
-            flags,
-            granted_by=caller.user_id,
-            most=MOST_GRANTS,
+        problems = [
+            Problem(path=f"{gift.path}{place}", message=message)
+            for number, gift in enumerate(gifts)
+            for place, message in _wrong(gift, gifts[:number], facts.community_id)
+        ]
+        if problems:
+            raise NotValid(problems)
+        wishes = [Wish(self._new_id(), gift.target, gift.flags) for gift in gifts]
+        given = await self._grants.give(
+            workflow_id, wishes, granted_by=caller.user_id, most=MOST_GRANTS
         )
-        if grant is None:
+        if given is None:
             raise TooManyGrants
         self._permissions.forget(workflow_id)
-        return grant
+        return given
 
     async def take(self, caller: Caller, workflow_id: str, target: tuple[str, str]) -> Grant:
         """Removes a target's grant. Raises `GrantUnknown`, and as
@@ -73,3 +75,14 @@ class GrantService:
             raise GrantUnknown
         self._permissions.forget(workflow_id)
         return grant
+
+
+def _wrong(gift: Gift, before: Sequence[Gift], community_id: int) -> Iterator[tuple[str, str]]:
+    """What is wrong with a gift, and where in it."""
+    kind, target = gift.target
+    if kind == "community" and target != str(community_id):
+        yield "/target_id", f"must be the workflow's own community, {community_id}"
+    if not any(gift.flags[flag] for flag in FLAGS):
+        yield "", f"gives nothing: set one of {', '.join(FLAGS)}, or DELETE the grant"
+    if any(other.target == gift.target for other in before):
+        yield "/target_id", f"the {kind} {target} is named twice"

@@ -38,7 +38,7 @@ from services.errors import (
     TooManyStreams,
 )
 from services.live_filters import LiveFilter
-from services.live_hub import RECORDS_AT_ONCE, Hub, owner_of
+from services.live_hub import RECORDS_AT_ONCE, Hub
 from services.live_streams import CatchUp, Following, Prove, Stream
 from services.permission_service import PermissionService
 
@@ -119,11 +119,10 @@ class LiveUpdates:
     ) -> Following | None:
         """Opens the stream of one execution after the number `seen`; None if nothing will follow.
         Raises `ExecutionUnknown`, `Denied`, and as `watch`."""
+        owner = await self._permissions.execution(caller, execution_id, "view")
         head = (await self._table.heads([execution_id])).get(execution_id)
         if head is None:
-            raise ExecutionUnknown
-        owner = owner_of(head.subject)
-        await self._permissions.authorise_execution(caller, owner, "view")
+            raise ExecutionUnknown  # retention has dropped it this moment
         if head.end is not None and seen >= head.end.seq:
             return None
         stream = Following(caller, prove, owner, self._limits.buffer_events, seen)
@@ -148,10 +147,7 @@ class LiveUpdates:
         if narrow.workflow_id is not None:
             await self._permissions.authorise(caller, narrow.workflow_id, "view")
         if narrow.execution_id is not None:
-            head = (await self._table.heads([narrow.execution_id])).get(narrow.execution_id)
-            if head is None:
-                raise ExecutionUnknown
-            await self._permissions.authorise_execution(caller, owner_of(head.subject), "view")
+            await self._permissions.execution(caller, narrow.execution_id, "view")
 
     def written(self, stream: Stream) -> None:
         """What was taken from the stream has been sent."""

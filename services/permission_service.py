@@ -107,13 +107,7 @@ class PermissionService:
         facts = await self._facts.get(
             key, lambda: self._permissions.access(workflow_id, caller.user_id, roles)
         )
-        if facts is None:
-            return None
-        return Access(
-            facts=facts,
-            in_community=_reaches(caller, facts.community_id, member=facts.member),
-            unlimited=caller.is_admin or facts.created_by == caller.user_id,
-        )
+        return _access(caller, facts)
 
     async def authorise(
         self,
@@ -139,21 +133,39 @@ class PermissionService:
             raise Denied(f"You do not have can_{permission} on this workflow.")
         return access.facts
 
+    async def execution_access(
+        self, caller: Caller, execution_id: str
+    ) -> tuple[ExecutionOwner, Access | None]:
+        """Whose an execution is, and the caller's access to its workflow, which need not be there
+        any more. Raises `ExecutionUnknown`, `StoreUnavailable`.
+
+        Never remembered, and one query for every answer: an unknown id takes as long as another
+        community's.
+        """
+        roles = caller.community_roles
+        found = await self._permissions.execution_access(execution_id, caller.user_id, roles)
+        if found is None:
+            raise ExecutionUnknown
+        owner, facts = found
+        return owner, _access(caller, facts)
+
+    async def execution(
+        self, caller: Caller, execution_id: str, permission: Permission
+    ) -> ExecutionOwner:
+        """Whose an execution is, if the caller triggered it or has this permission on its
+        workflow. Raises `ExecutionUnknown` (also for another community's), `Denied`,
+        `StoreUnavailable`."""
+        owner, access = await self.execution_access(caller, execution_id)
+        if not _is_own(caller, owner):
+            _judge(access, permission)
+        return owner
+
     async def authorise_execution(
         self, caller: Caller, execution: ExecutionOwner, permission: Permission
     ) -> None:
-        """Passes if the caller triggered the execution or has this permission on its workflow.
-        Raises `ExecutionUnknown` (also for another community's), `Denied`, `StoreUnavailable`."""
-        mine = execution.user_id == caller.user_id
-        if mine and caller.community_id in (None, execution.community_id):
-            return
-        access = await self.access(caller, execution.workflow_id)
-        if access is None or not access.in_community:
-            raise ExecutionUnknown(denied=True)
-        if not access.may(permission):
-            raise Denied(
-                f"You did not start this execution and lack can_{permission} on its workflow."
-            )
+        """As `execution`, of one that is known already."""
+        if not _is_own(caller, execution):
+            _judge(await self.access(caller, execution.workflow_id), permission)
 
     async def authorise_community(self, caller: Caller, community_id: int) -> None:
         """Passes if the caller may create something in this community. Raises `Denied`, in the
@@ -174,6 +186,10 @@ class PermissionService:
         """Drops what is remembered about a workflow that was just changed."""
         self._facts.drop_where(lambda key: key[0] == workflow_id)
 
+    def forget_user(self, user_id: int) -> None:
+        """Drops what is remembered about a user whose roles were just changed."""
+        self._facts.drop_where(lambda key: key[1] == user_id)
+
 
 def viewer_of(caller: Caller) -> Viewer:
     """The caller, as lists see them."""
@@ -183,6 +199,30 @@ def viewer_of(caller: Caller) -> Viewer:
         roles=caller.community_roles,
         everything=caller.is_admin,
     )
+
+
+def _access(caller: Caller, facts: AccessFacts | None) -> Access | None:
+    if facts is None:
+        return None
+    return Access(
+        facts=facts,
+        in_community=_reaches(caller, facts.community_id, member=facts.member),
+        unlimited=caller.is_admin or facts.created_by == caller.user_id,
+    )
+
+
+def _is_own(caller: Caller, execution: ExecutionOwner) -> bool:
+    """Whether the caller triggered it, in a community that their credential is good for."""
+    mine = execution.user_id == caller.user_id
+    return mine and caller.community_id in (None, execution.community_id)
+
+
+def _judge(access: Access | None, permission: Permission) -> None:
+    """Passes if the access to an execution's workflow is enough for what is not one's own."""
+    if access is None or not access.in_community:
+        raise ExecutionUnknown(denied=True)
+    if not access.may(permission):
+        raise Denied(f"You did not start this execution and lack can_{permission} on its workflow.")
 
 
 def _reaches(caller: Caller, community_id: int, *, member: bool) -> bool:

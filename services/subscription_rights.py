@@ -7,13 +7,15 @@ must be allowed to see what it has seen.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from services.caller import Caller
 from services.errors import Denied, Refusal
 from services.permission_service import PermissionService
 
 READ_SCOPE = "executions:read"
+NOWHERE = -1
+"""The id of no community."""
 
 
 class Subscription(Protocol):
@@ -30,6 +32,9 @@ class Subscription(Protocol):
 
     @property
     def sees_all(self) -> bool: ...
+
+
+S = TypeVar("S", bound=Subscription)
 
 
 class SubscriptionRights:
@@ -54,17 +59,24 @@ class SubscriptionRights:
                 caller, workflow_id, permission, community_id=community_id
             )
 
-    async def authorise_managing(
-        self, caller: Caller, it: Subscription, unknown: type[Refusal]
-    ) -> None:
-        """Passes if it is the caller's to see and to change. Raises `unknown(denied=True)` for
-        another community's, `Denied` within the caller's own."""
-        if not await self._permissions.reaches(caller, it.community_id):
+    async def authorise_managing(self, caller: Caller, it: S | None, unknown: type[Refusal]) -> S:
+        """It, if it is the caller's to see and to change. Raises `unknown` if there is none, with
+        `denied` for another community's, and `Denied` within the caller's own.
+
+        The same is asked of the database in both of the first cases, so that neither is told by
+        how long it takes.
+        """
+        community = NOWHERE if it is None else it.community_id
+        reached = await self._permissions.reaches(caller, community)
+        if it is None:
+            raise unknown
+        if not reached:
             refusal = unknown()
             refusal.denied = True
             raise refusal
         if not await self.may_manage(caller, it):
             raise Denied("This is not yours, and you lack can_view and can_edit on its workflow.")
+        return it
 
     async def may_manage(self, caller: Caller, it: Subscription) -> bool:
         """Whether it is the caller's, who is known to reach its community: an admin's, who saved

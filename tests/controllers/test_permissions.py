@@ -168,3 +168,69 @@ async def test_a_grant_is_a_line_that_says_who_may_do_what(api: Api) -> None:
     assert "action=grant_permissions result=SUCCESS" in line
     assert f"target=user:{OTHER}" in line
     assert "granted=can_view,can_edit" in line
+
+
+async def listed(api: Api, workflow_id: str) -> dict[str, list[str]]:
+    """Who has what, by the list."""
+    answer = await api.call("GET", f"/workflows/{workflow_id}/permissions")
+    return {
+        f"{each['permission_type']}:{each['target_id']}": [f for f in FLAGS if each[f]]
+        for each in answer.data
+    }
+
+
+def gift(kind: str, target: Any, *flags: str) -> dict[str, Any]:
+    return {"permission_type": kind, "target_id": target, **dict.fromkeys(flags, True)}
+
+
+async def test_several_grants_are_given_at_once_and_others_keep_theirs(api: Api) -> None:
+    workflow_id = await api.stored()
+    await grant(api, workflow_id, target_id=1, can_view=True)
+    await grant(api, workflow_id, target_id=2, can_view=True)
+    several = [gift("user", 2, "can_edit"), gift("role", "mod", "can_view", "can_delete")]
+    url = f"/workflows/{workflow_id}/permissions"
+    for _ in range(2):
+        answer = await api.call("PUT", url, {"permissions": several})
+        assert answer.status == 200
+        assert [each["target_id"] for each in answer.data] == ["2", "mod"]
+    assert await listed(api, workflow_id) == {
+        "user:1": ["can_view"],
+        "user:2": ["can_edit"],
+        "role:mod": ["can_view", "can_delete"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("wrong", "path", "says"),
+    [
+        (gift("community", 124, "can_view"), "/permissions/1/target_id", str(COMMUNITY)),
+        (gift("user", 7), "/permissions/1", "gives nothing"),
+        (gift("user", "01", "can_edit"), "/permissions/1/target_id", "named twice"),
+        (gift("user", 7, "can_fly"), "/permissions/1/can_fly", "not permitted"),
+    ],
+)
+async def test_of_several_grants_all_are_given_or_none(
+    api: Api, wrong: dict[str, Any], path: str, says: str
+) -> None:
+    workflow_id = await api.stored()
+    several = {"permissions": [gift("user", 1, "can_view"), wrong]}
+    answer = await api.call("PUT", f"/workflows/{workflow_id}/permissions", several)
+    assert (answer.status, answer.code) == (400, "VALIDATION_ERROR")
+    assert answer.body["details"][0]["path"] == path
+    assert says in answer.body["details"][0]["message"]
+    assert await listed(api, workflow_id) == {}
+
+
+async def test_several_grants_beyond_the_most_are_refused_together(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.grants.MOST_GRANTS", 2)
+    workflow_id = await api.stored()
+    await grant(api, workflow_id, target_id=1, can_view=True)
+    url = f"/workflows/{workflow_id}/permissions"
+    several = [gift("user", user, "can_view") for user in (2, 3)]
+    answer = await api.call("PUT", url, {"permissions": several})
+    assert (answer.status, answer.code) == (409, "TOO_MANY_PERMISSIONS")
+    assert list(await listed(api, workflow_id)) == ["user:1"]
+    several = [gift("user", user, "can_edit") for user in (1, 3)]
+    assert (await api.call("PUT", url, {"permissions": several})).status == 200

@@ -14,7 +14,7 @@ from engine.errors import StoreUnavailable
 from models.audit import AuditLog, AuditRow
 from models.dal import AsyncDAL
 from services.aaa_log import AaaLog
-from services.audit import AuditTrail, Category, Event, Result
+from services.audit import MOST_REFUSALS, AuditTrail, Category, Event, Result
 from services.clock import new_id
 
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -105,12 +105,17 @@ async def test_a_row_keeps_everything(dal: AsyncDAL, stream: io.StringIO) -> Non
     audit = trail(AuditLog(dal), stream)
     workflow_id = new_id()
     await audit.start()
-    audit.record(Event("AUTHZ", "read", "DENIED", 1, 2, workflow_id, None, "r-1", {"reason": "no"}))
+    audit.record(
+        Event("AUTHZ", "read", "DENIED", 1, 2, workflow_id, None, "r-1", "::1", {"reason": "no"})
+    )
     await audit.stop()
     row = await dal.fetchrow("SELECT * FROM audit_log")
     assert row is not None
-    assert dict(row) | {"audit_id": 0} == {
+    assert dict(row) | {"audit_id": 0, "hash": b"", "recorded_at": None} == {
         "audit_id": 0,
+        "hash": b"",
+        "recorded_at": None,
+        "address": "::1",
         "at": MOMENT,
         "category": "AUTHZ",
         "action": "read",
@@ -122,3 +127,48 @@ async def test_a_row_keeps_everything(dal: AsyncDAL, stream: io.StringIO) -> Non
         "request_id": "r-1",
         "details": {"reason": "no"},
     }
+
+
+BAD = {"not": object()}
+
+
+async def stored(dal: AsyncDAL) -> list[str]:
+    return [row["action"] for row in await dal.fetch("SELECT action FROM audit_log ORDER BY 1")]
+
+
+@pytest.mark.parametrize("bad", [{0}, {3, 4}, {11}, {1, 2, 3, 5, 7, 11}, set(range(12))])
+async def test_g16_rows_that_cannot_be_stored_take_no_other_with_them(
+    dal: AsyncDAL, stream: io.StringIO, bad: set[int]
+) -> None:
+    audit = trail(AuditLog(dal), stream)
+    for number in range(12):
+        details = BAD if number in bad else {}
+        audit.record(Event("AUDIT", f"a{number:02}", "SUCCESS", details=details))
+    await audit.start()
+    await audit.stop()
+    assert await stored(dal) == [f"a{number:02}" for number in range(12) if number not in bad]
+    lines = [line for line in stream.getvalue().splitlines() if "audit_write" in line]
+    assert len(lines) == len(bad)
+    assert "raceback" not in stream.getvalue()
+    assert all(f"lost_action=a{number:02}" in "".join(lines) for number in bad)
+
+
+async def test_rows_wait_while_the_table_refuses_them_all(
+    dal: AsyncDAL, stream: io.StringIO
+) -> None:
+    audit = trail(AuditLog(dal), stream)
+    await dal.execute("ALTER TABLE audit_log RENAME TO audit_log_away")
+    try:
+        await audit.start()
+        for number in range(12):
+            audit.record(event(action=f"a{number:02}"))
+        async with asyncio.timeout(30):
+            while "waiting=" not in stream.getvalue():  # noqa: ASYNC110 - a text has no event
+                await asyncio.sleep(0.01)
+    finally:
+        await dal.execute("ALTER TABLE audit_log_away RENAME TO audit_log")
+    await audit.stop()
+    assert await stored(dal) == [f"a{number:02}" for number in range(MOST_REFUSALS, 12)]
+    lines = [line for line in stream.getvalue().splitlines() if "audit_write" in line]
+    assert len(lines) == MOST_REFUSALS + 2  # what was left out, the trouble, and its end
+    assert "raceback" not in stream.getvalue()

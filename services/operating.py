@@ -1,0 +1,73 @@
+"""What the command line works with, beside a running service or without one.
+
+Its one rule: what is changed here is written into the audit log at once and before the command
+says that it is done, with the name of who is logged in to this machine.
+"""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from models.api_keys import ApiKeys
+from models.audit import AuditLog, AuditRow
+from models.audit_chain import AuditChain, Broken, Tip, Verdict
+from models.dal import AsyncDAL
+from models.members import Members
+from models.permissions import Permissions
+from models.rollups import Rollups
+from models.secrets import Secrets
+from models.workflows import Workflows
+from services.api_keys import ApiKeyService
+from services.cursors import Cursors
+from services.members import MemberService
+from services.permission_service import PermissionService
+
+__all__ = ["Broken", "Operating", "Tip", "Verdict", "operating"]
+
+
+@dataclass(frozen=True, slots=True)
+class Operating:
+    """The use cases of the command line. `now` is the clock."""
+
+    keys: ApiKeyService
+    members: MemberService
+    chain: AuditChain
+    rollups: Rollups
+    log: AuditLog
+    now: Callable[[], datetime]
+
+    async def note(
+        self, action: str, *, community_id: int | None = None, **details: str | int
+    ) -> None:
+        """Writes down what was done. Raises `StoreUnavailable`."""
+        row = AuditRow(
+            at=self.now(),
+            category="AUDIT",
+            action=action,
+            result="SUCCESS",
+            community_id=community_id,
+            details={"by": f"command line, {_who()}", **details},
+        )
+        await self.log.append([row])
+
+
+def operating(
+    dal: AsyncDAL, secret_key: str | None, now: Callable[[], datetime], new_id: Callable[[], str]
+) -> Operating:
+    """The use cases on an open database. `now` and `new_id` are the clock and the source of ids."""
+    permissions = PermissionService(Permissions(dal), Workflows(dal))
+    members = MemberService(Members(dal), permissions, Cursors(Secrets(dal), secret_key))
+    keys = ApiKeyService(ApiKeys(dal), now=now, new_id=new_id)
+    return Operating(keys, members, AuditChain(dal), Rollups(dal), AuditLog(dal), now)
+
+
+def _who() -> str:
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # a container's user need not have a name
+        name = "?"
+    return f"{name}@{socket.gethostname()}"
