@@ -7,17 +7,15 @@ the same one at a time.
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import suppress
 from datetime import UTC, datetime
 
 import orjson
 
-from engine.errors import OutcomeUnknown, StoreUnavailable
 from models.alert_watch import AlertWatch, Evaluation
 from models.alerts import Alert
 from services.aaa_log import AaaLog
 from services.alert_condition import DURATION_P95, holds, seconds_between, value_of
+from services.rounds import Rounds
 
 ACTION = "evaluate_alerts"
 _SOONEST_SECONDS = 0.2
@@ -39,46 +37,21 @@ class AlertEvaluator:
         self._lines = lines
         self._watch = watch
         self._poll_seconds = poll_seconds
-        self._retry_seconds = retry_seconds
-        self._stopping = asyncio.Event()
-        self._loop: asyncio.Task[None] | None = None
+        self._rounds = Rounds(lines, ACTION, self._round, retry_seconds=retry_seconds)
 
     def start(self) -> None:
         """Starts the loop."""
-        self._loop = asyncio.create_task(self._run(), name="alert-evaluator")
+        self._rounds.start()
 
     async def stop(self, timeout_seconds: float = 2.0) -> None:
         """Ends after the evaluation under way, waiting at most `timeout_seconds` for it."""
-        self._stopping.set()
-        loop, self._loop = self._loop, None
-        if loop is None:
-            return
-        _, pending = await asyncio.wait({loop}, timeout=timeout_seconds)
-        for task in pending:
-            task.cancel()
-        if pending:
-            await asyncio.wait(pending)
-
-    async def _run(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                pause = await self._round()
-                self._lines.over(ACTION)
-            except (StoreUnavailable, OutcomeUnknown) as error:
-                self._lines.trouble(ACTION, cause=error)
-                pause = self._retry_seconds
-            except Exception as error:
-                self._lines.error(ACTION, cause=error)
-                pause = self._retry_seconds
-            with suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self._stopping.wait()
+        await self._rounds.stop(timeout_seconds)
 
     async def _round(self) -> float:
         """Evaluates what is due; how long to wait before the next round."""
         due = await self._watch.next_due()
         if due is not None and due <= 0:
-            while not self._stopping.is_set() and await self.evaluate_one():
+            while not self._rounds.stopping and await self.evaluate_one():
                 pass
             due = await self._watch.next_due()
         if due is None:

@@ -15,7 +15,6 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -24,6 +23,7 @@ from models.outbox import NOBODY, Claimed, Outbox, Room, Trial
 from services.aaa_log import AaaLog
 from services.delivery_policy import TRIES, judge_answer, judge_failure
 from services.http_client import AiohttpClient
+from services.rounds import Rounds
 from services.webhook_secrets import signed_headers
 
 ACTION = "deliver_webhooks"
@@ -74,48 +74,23 @@ class Notifier:
         self._busy: Counter[str] = Counter()
         self._tries: set[asyncio.Task[None]] = set()
         self._after = NOBODY
-        self._awake = asyncio.Event()
-        self._stopping = False
-        self._loop: asyncio.Task[None] | None = None
+        self._listening = False
+        self._rounds = Rounds(lines, ACTION, self._round, retry_seconds=self._pace.retry_seconds)
 
     def start(self) -> None:
         """Starts the loop."""
-        self._loop = asyncio.create_task(self._run(), name="notifier")
+        self._rounds.start()
 
     async def stop(self, timeout_seconds: float = 2.0) -> None:
         """Claims nothing more and waits at most `timeout_seconds` for the tries under way. One
         that is cut off is followed by another, of whichever process, when its lease ends."""
-        self._stopping = True
-        self._awake.set()
-        loop, self._loop = self._loop, None
-        if loop is None:
-            return
-        _, pending = await asyncio.wait({loop, *self._tries}, timeout=timeout_seconds)
-        for task in pending:
-            task.cancel()
-        if pending:
-            await asyncio.wait(pending)
-
-    async def _run(self) -> None:
-        listening = False
-        while not self._stopping:
-            self._awake.clear()
-            try:
-                if not listening:
-                    await self._outbox.listen(lambda _: self._awake.set())
-                    listening = True
-                pause = await self._round()
-                self._lines.over(ACTION)
-            except (StoreUnavailable, OutcomeUnknown) as error:
-                self._lines.trouble(ACTION, cause=error)
-                pause = self._pace.retry_seconds
-            except Exception as error:
-                self._lines.error(ACTION, cause=error)
-                pause = self._pace.retry_seconds
-            await self._wait(pause)
+        await self._rounds.stop(timeout_seconds, self._tries)
 
     async def _round(self) -> float:
         """Claims and starts what there is room for; how long to wait before the next round."""
+        if not self._listening:
+            await self._outbox.listen(lambda _: self._rounds.awake.set())
+            self._listening = True
         pace = self._pace
         free = pace.most - len(self._tries)
         if free <= 0:
@@ -142,7 +117,7 @@ class Notifier:
             self._busy[one.webhook_id] -= 1
             if not self._busy[one.webhook_id]:
                 del self._busy[one.webhook_id]
-            self._awake.set()
+            self._rounds.awake.set()
 
         task.add_done_callback(done)
 
@@ -201,9 +176,3 @@ class Notifier:
                 webhook_id=disabled.webhook_id,
                 reason=disabled.reason,
             )
-
-    async def _wait(self, seconds: float) -> None:
-        """Waits, but not once there is something to do."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._awake.wait()

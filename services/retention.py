@@ -15,13 +15,13 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from functools import partial
 from typing import Any, TypeVar
 
-from engine.errors import OutcomeUnknown, StoreUnavailable
 from models.retention import History, Place, Policy
 from services.aaa_log import AaaLog
+from services.rounds import Rounds
 
 T = TypeVar("T")
 
@@ -54,40 +54,22 @@ class Retention:
         self._days = days
         self._webhook_days = webhook_days
         self._round_seconds = round_seconds
-        self._retry_seconds = retry_seconds
         self._pause_seconds = pause_seconds
         self._settle_seconds = settle_seconds
         self._dropped: Counter[str] = Counter()
-        self._stopping = asyncio.Event()
-        self._loop: asyncio.Task[None] | None = None
+        self._rounds = Rounds(lines, ACTION, self._round, retry_seconds=retry_seconds)
 
     def start(self) -> None:
         """Starts the loop, with a round at once."""
-        self._loop = asyncio.create_task(self._run(), name="retention")
+        self._rounds.start()
 
     async def stop(self, timeout_seconds: float = 5.0) -> None:
         """Ends after the batch that is under way, waiting at most `timeout_seconds` for it."""
-        self._stopping.set()
-        loop, self._loop = self._loop, None
-        if loop is None:
-            return
-        _, pending = await asyncio.wait({loop}, timeout=timeout_seconds)
-        for task in pending:
-            task.cancel()
+        await self._rounds.stop(timeout_seconds)
 
-    async def _run(self) -> None:
-        away = False
-        while not self._stopping.is_set():
-            try:
-                await self.drop_history()
-                away = False
-            except (StoreUnavailable, OutcomeUnknown) as error:
-                if not away:
-                    self._lines.error(ACTION, reason=str(error))
-                away = True
-            except Exception as error:
-                self._lines.error(ACTION, cause=error)
-            await self._wait(self._retry_seconds if away else self._round_seconds)
+    async def _round(self) -> float:
+        await self.drop_history()
+        return self._round_seconds
 
     async def drop_history(self) -> bool:
         """One round: drops all that may go, unless another process is at it; returns whether it
@@ -105,7 +87,7 @@ class Retention:
         async with aclosing(self._history.policies(self._days)) as policies:
             async for policy in policies:
                 await self._drop_executions(policy)
-                if self._stopping.is_set():
+                if self._rounds.stopping:
                     return
         await self._clear()
         await self._drop_while_any("idempotency_keys", self._history.drop_expired_keys)
@@ -120,7 +102,7 @@ class Retention:
 
     async def _drop_executions(self, policy: Policy) -> None:
         place: Place | None = Place()
-        while place is not None and not self._stopping.is_set():
+        while place is not None and not self._rounds.stopping:
             walked = await self._paced(self._history.drop(policy, place))
             self._dropped["executions"] += walked.dropped
             place = walked.onward
@@ -129,7 +111,7 @@ class Retention:
 
     async def _clear(self) -> None:
         more = True
-        while more and not self._stopping.is_set():
+        while more and not self._rounds.stopping:
             cleared = await self._paced(self._history.clear(self._settle_seconds))
             self._dropped["steps"] += cleared.steps
             self._dropped["letters"] += cleared.letters
@@ -137,13 +119,13 @@ class Retention:
 
     async def _drop_while_any(self, what: str, drop: Callable[[], Awaitable[int]]) -> None:
         dropped = 1
-        while dropped and not self._stopping.is_set():
+        while dropped and not self._rounds.stopping:
             dropped = await self._paced(drop())
             self._dropped[what] += dropped
 
     async def _gather_rollups(self) -> None:
         gathered = 1
-        while gathered and not self._stopping.is_set():
+        while gathered and not self._rounds.stopping:
             gathered = await self._paced(self._history.compact_rollups())
 
     async def _paced(self, batch: Awaitable[T]) -> T:
@@ -151,14 +133,8 @@ class Retention:
         clock = asyncio.get_running_loop().time
         began = clock()
         result = await batch
-        await self._wait(self._pause_seconds + _SHARE * (clock() - began))
+        await self._rounds.pause(self._pause_seconds + _SHARE * (clock() - began))
         return result
-
-    async def _wait(self, seconds: float) -> None:
-        """Waits, but not when told to stop."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
 
     def _say_dropped(self) -> None:
         dropped, self._dropped = self._dropped, Counter()

@@ -17,6 +17,7 @@ TERMINAL = ("completed", "failed", "cancelled")
 SET = {"node_type": "data_transform", "config": {"transformations": {"x": "1"}}}
 SLEEP = {"node_type": "action_delay", "config": {"delay_seconds": 0.4}}
 NAP = {"node_type": "action_delay", "config": {"delay_seconds": 1.2}}
+CLIENTS = 1_000
 SEED = 7
 
 
@@ -106,6 +107,38 @@ async def test_what_one_process_runs_another_one_tells(tmp_path: Path) -> None:
                     url = f"{api}/api/v1/workflows/executions/{execution_id}/events"
                     async with sse(http, url) as replay:
                         assert events[execution_id] == await replay.all()
+
+
+async def test_a_thousand_clients_of_two_processes_are_all_told_everything(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as world:
+        urls = [(await member(world))[1] for _ in range(2)]
+        unlimited = aiohttp.TCPConnector(limit=0)
+        headers = {"X-API-Key": world.key()}
+        async with aiohttp.ClientSession(headers=headers, connector=unlimited) as http:
+            workflow_id = await published(http, urls[0], SET, SLEEP, SET)
+            path = f"/api/v1/workflow-management/executions/stream?workflow_id={workflow_id}"
+            open_streams, begin = asyncio.Semaphore(0), asyncio.Event()
+            ids: list[str] = []
+
+            async def watching(url: str) -> dict[str, list[dict[str, Any]]]:
+                async with sse(http, url + path) as stream:
+                    open_streams.release()
+                    await begin.wait()
+                    return await _until_all_ended(stream.events(), ids)
+
+            watchers = [asyncio.create_task(watching(urls[n % 2])) for n in range(CLIENTS)]
+            async with asyncio.timeout(60):
+                for _ in watchers:
+                    await open_streams.acquire()
+            ids += [await started(http, url, workflow_id) for url in urls for _ in range(3)]
+            begin.set()
+            told = await asyncio.gather(*watchers)
+            everything = {}
+            for execution_id in ids:
+                url = f"{urls[0]}/api/v1/workflows/executions/{execution_id}/events"
+                async with sse(http, url) as replay:
+                    everything[execution_id] = await replay.all()
+    assert all(events == everything for events in told)
 
 
 async def _messages(ws: aiohttp.ClientWebSocketResponse) -> Any:

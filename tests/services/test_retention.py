@@ -16,7 +16,8 @@ from engine.errors import StoreUnavailable
 from models.dal import AsyncDAL
 from models.retention import Batch, Cleared, History, Place, Policy, Walked
 from services.aaa_log import AaaLog
-from services.retention import Retention
+from services.retention import ACTION, Retention
+from services.rounds import Rounds
 from tests.models.aged import WORKFLOW, aged, left, rows, until
 
 DAY = 24
@@ -47,7 +48,7 @@ async def fewer_than(dal: AsyncDAL, number: int) -> bool:
 
 
 async def has_ended() -> bool:
-    return all(task.get_name() != "retention" for task in asyncio.all_tasks())
+    return all(task.get_name() != ACTION for task in asyncio.all_tasks())
 
 
 class Unsteady:
@@ -108,14 +109,19 @@ async def through(history: Unsteady, stream: io.StringIO) -> list[str]:
     return re.findall(r"action=drop_history result=(\w+)", stream.getvalue())
 
 
-async def test_an_outage_is_one_line_and_the_loop_goes_on_by_itself(stream: io.StringIO) -> None:
+async def test_an_outage_is_one_line_its_end_another_and_the_loop_goes_on_by_itself(
+    stream: io.StringIO,
+) -> None:
     history = Unsteady(True, *[False] * 50, True)
-    assert await through(history, stream) == ["SUCCESS", "FAILURE", "SUCCESS"]
+    assert await through(history, stream) == ["SUCCESS", "FAILURE", "SUCCESS", "SUCCESS"]
+    assert "action=drop_history result=SUCCESS over_after_seconds=" in stream.getvalue()
+    assert "failed_tries=50" in stream.getvalue()
 
 
 async def test_the_next_outage_is_a_line_again(stream: io.StringIO) -> None:
     history = Unsteady(False, False, True, False, False)
-    assert await through(history, stream) == ["FAILURE", "SUCCESS", "FAILURE"]
+    dropped, over = "SUCCESS", "SUCCESS"
+    assert await through(history, stream) == ["FAILURE", dropped, over, "FAILURE", over]
 
 
 async def test_a_mistake_of_ours_is_told_with_its_traceback_and_ends_nothing(
@@ -241,10 +247,10 @@ async def test_each_pause_is_longer_than_the_batch_before_it(
 
     clock, waited = [0.0], []
 
-    async def wait(self: Retention, seconds: float) -> None:
+    async def pause(self: Rounds, seconds: float) -> None:
         waited.append(seconds)
 
     monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: clock[0])
-    monkeypatch.setattr(Retention, "_wait", wait)
+    monkeypatch.setattr(Rounds, "pause", pause)
     await retention(Slow(True), stream, pause_seconds=0.05).drop_history()
     assert waited[0] == pytest.approx(20.05)
