@@ -53,7 +53,7 @@ def _admit(token: str | None) -> None:
     if token is not None:
         kind, _, shown = request.headers.get("Authorization", "").partition(" ")
         if kind.lower() != "bearer" or not compare_digest(shown.strip().encode(), token.encode()):
-            raise Unauthorized("Send METRICS_TOKEN as Authorization: Bearer.")
+            raise Unauthorized("Send METRICS_TOKEN as a Bearer token.")
     elif not _from_here():
         raise Unauthorized(
             "Only the service's own machine may ask; set METRICS_TOKEN to let others."

@@ -325,6 +325,7 @@ def _masked(text: str) -> str:
     lowered = text.lower()
     if "wa-" in lowered:
         text = _KEY.sub("wa-" + MASK, text)
+    if "whsec_" in lowered:
         text = _WEBHOOK_SECRET.sub("whsec_" + MASK, text)
     if "eyj" in lowered:
         text = _JWT.sub(MASK, text)

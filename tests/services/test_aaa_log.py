@@ -143,6 +143,7 @@ def test_any_line_reads_back_as_the_fields_that_were_logged(
         {"message": 'body {"password": "hunter22"}'},
         {"message": "Authorization: Bearer hunter22hunter22"},
         {"message": "postgresql://waddle:hunter22@db/x"},
+        {"message": "signed with whsec_hunter22hunter22hunter22hunter22"},
     ],
 )
 def test_secrets_never_appear(fields: dict[str, Any]) -> None:
