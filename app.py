@@ -58,6 +58,7 @@ from models.rollups import Rollups
 from models.secrets import Secrets
 from models.steps import Steps
 from models.workflows import Workflows
+from services import collector
 from services.aaa_log import AaaLog, LogFormat, route_library_logs
 from services.api_keys import ApiKeyService
 from services.attempts import FailedAttempts
@@ -132,6 +133,7 @@ def create_app(config: Config | None = None, *, service: Running | None = None) 
     async def lifespan() -> AsyncGenerator[None, None]:
         async with running(config) as own:
             app.extensions[EXTENSION] = own.state
+            collector.settle()
             yield
 
     return app
@@ -384,6 +386,7 @@ async def _serve(config: Config, listener: Listener) -> None:
                 shared=listener.shared,
             )
             app = create_app(config, service=service)
+            collector.settle()
             delay = config.shutdown_delay_seconds
             await serve(app, listener, service.engine.departure, delay_seconds=delay)
             left = service

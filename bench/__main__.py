@@ -16,6 +16,7 @@ from pathlib import Path
 from bench import w1_trigger, w2_throughput, w3_forty, w5_lists, w6_parked, w7_live, w8_scale
 from bench.measure import Figure, table
 from bench.world import World, world
+from services import collector
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -79,6 +80,7 @@ def main() -> None:
     parser.add_argument("--save", action="store_true", help="write bench/results/<date>.json")
     given = parser.parse_args()
     chosen = _chosen(given)
+    collector.settle()  # as the service does
     figures, versions = asyncio.run(measure(chosen))
     machine = f"{os.cpu_count()} cores, {versions}"
     print(f"{machine}; fsync and synchronous_commit on; medians, in turn with their floors\n")

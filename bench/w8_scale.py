@@ -19,6 +19,7 @@ from bench.w2_throughput import IN_FLIGHT, STEPS, run_all
 from bench.world import World, chain, engine_on
 from engine.context import ExecutionContext
 from models.dal import AsyncDAL
+from services import collector
 
 ROOT = Path(__file__).resolve().parent.parent
 PROCESSES = (1, 2, 4)
@@ -121,4 +122,5 @@ async def _work(dsn: str, workflow_id: str, executions: int, in_flight: int) -> 
 
 
 if __name__ == "__main__":
+    collector.settle()
     asyncio.run(_work(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))
