@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -16,6 +16,7 @@ import orjson
 from quart import Response
 
 from engine.context import Json, JsonObject
+from engine.moments import rfc3339
 
 JSON = "application/json"
 PROBLEM = "application/problem+json"
@@ -81,11 +82,6 @@ def plain(body: Json, *, status: int = 200, headers: Mapping[str, str] | None = 
     return _answer(_dumps(body), JSON, status, headers)
 
 
-def instant(moment: datetime) -> str:
-    """An aware instant as RFC 3339, UTC, milliseconds."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
-
-
 def _dumps(body: Json) -> bytes:
     return orjson.dumps(body, default=_written, option=orjson.OPT_PASSTHROUGH_DATETIME)
 
@@ -101,7 +97,7 @@ def _answer(
 
 def _written(value: Any) -> Json:
     if isinstance(value, datetime):
-        return instant(value)
+        return rfc3339(value)
     if isinstance(value, tuple | set | frozenset):
         return list(value)
     raise TypeError(f"{type(value).__name__} is not a JSON value")

@@ -13,10 +13,10 @@ from typing import Any
 
 from engine.context import ExecutionContext, ExecutionStatus, JsonObject, Limits
 from engine.derived_ids import answer_id
-from engine.environment import rfc3339
 from engine.errors import AmbiguousTrigger, InvalidDefinition, StepFailure
 from engine.graph import Graph, choose_trigger
 from engine.graph_cache import GraphCache
+from engine.moments import rfc3339
 from engine.ports import Callee, Directory
 from engine.records import Progress
 from engine.trace_context import passed_on

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from engine.context import ExecutionContext, Json, JsonObject
+from engine.moments import rfc3339
 from engine.scopes import Scope, Step
 from engine.state import ExecutionState
 
@@ -23,11 +24,6 @@ class Impure:
     now: Callable[[], datetime]
     random: Callable[[], float]
     uuid: Callable[[], str]
-
-
-def rfc3339(moment: datetime) -> str:
-    """A UTC moment as RFC 3339 with milliseconds and `Z`."""
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def execution_object(context: ExecutionContext, started_at: datetime) -> JsonObject:

@@ -18,7 +18,7 @@ from engine.expression_json import parse_json
 from engine.expression_methods import items_of, keys_of, replaced, values_of
 from engine.expression_operators import NUMBERS, checked, item, pay_for_copy
 from engine.expression_patterns import search
-from engine.expression_times import date_format, rfc3339
+from engine.expression_times import date_format
 from engine.expression_values import (
     ITEM_BYTES,
     Budget,
@@ -30,6 +30,7 @@ from engine.expression_values import (
     unlike_whole,
     weigh,
 )
+from engine.moments import rfc3339
 
 Function = Callable[..., Json]
 

@@ -61,12 +61,6 @@ _DIRECTIVES: dict[str, Callable[[datetime], str]] = {
 _DIRECTIVE = re.compile("%(.?)", re.DOTALL)
 
 
-def rfc3339(moment: datetime) -> str:
-    """A moment in UTC as RFC 3339 with milliseconds and `Z`."""
-    utc = moment.astimezone(UTC)
-    return utc.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 def date_format(budget: Budget, value: Json, fmt: Json, /) -> str:
     """A moment (ISO 8601 text, or seconds since 1970) by a format such as `%H:%M`.
 

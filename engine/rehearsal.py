@@ -15,10 +15,10 @@ from engine import steps
 from engine.children import sent_off
 from engine.context import ExecutionContext, JsonObject
 from engine.effects import DEFAULT_TIMEOUT_SECONDS, child_too_late, too_late
-from engine.environment import rfc3339
 from engine.errors import StepFailure
 from engine.expressions import ExpressionError
 from engine.graph import Graph
+from engine.moments import rfc3339
 from engine.rehearsal_act import Act
 from engine.rehearsal_effects import would_send
 from engine.rehearsal_stage import Stage

@@ -118,7 +118,9 @@ class ExecutionState(Frontier):
         if self.ended is not None and self.ended.status == "completed":
             return self.graph.enabled_count
         busy = {step.node.index for step in self.active.values()}
-        settled = (set(self.runs) | self.skipped) - busy
+        settled = (self.runs.keys() | self.skipped) - busy
+        if self.graph.enabled_count == len(self.graph.nodes):
+            return len(settled)
         return sum(1 for number in settled if self.graph.nodes[number].enabled)
 
     # Outcomes

@@ -11,7 +11,7 @@ from datetime import datetime
 import orjson
 
 from engine.context import Json, JsonObject, Kind
-from engine.environment import rfc3339
+from engine.moments import rfc3339
 from engine.records import StepRow
 
 LONGEST_MESSAGE = 1_000

@@ -26,8 +26,8 @@ import orjson
 
 from engine import step_log
 from engine.context import ExecutionContext, ExecutionStatus, JsonObject, Kind, Outcome
-from engine.environment import rfc3339
 from engine.graph import Graph
+from engine.moments import rfc3339
 from engine.records import StepRow, outcome_of
 from engine.state import ExecutionState
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from engine.context import JsonObject, Kind
-from engine.environment import rfc3339
 from engine.graph import Graph
+from engine.moments import rfc3339
 from engine.records import StepRow, StoredExecution
 
 MOST_BARS = 2_000

@@ -11,8 +11,8 @@ from datetime import datetime
 
 from engine import step_log
 from engine.context import ExecutionStatus, Json, JsonObject, Kind
-from engine.environment import rfc3339
 from engine.graph import Graph, Node
+from engine.moments import rfc3339
 from engine.records import StepRow, StoredExecution, outcome_of
 from engine.scopes import Step
 from engine.state import ExecutionState

@@ -7,10 +7,11 @@ the same one at a time.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 import orjson
 
+from engine.moments import rfc3339
 from models.alert_watch import AlertWatch, Evaluation
 from models.alerts import Alert
 from services.aaa_log import AaaLog
@@ -105,11 +106,10 @@ async def _evaluate(evaluation: Evaluation) -> str | None:
 def _payload(
     alert: Alert, now: datetime, event: str, state: str, value: float | None, executions: int
 ) -> str:
-    moment = now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     condition = alert.condition
     told = {
         "type": f"alert.{event}",
-        "timestamp": moment,
+        "timestamp": rfc3339(now),
         "data": {
             "id": alert.alert_id,
             "alert_id": alert.alert_id,

@@ -15,7 +15,7 @@ concerns.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -71,6 +71,7 @@ class Hub:
         self._permissions = permissions
         self._log = log
         self._by_key: dict[Key, set[Stream]] = {}
+        self._of_user: Counter[int] = Counter()
         self._moved: dict[str, _Moved] = {}
         self._told: OrderedDict[str, Telling] = OrderedDict()
         self._subjects: OrderedDict[str, Subject] = OrderedDict()
@@ -81,12 +82,18 @@ class Hub:
     def add(self, stream: Stream) -> None:
         """From now on the stream is fed."""
         self.streams.add(stream)
+        self._of_user[stream.caller.user_id] += 1
         self._by_key.setdefault(stream.narrow.key(), set()).add(stream)
 
     def remove(self, stream: Stream) -> None:
         """The stream is fed no more."""
-        self.streams.discard(stream)
-        key = stream.narrow.key()
+        if stream not in self.streams:
+            return
+        self.streams.remove(stream)
+        user_id, key = stream.caller.user_id, stream.narrow.key()
+        self._of_user[user_id] -= 1
+        if not self._of_user[user_id]:
+            del self._of_user[user_id]
         found = self._by_key.get(key)
         if found is not None:
             found.discard(stream)
@@ -96,6 +103,10 @@ class Hub:
             self._moved.clear()
             self._told.clear()
             self._subjects.clear()
+
+    def streams_of(self, user_id: int) -> int:
+        """How many streams a user has open."""
+        return self._of_user[user_id]
 
     # What is heard
 

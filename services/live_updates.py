@@ -174,7 +174,7 @@ class LiveUpdates:
             raise StreamsFull("The process is about to stop; connect again, to another one.")
         if len(streams) >= self._limits.streams:
             raise StreamsFull(f"{len(streams)} live streams are open here (MAX_LIVE_STREAMS).")
-        mine = sum(each.caller.user_id == stream.caller.user_id for each in streams)
+        mine = self._hub.streams_of(stream.caller.user_id)
         if mine >= self._limits.streams_per_user:
             raise TooManyStreams(
                 f"You have {mine} live streams open here (MAX_LIVE_STREAMS_PER_USER)."

@@ -10,8 +10,8 @@ from typing import Any
 import orjson
 import pytest
 
-from controllers.responses import instant
 from engine.context import ExecutionStatus
+from engine.moments import rfc3339
 from engine.records import Batch
 from models import outbox as sql
 from models.dal import AsyncDAL
@@ -238,7 +238,7 @@ async def test_what_is_told_is_the_item_of_the_lists(dal: AsyncDAL, status: str)
     row = await dal.fetchrow("SELECT * FROM workflow_executions")
     assert row is not None
     shown = {
-        name: instant(value) if isinstance(value, datetime) else value
+        name: rfc3339(value) if isinstance(value, datetime) else value
         for name, value in item(row).items()
     }
 
