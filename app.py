@@ -87,6 +87,7 @@ from services.operating import Operating, operating
 from services.permission_service import PermissionService
 from services.rate_limits import RateLimits
 from services.retention import Retention
+from services.shared_counts import open_rates
 from services.telemetry import Telemetry, start_telemetry
 from services.tokens import TokenPolicy, verifier
 from services.transports import open_transport
@@ -163,13 +164,7 @@ async def running(config: Config, stream: TextIO | None = None) -> AsyncIterator
 
 def database(config: Config) -> AbstractAsyncContextManager[AsyncDAL]:
     """The configured database, migrated and open."""
-    return opened(
-        config.database_url,
-        config.data_dir,
-        min_size=config.database_pool_min,
-        max_size=config.database_pool_max,
-        command_timeout=config.database_command_timeout_seconds,
-    )
+    return opened(config.database_url, config.data_dir, **config.pool)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +204,7 @@ async def _compose(on: _Ground) -> Running:
         addresses=Addresses(config.trusted_proxies),
         authenticator=await _authenticator(on, keys),
         key_admin=KeyAdmin(keys),
-        rates=RateLimits(*config.rate_limits),
+        rates=await _rates(on),
         workflows=workflows,
         executions=executions,
         lists=ExecutionLists(ExecutionPages(dal), permissions, cursors),
@@ -311,6 +306,11 @@ async def _authenticator(on: _Ground, keys: ApiKeyService) -> Authenticator:
     )
     attempts = FailedAttempts(config.auth_failures_per_minute or None)
     return Authenticator(keys, tokens, attempts)
+
+
+async def _rates(on: _Ground) -> RateLimits:
+    limits, url = on.config.rate_limits, on.config.redis_url
+    return await on.stack.enter_async_context(open_rates(limits, url, on.lines))
 
 
 def _egress(config: Config) -> Egress:

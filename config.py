@@ -11,12 +11,12 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self, TypeVar
-from urllib.parse import urlsplit
+from typing import Self, TypedDict, TypeVar
 
 from dotenv import dotenv_values
 
 from config_lists import destinations, networks, origins
+from config_urls import database_url, http_url, redis_url
 
 T = TypeVar("T")
 
@@ -30,6 +30,14 @@ ROLES = ("all", "api", "worker")
 _LISTEN_FDS, _LISTEN_PID = "LISTEN_FDS", "LISTEN_PID"
 _FIRST_FD = 3
 """Where systemd's protocol (sd_listen_fds(3)) puts the first inherited socket."""
+
+
+class Pool(TypedDict):
+    """How many connections to the database there are, and the seconds one statement may take."""
+
+    min_size: int
+    max_size: int
+    command_timeout: float
 
 
 class ConfigError(Exception):
@@ -57,6 +65,7 @@ class Config:
     jwt_leeway_seconds: int = 5
     trusted_proxies: tuple[str, ...] = ()
     auth_failures_per_minute: int = 100
+    redis_url: str | None = field(default=None, repr=False)
     rate_limit: str = "on"
     rate_limit_per_key: int = 300_000
     rate_limit_per_user: int = 300_000
@@ -135,6 +144,15 @@ class Config:
         return self.database_url is None
 
     @property
+    def pool(self) -> Pool:
+        """The limits of the connections to the database, by the names that `opened` has."""
+        return {
+            "min_size": self.database_pool_min,
+            "max_size": self.database_pool_max,
+            "command_timeout": self.database_command_timeout_seconds,
+        }
+
+    @property
     def live_limits(self) -> dict[str, int]:
         """The limits of live streams, by the names that `LiveLimits` has for them."""
         return {
@@ -162,18 +180,18 @@ class Config:
 
 
 def _service(read: _Reader) -> dict[str, object]:
-    database_url = read.value("DATABASE_URL", None, _database_url, "DATABASE_URI")
-    router_url = read.value("ROUTER_URL", None, _http_url)
+    database = read.value("DATABASE_URL", None, database_url, "DATABASE_URI")
+    router_url = read.value("ROUTER_URL", None, http_url)
     transport = "router" if router_url else "console"
     nowhere: tuple[str, ...] = ()
-    allow = nowhere if database_url else LOOPBACK
+    allow = nowhere if database else LOOPBACK
     return {
         "host": read.value("HOST", "127.0.0.1", str),
         "port": read.integer("PORT", 8070, 1, 65_535, "MODULE_PORT"),
         "role": read.choice("ROLE", "all", ROLES),
         "listen_fd": _listen_fd(read),
         "data_dir": read.value("DATA_DIR", Path(".data"), Path),
-        "database_url": database_url,
+        "database_url": database,
         "database_pool_min": read.integer("DATABASE_POOL_MIN", 2, 0, 1000),
         "database_pool_max": read.integer("DATABASE_POOL_MAX", 20, 2, 1000),
         "database_command_timeout_seconds": read.seconds(
@@ -209,12 +227,13 @@ def _callers(read: _Reader) -> dict[str, object]:
     nowhere: tuple[str, ...] = ()
     return {
         "secret_key": read.secret("SECRET_KEY"),
-        "jwks_url": read.value("JWKS_URL", None, _http_url),
+        "jwks_url": read.value("JWKS_URL", None, http_url),
         "jwt_issuer": read.value("JWT_ISSUER", None, str),
         "jwt_audience": read.value("JWT_AUDIENCE", None, str),
         "jwt_leeway_seconds": read.integer("JWT_LEEWAY_SECONDS", 5, 0, 300),
         "trusted_proxies": read.value("TRUSTED_PROXIES", nowhere, networks),
         "auth_failures_per_minute": read.integer("AUTH_FAILURES_PER_MINUTE", 100, 0, 1_000_000),
+        "redis_url": read.value("REDIS_URL", None, redis_url, hidden=True),
         "rate_limit": read.choice("RATE_LIMIT", "on", ("on", "off")),
         "rate_limit_per_key": read.integer("RATE_LIMIT_PER_KEY", 300_000, 1, 1_000_000_000),
         "rate_limit_per_user": read.integer("RATE_LIMIT_PER_USER", 300_000, 1, 1_000_000_000),
@@ -270,9 +289,16 @@ class _Reader:
         self._environ = environ
         self.problems: list[str] = []
 
-    def value(self, name: str, default: T, parse: Callable[[str], T], *aliases: str) -> T:
+    def value(
+        self,
+        name: str,
+        default: T,
+        parse: Callable[[str], T],
+        *aliases: str,
+        hidden: bool = False,
+    ) -> T:
         """The variable or the first alias that is set, parsed; `parse` raises `ValueError` with
-        what would be right."""
+        what would be right. A value that may hold a password can be `hidden`."""
         for candidate in (name, *aliases):
             text = self._environ.get(candidate, "").strip()
             if text:
@@ -282,7 +308,7 @@ class _Reader:
         try:
             return parse(text)
         except ValueError as error:
-            shown = "a value" if "@" in text else repr(text)  # never print a password
+            shown = "a value" if hidden or "@" in text else repr(text)  # never print a password
             self.problems.append(f"{candidate} is {shown}; it must be {error}")
             return default
 
@@ -328,19 +354,6 @@ class _Reader:
             return fold(text)
 
         return self.value(name, default, parse)
-
-
-def _database_url(text: str) -> str:
-    if urlsplit(text).scheme not in ("postgres", "postgresql"):
-        raise ValueError("a URL such as postgresql://user:password@host:5432/name")
-    return text
-
-
-def _http_url(text: str) -> str:
-    url = urlsplit(text)
-    if url.scheme not in ("http", "https") or not url.hostname:
-        raise ValueError("a URL such as https://router.example.org")
-    return text.rstrip("/")
 
 
 def _process_id(text: str) -> int:

@@ -89,7 +89,7 @@ async def _authenticate() -> None:
     current = operation()
     caller = await state().authenticator.caller(request.headers, current.address)
     current.caller = caller
-    current.standing = state().rates.take(caller)
+    current.standing = await state().rates.take(caller)
     if current.standing is not None and current.standing.retry_after is not None:
         raise RateLimited(current.standing.retry_after)
 

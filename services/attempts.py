@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from hashlib import blake2b
 
-from services.allowances import CAPACITY, WINDOW_SECONDS, Allowances
+from services.allowances import CAPACITY, WINDOW_SECONDS, Allowances, Rate
 from services.errors import TooManyAttempts
 
 PROVEN_SECONDS = 3600.0
@@ -37,9 +37,8 @@ class FailedAttempts:
     ) -> None:
         self._failures: Allowances[str] | None = None
         if limit is not None:
-            self._failures = Allowances(
-                limit, window_seconds=window_seconds, capacity=capacity, clock=clock
-            )
+            rate = Rate(limit, window_seconds)
+            self._failures = Allowances(rate, capacity=capacity, clock=clock)
         self._capacity = capacity
         self._clock = clock
         self._proven: dict[bytes, float] = {}
@@ -48,7 +47,7 @@ class FailedAttempts:
         """Lets an attempt pass. Raises `TooManyAttempts`."""
         if not self._failures:
             return  # nothing is counted, or nobody has failed
-        wait = self._failures.standing(source_of(address)).retry_after
+        wait = self._failures.retry_after(source_of(address))
         if wait is not None and self._proven.get(_digest(credential), 0.0) <= self._clock():
             raise TooManyAttempts(wait)
 
