@@ -53,6 +53,7 @@ from models.metered_store import Meter, MeteredExecutionStore
 from models.migrate import DatabaseRefused, migrate
 from models.opening import database_url, opened
 from models.permissions import Permissions
+from models.quotas import Quota
 from models.retention import History
 from models.rollups import Rollups
 from models.secrets import Secrets
@@ -184,7 +185,7 @@ async def _compose(on: _Ground) -> Running:
     config, lines, dal, clock = on.config, on.lines, on.dal, on.clock
     audit = await _upkeep(on)
     telemetry = _telemetry(on)
-    definitions = Workflows(dal)
+    definitions = Workflows(dal, Quota(*config.community_quota))
     permissions = PermissionService(Permissions(dal), definitions)
     feed = LiveFeed(dal, new_id())
     engine = await _engine(on, feed, WorkflowDirectory(permissions, definitions), telemetry)
