@@ -94,6 +94,19 @@ def test_a_database_that_is_not_postgresql_is_refused(value: str) -> None:
     assert "postgresql://user:password@host:5432/name" in problems(DATABASE_URL=value)[0]
 
 
+def test_rates_are_on_or_off() -> None:
+    limits = {"RATE_LIMIT_PER_KEY": "3", "RATE_LIMIT_PER_USER": "4"}
+    assert Config.from_env(limits).rate_limits == (3, 4, 300_000)
+    assert Config.from_env({**limits, "RATE_LIMIT": "OFF"}).rate_limits == (None, None, None)
+    assert problems(RATE_LIMIT="0") == ["RATE_LIMIT is '0'; it must be one of on, off"]
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "1.5", "many", "1000", "1" * 16])
+def test_a_quota_of_bytes_has_room_for_a_definition(value: str) -> None:
+    [problem] = problems(MAX_DEFINITION_BYTES_PER_COMMUNITY=value)
+    assert problem.endswith("it must be a whole number of bytes from 1024 on, such as 104857600")
+
+
 @pytest.mark.parametrize(
     "value",
     [
