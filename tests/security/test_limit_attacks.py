@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from quart.testing import WebsocketResponseError
 
 from app import create_app, running
 from config import Config
@@ -82,6 +83,21 @@ async def test_acting_for_somebody_uses_up_what_that_user_has(limited: Open) -> 
     service = await api.new_key(user=9, kind="service")
     assert await served(api, service, 4, **{"X-Acting-User": str(OWNER)}) == 2
     assert await served(api, api.key, 2) == 0
+
+
+async def test_opening_sockets_instead_of_sending_requests_is_counted_as_well(
+    limited: Open,
+) -> None:
+    api = await limited(rate_limit_per_key=2)
+    path, headers = "/api/v1/workflow-management/executions/ws", {"X-API-Key": api.key}
+    for _ in range(2):
+        async with api.client.websocket(path, headers=headers):
+            pass
+    with pytest.raises(WebsocketResponseError) as refused:
+        async with api.client.websocket(path, headers=headers) as socket:
+            await socket.receive()
+    assert refused.value.response.status_code == 429
+    assert await served(api, api.key, 1) == 0
 
 
 async def test_what_is_wrong_with_a_request_does_not_make_it_free(limited: Open) -> None:
