@@ -1,7 +1,8 @@
 """Requests are counted for several processes together, in Redis or Valkey (`REDIS_URL`).
 
 Its one rule: counting costs a request no more than two calls of `CALL_SECONDS`, and never its
-answer. What the server does not count in time, this process counts alone.
+answer. What the server does not count in time, this process counts alone. An answer that is there,
+while this process was too busy to look, is in time.
 
 One call at a time is on its way; what arrives meanwhile goes into the next one, as in the journal.
 A call is one script, which takes its requests one after the other, each for all of its claims or
@@ -29,7 +30,7 @@ from services.allowances import SLIVER, WINDOW_SECONDS
 from services.rate_limits import Claim, Limits, OwnCounts, RateLimits, Taken
 from services.redis_server import RedisServer
 
-CALL_SECONDS = 0.05
+CALL_SECONDS = 0.1
 CONNECT_SECONDS = 2.0
 """How long connecting may take, which no request waits for."""
 
@@ -158,7 +159,7 @@ class SharedCounts:
     async def _count(self, batch: Sequence[_Request]) -> None:
         keys, arguments = _written(batch)
         try:
-            async with asyncio.timeout(CALL_SECONDS):
+            async with _in_time():
                 answers = await self._server.run(keys, arguments)
             for request, (refused, *owed) in zip(batch, answers, strict=True):
                 request.settle(Taken([float(each) / _MICRO for each in owed], refused == 1))
@@ -166,10 +167,8 @@ class SharedCounts:
             self._failed(error)
 
     def _failed(self, error: Exception) -> None:
-        now = asyncio.get_running_loop().time()
-        soon = now - self._well_since < CALM_SECONDS
-        self._pause = min(self._pause * 2, LONGEST_RETRY_SECONDS) if soon else RETRY_SECONDS
-        self._well = False
+        well_for = asyncio.get_running_loop().time() - self._well_since
+        self._pause, self._well = next_pause(self._pause, well_for), False
         self._tell(error)
         self._returning = asyncio.create_task(self._return(), name=ACTION)
 
@@ -185,7 +184,7 @@ class SharedCounts:
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await self._server.connect()
-            async with asyncio.timeout(CALL_SECONDS):
+            async with _in_time():
                 await self._server.run(*_written([]))
         except Exception as error:
             self._tell(error)
@@ -197,6 +196,24 @@ class SharedCounts:
     def _tell(self, error: Exception) -> None:
         cause = error if str(error) else TimeoutError("no answer in time")
         self._log.trouble(ACTION, cause=cause, server=self._server.name)
+
+
+def next_pause(last: float, well_for: float) -> float:
+    """How many seconds lie between two tries to connect, of a server that was well for so long."""
+    return RETRY_SECONDS if well_for >= CALM_SECONDS else min(last * 2, LONGEST_RETRY_SECONDS)
+
+
+@asynccontextmanager
+async def _in_time() -> AsyncIterator[None]:
+    """Ends a call after `CALL_SECONDS`. The second half begins when this process looks at the
+    clock for the first: what came while it did something else is read before it is given up."""
+    loop, half = asyncio.get_running_loop(), CALL_SECONDS / 2
+    async with asyncio.timeout(None) as limit:
+        halfway = loop.call_later(half, lambda: limit.reschedule(loop.time() + half))
+        try:
+            yield
+        finally:
+            halfway.cancel()
 
 
 def _written(batch: Sequence[_Request]) -> tuple[list[str], list[int | float]]:
