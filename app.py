@@ -88,7 +88,7 @@ from services.operating import Operating, operating
 from services.permission_service import PermissionService
 from services.rate_limits import RateLimits
 from services.retention import Retention
-from services.shared_counts import open_rates
+from services.shared_counts import SharedCounts, open_counts
 from services.telemetry import Telemetry, start_telemetry
 from services.tokens import TokenPolicy, verifier
 from services.transports import open_transport
@@ -200,12 +200,13 @@ async def _compose(on: _Ground) -> Running:
     keys = ApiKeyService(ApiKeys(dal), now=clock.now, new_id=new_id)
     told = await _notifications(on, permissions)
     await keys.start()
+    counts = await on.stack.enter_async_context(open_counts(config.redis_url, lines))
     health = HealthService(dal, engine, name=config.module_name, version=config.module_version)
     state = AppState(
         addresses=Addresses(config.trusted_proxies),
-        authenticator=await _authenticator(on, keys),
+        authenticator=await _authenticator(on, keys, counts),
         key_admin=KeyAdmin(keys),
-        rates=await _rates(on),
+        rates=RateLimits(config.rate_limits, counts),
         workflows=workflows,
         executions=executions,
         lists=ExecutionLists(ExecutionPages(dal), permissions, cursors),
@@ -299,19 +300,16 @@ async def _engine(
     return engine
 
 
-async def _authenticator(on: _Ground, keys: ApiKeyService) -> Authenticator:
+async def _authenticator(
+    on: _Ground, keys: ApiKeyService, counts: SharedCounts | None
+) -> Authenticator:
     config = on.config
     policy = TokenPolicy(config.jwt_leeway_seconds, config.jwt_issuer, config.jwt_audience)
     tokens = await on.stack.enter_async_context(
         verifier(policy, config.secret_key, config.jwks_url, on.lines)
     )
-    attempts = FailedAttempts(config.auth_failures_per_minute or None)
+    attempts = FailedAttempts(config.auth_failures_per_minute or None, counts)
     return Authenticator(keys, tokens, attempts)
-
-
-async def _rates(on: _Ground) -> RateLimits:
-    limits, url = on.config.rate_limits, on.config.redis_url
-    return await on.stack.enter_async_context(open_rates(limits, url, on.lines))
 
 
 def _egress(config: Config) -> Egress:

@@ -95,12 +95,19 @@ class Allowances(Generic[K]):
     def spend(self, name: K) -> None:
         """Uses one of the name's, whether or not it has one left."""
         now = self._clock()
-        paid = max(self._paid_until.pop(name, now), now)
-        while len(self._paid_until) >= self._capacity:
-            del self._paid_until[next(iter(self._paid_until))]
-        self._paid_until[name] = paid + self.rate.each
+        self._keep(name, max(self._paid_until.get(name, now), now) + self.rate.each)
+
+    def owes(self, name: K, owed: float) -> None:
+        """Takes somebody else's word for what the name owes, if that is more than is known here."""
+        self._keep(name, max(self._paid_until.get(name, 0.0), self._clock() + owed))
 
     def retry_after(self, name: K) -> int | None:
         """In how many seconds the name may go on; None if it may now."""
         owed = self.owed(name)
         return self.rate.closed(owed).retry_after if self.rate.refuses(owed) else None
+
+    def _keep(self, name: K, paid_until: float) -> None:
+        self._paid_until.pop(name, None)
+        while len(self._paid_until) >= self._capacity:
+            del self._paid_until[next(iter(self._paid_until))]
+        self._paid_until[name] = paid_until

@@ -28,7 +28,7 @@ KINDS = ("key", "user", "community")
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One name that a request is counted for, of one of the `KINDS`."""
+    """One name that something is counted for; names of another kind are other names."""
 
     kind: str
     name: Name

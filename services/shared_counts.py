@@ -1,4 +1,5 @@
-"""Requests are counted for several processes together, in Redis or Valkey (`REDIS_URL`).
+"""Requests, and credentials that were refused, are counted for several processes together, in Redis
+or Valkey (`REDIS_URL`).
 
 Its one rule: counting costs a request no more than two calls of `CALL_SECONDS`, and never its
 answer. What the server does not count in time, this process counts alone. An answer that is there,
@@ -27,7 +28,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from services.allowances import SLIVER, WINDOW_SECONDS
-from services.rate_limits import Claim, Limits, OwnCounts, RateLimits, Taken
+from services.rate_limits import Claim, OwnCounts, Taken
 from services.redis_server import RedisServer
 
 CALL_SECONDS = 0.1
@@ -229,14 +230,15 @@ def _written(batch: Sequence[_Request]) -> tuple[list[str], list[int | float]]:
 
 
 @asynccontextmanager
-async def open_rates(limits: Limits, redis_url: str | None, log: Log) -> AsyncIterator[RateLimits]:
-    """The limits, counted on the server that is named, if one is and anything is limited."""
-    if redis_url is None or not any(limits):
-        yield RateLimits(limits)
+async def open_counts(redis_url: str | None, log: Log) -> AsyncIterator[SharedCounts | None]:
+    """The counts on the server that is named; None if there is none, and each process counts by
+    itself."""
+    if redis_url is None:
+        yield None
         return
     counts = SharedCounts(RedisServer(redis_url, SCRIPT, CONNECT_SECONDS), OwnCounts(), log)
     await counts.start()
     try:
-        yield RateLimits(limits, counts)
+        yield counts
     finally:
         await counts.close()

@@ -22,7 +22,9 @@ from redis.asyncio import Redis
 
 from services.aaa_log import AaaLog
 from services.allowances import WINDOW_SECONDS, Standing
+from services.attempts import FailedAttempts
 from services.caller import Caller
+from services.errors import TooManyAttempts
 from services.rate_limits import Limits, RateLimits
 from services.shared_counts import (
     ACTION,
@@ -31,7 +33,7 @@ from services.shared_counts import (
     PREFIX,
     RETRY_SECONDS,
     next_pause,
-    open_rates,
+    open_counts,
 )
 from tests.processes import HOST, PATIENCE_SECONDS, free_port
 from tests.valkey import Valkey, valkey
@@ -97,7 +99,8 @@ async def process(log: Log) -> AsyncIterator[Callable[..., object]]:
     async with AsyncExitStack() as stack:
 
         async def opened(url: str, limits: Limits = FEW) -> RateLimits:
-            return await stack.enter_async_context(open_rates(limits, url, AaaLog(log)))
+            counts = await stack.enter_async_context(open_counts(url, AaaLog(log)))
+            return RateLimits(limits, counts)
 
         yield opened
 
@@ -321,12 +324,32 @@ async def test_a_role_needs_no_more_than_the_documents_say(
     assert log.lines == []
 
 
-async def test_unlimited_requests_need_no_server(log: Log) -> None:
-    async with open_rates(
-        (None, None, None), f"redis://{HOST}:{free_port()}", AaaLog(log)
-    ) as rates:
-        assert await rates.take(caller()) is None
-    assert log.lines == []
+async def test_without_a_url_each_process_counts_for_itself() -> None:
+    async with open_counts(None, AaaLog(Log())) as counts:
+        assert counts is None
+
+
+async def test_an_address_that_guesses_at_several_processes_has_no_more_attempts(
+    server: Valkey,
+) -> None:
+    limit, address = 10, "192.0.2.7"
+    async with AsyncExitStack() as stack:
+        counts = [
+            await stack.enter_async_context(open_counts(server.url, AaaLog(Log())))
+            for _ in range(3)
+        ]
+        everywhere = [FailedAttempts(limit, each) for each in counts]
+        looked_at = 0
+        for attempts in everywhere * limit:
+            with suppress(TooManyAttempts):
+                attempts.check(address, "guess")
+                looked_at += 1
+                await attempts.failed(address)
+        assert limit <= looked_at < limit + len(everywhere)
+        for attempts in everywhere:
+            with pytest.raises(TooManyAttempts):
+                attempts.check(address, "guess")
+            attempts.check("192.0.2.8", "guess")
 
 
 @asynccontextmanager
