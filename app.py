@@ -53,6 +53,7 @@ from models.metered_store import Meter, MeteredExecutionStore
 from models.migrate import DatabaseRefused, migrate
 from models.opening import database_url, opened
 from models.permissions import Permissions
+from models.quotas import Quota
 from models.retention import History
 from models.rollups import Rollups
 from models.secrets import Secrets
@@ -88,6 +89,7 @@ from services.operating import Operating, operating
 from services.permission_service import PermissionService
 from services.rate_limits import RateLimits
 from services.retention import Retention
+from services.shared_counts import SharedCounts, open_counts
 from services.telemetry import Telemetry, start_telemetry
 from services.tokens import TokenPolicy, verifier
 from services.transports import open_transport
@@ -165,13 +167,7 @@ async def running(config: Config, stream: TextIO | None = None) -> AsyncIterator
 
 def database(config: Config) -> AbstractAsyncContextManager[AsyncDAL]:
     """The configured database, migrated and open."""
-    return opened(
-        config.database_url,
-        config.data_dir,
-        min_size=config.database_pool_min,
-        max_size=config.database_pool_max,
-        command_timeout=config.database_command_timeout_seconds,
-    )
+    return opened(config.database_url, config.data_dir, **config.pool)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +187,7 @@ async def _compose(on: _Ground) -> Running:
     config, lines, dal, clock = on.config, on.lines, on.dal, on.clock
     audit = await _upkeep(on)
     telemetry = _telemetry(on)
-    definitions = Workflows(dal)
+    definitions = Workflows(dal, Quota(*config.community_quota))
     permissions = PermissionService(Permissions(dal), definitions)
     feed = LiveFeed(dal, new_id())
     engine = await _engine(on, feed, WorkflowDirectory(permissions, definitions), telemetry)
@@ -206,12 +202,13 @@ async def _compose(on: _Ground) -> Running:
     keys = ApiKeyService(ApiKeys(dal), now=clock.now, new_id=new_id)
     told = await _notifications(on, permissions)
     await keys.start()
+    counts = await on.stack.enter_async_context(open_counts(config.redis_url, lines))
     health = HealthService(dal, engine, name=config.module_name, version=config.module_version)
     state = AppState(
         addresses=Addresses(config.trusted_proxies),
-        authenticator=await _authenticator(on, keys),
+        authenticator=await _authenticator(on, keys, counts),
         key_admin=KeyAdmin(keys),
-        rates=RateLimits(*config.rate_limits),
+        rates=RateLimits(config.rate_limits, counts),
         workflows=workflows,
         executions=executions,
         lists=ExecutionLists(ExecutionPages(dal), permissions, cursors),
@@ -305,13 +302,15 @@ async def _engine(
     return engine
 
 
-async def _authenticator(on: _Ground, keys: ApiKeyService) -> Authenticator:
+async def _authenticator(
+    on: _Ground, keys: ApiKeyService, counts: SharedCounts | None
+) -> Authenticator:
     config = on.config
     policy = TokenPolicy(config.jwt_leeway_seconds, config.jwt_issuer, config.jwt_audience)
     tokens = await on.stack.enter_async_context(
         verifier(policy, config.secret_key, config.jwks_url, on.lines)
     )
-    attempts = FailedAttempts(config.auth_failures_per_minute or None)
+    attempts = FailedAttempts(config.auth_failures_per_minute or None, counts)
     return Authenticator(keys, tokens, attempts)
 
 

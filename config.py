@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self, TypeVar
-from urllib.parse import urlsplit
+from typing import Self, TypedDict
 
 from dotenv import dotenv_values
 
 from config_lists import destinations, networks, origins
-
-T = TypeVar("T")
+from config_reader import Reader
+from config_urls import database_url, http_url, redis_url
 
 KIB, MIB = 1024, 1024 * 1024
-LEAST_SECRET_BYTES = 32
-"""RFC 7518, 3.2: a key for HS256 is at least as long as its hash."""
 LONGEST_RETENTION_DAYS = 36_500
 LOOPBACK = ("127.0.0.0/8", "::1/128")
 ROLES = ("all", "api", "worker")
@@ -30,6 +27,14 @@ ROLES = ("all", "api", "worker")
 _LISTEN_FDS, _LISTEN_PID = "LISTEN_FDS", "LISTEN_PID"
 _FIRST_FD = 3
 """Where systemd's protocol (sd_listen_fds(3)) puts the first inherited socket."""
+
+
+class Pool(TypedDict):
+    """How many connections to the database there are, and the seconds one statement may take."""
+
+    min_size: int
+    max_size: int
+    command_timeout: float
 
 
 class ConfigError(Exception):
@@ -57,6 +62,7 @@ class Config:
     jwt_leeway_seconds: int = 5
     trusted_proxies: tuple[str, ...] = ()
     auth_failures_per_minute: int = 100
+    redis_url: str | None = field(default=None, repr=False)
     rate_limit: str = "on"
     rate_limit_per_key: int = 300_000
     rate_limit_per_user: int = 300_000
@@ -84,6 +90,8 @@ class Config:
     max_pending_executions: int = 10_000
     max_concurrent_per_community: int | None = None
     max_pending_per_community: int | None = None
+    max_workflows_per_community: int | None = None
+    max_definition_bytes_per_community: int | None = None
     max_body_bytes: int = MIB
     max_batch_body_bytes: int = 32 * MIB
     max_connections: int = 5_000
@@ -110,7 +118,7 @@ class Config:
             file = dotenv_values(".env", interpolate=False)
             environ = {name: value for name, value in file.items() if value is not None}
             environ.update(os.environ)
-        read = _Reader(environ)
+        read = Reader(environ)
         found = {**_service(read), **_callers(read), **_engine(read)}
         config = cls(**found)  # type: ignore[arg-type]  # by name
         if config.transport == "router" and config.router_url is None:
@@ -135,6 +143,15 @@ class Config:
         return self.database_url is None
 
     @property
+    def pool(self) -> Pool:
+        """The limits of the connections to the database, by the names that `opened` has."""
+        return {
+            "min_size": self.database_pool_min,
+            "max_size": self.database_pool_max,
+            "command_timeout": self.database_command_timeout_seconds,
+        }
+
+    @property
     def live_limits(self) -> dict[str, int]:
         """The limits of live streams, by the names that `LiveLimits` has for them."""
         return {
@@ -151,6 +168,11 @@ class Config:
         return self.rate_limit_per_key, self.rate_limit_per_user, self.rate_limit_per_community
 
     @property
+    def community_quota(self) -> tuple[int | None, int | None]:
+        """How many workflows a community may have, and how many bytes of definitions."""
+        return self.max_workflows_per_community, self.max_definition_bytes_per_community
+
+    @property
     def serves_api(self) -> bool:
         """Whether callers come here, or only whoever looks after the process."""
         return self.role != "worker"
@@ -161,19 +183,19 @@ class Config:
         return self.role != "api"
 
 
-def _service(read: _Reader) -> dict[str, object]:
-    database_url = read.value("DATABASE_URL", None, _database_url, "DATABASE_URI")
-    router_url = read.value("ROUTER_URL", None, _http_url)
+def _service(read: Reader) -> dict[str, object]:
+    database = read.value("DATABASE_URL", None, database_url, "DATABASE_URI")
+    router_url = read.value("ROUTER_URL", None, http_url)
     transport = "router" if router_url else "console"
     nowhere: tuple[str, ...] = ()
-    allow = nowhere if database_url else LOOPBACK
+    allow = nowhere if database else LOOPBACK
     return {
         "host": read.value("HOST", "127.0.0.1", str),
         "port": read.integer("PORT", 8070, 1, 65_535, "MODULE_PORT"),
         "role": read.choice("ROLE", "all", ROLES),
         "listen_fd": _listen_fd(read),
         "data_dir": read.value("DATA_DIR", Path(".data"), Path),
-        "database_url": database_url,
+        "database_url": database,
         "database_pool_min": read.integer("DATABASE_POOL_MIN", 2, 0, 1000),
         "database_pool_max": read.integer("DATABASE_POOL_MAX", 20, 2, 1000),
         "database_command_timeout_seconds": read.seconds(
@@ -205,16 +227,17 @@ def _service(read: _Reader) -> dict[str, object]:
     }
 
 
-def _callers(read: _Reader) -> dict[str, object]:
+def _callers(read: Reader) -> dict[str, object]:
     nowhere: tuple[str, ...] = ()
     return {
         "secret_key": read.secret("SECRET_KEY"),
-        "jwks_url": read.value("JWKS_URL", None, _http_url),
+        "jwks_url": read.value("JWKS_URL", None, http_url),
         "jwt_issuer": read.value("JWT_ISSUER", None, str),
         "jwt_audience": read.value("JWT_AUDIENCE", None, str),
         "jwt_leeway_seconds": read.integer("JWT_LEEWAY_SECONDS", 5, 0, 300),
         "trusted_proxies": read.value("TRUSTED_PROXIES", nowhere, networks),
         "auth_failures_per_minute": read.integer("AUTH_FAILURES_PER_MINUTE", 100, 0, 1_000_000),
+        "redis_url": read.value("REDIS_URL", None, redis_url, hidden=True),
         "rate_limit": read.choice("RATE_LIMIT", "on", ("on", "off")),
         "rate_limit_per_key": read.integer("RATE_LIMIT_PER_KEY", 300_000, 1, 1_000_000_000),
         "rate_limit_per_user": read.integer("RATE_LIMIT_PER_USER", 300_000, 1, 1_000_000_000),
@@ -224,7 +247,7 @@ def _callers(read: _Reader) -> dict[str, object]:
     }
 
 
-def _engine(read: _Reader) -> dict[str, object]:
+def _engine(read: Reader) -> dict[str, object]:
     return {
         "workflow_timeout_seconds": read.integer("WORKFLOW_TIMEOUT_SECONDS", 300, 1, 31_536_000),
         "max_loop_iterations": read.integer("MAX_LOOP_ITERATIONS", 100, 1, 1_000_000),
@@ -243,6 +266,12 @@ def _engine(read: _Reader) -> dict[str, object]:
             "MAX_CONCURRENT_PER_COMMUNITY", None, _at_least_one
         ),
         "max_pending_per_community": read.value("MAX_PENDING_PER_COMMUNITY", None, _at_least_one),
+        "max_workflows_per_community": read.value(
+            "MAX_WORKFLOWS_PER_COMMUNITY", None, _at_least_one
+        ),
+        "max_definition_bytes_per_community": read.value(
+            "MAX_DEFINITION_BYTES_PER_COMMUNITY", None, _bytes
+        ),
         "shutdown_grace_seconds": read.seconds("SHUTDOWN_GRACE_SECONDS", 20.0, 0, 3600),
         "shutdown_delay_seconds": read.seconds("SHUTDOWN_DELAY_SECONDS", 0.0, 0, 3600),
         "lease_seconds": read.seconds("LEASE_SECONDS", 10.0, 1, 3600),
@@ -254,93 +283,13 @@ def _engine(read: _Reader) -> dict[str, object]:
     }
 
 
-def _listen_fd(read: _Reader) -> int | None:
+def _listen_fd(read: Reader) -> int | None:
     """The inherited socket, by systemd's protocol: variables that are meant for another process,
     because they name it or name none, are no concern of this one."""
     pid = read.value(_LISTEN_PID, None, _process_id)
     if pid != os.getpid():
         return None
     return read.value(_LISTEN_FDS, None, _one_socket)
-
-
-class _Reader:
-    """Reads variables and gathers what is wrong with them."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
-        self.problems: list[str] = []
-
-    def value(self, name: str, default: T, parse: Callable[[str], T], *aliases: str) -> T:
-        """The variable or the first alias that is set, parsed; `parse` raises `ValueError` with
-        what would be right."""
-        for candidate in (name, *aliases):
-            text = self._environ.get(candidate, "").strip()
-            if text:
-                break
-        else:
-            return default
-        try:
-            return parse(text)
-        except ValueError as error:
-            shown = "a value" if "@" in text else repr(text)  # never print a password
-            self.problems.append(f"{candidate} is {shown}; it must be {error}")
-            return default
-
-    def integer(self, name: str, default: int, low: int, high: int, *aliases: str) -> int:
-        def parse(text: str) -> int:
-            wanted = f"a whole number from {low} to {high}, such as {default}"
-            if not re.fullmatch(r"[+-]?[0-9]+", text) or not low <= int(text) <= high:
-                raise ValueError(wanted)
-            return int(text)
-
-        return self.value(name, default, parse, *aliases)
-
-    def seconds(self, name: str, default: float, low: float, high: float) -> float:
-        def parse(text: str) -> float:
-            wanted = f"seconds from {low:g} to {high:g}, such as {default:g}"
-            if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", text) or not low <= float(text) <= high:
-                raise ValueError(wanted)
-            return float(text)
-
-        return self.value(name, default, parse)
-
-    def secret(self, name: str) -> str | None:
-        """A secret that signs; what is too short could be guessed. It is never shown."""
-        text = self.value(name, None, str)
-        if text is None or len(text.encode()) >= LEAST_SECRET_BYTES:
-            return text
-        self.problems.append(
-            f"{name} has {len(text.encode())} bytes; it must have at least {LEAST_SECRET_BYTES}, "
-            "such as those of: openssl rand -hex 32"
-        )
-        return None
-
-    def choice(
-        self,
-        name: str,
-        default: str,
-        choices: Iterable[str],
-        fold: Callable[[str], str] = str.lower,
-    ) -> str:
-        def parse(text: str) -> str:
-            if fold(text) not in choices:
-                raise ValueError(f"one of {', '.join(choices)}")
-            return fold(text)
-
-        return self.value(name, default, parse)
-
-
-def _database_url(text: str) -> str:
-    if urlsplit(text).scheme not in ("postgres", "postgresql"):
-        raise ValueError("a URL such as postgresql://user:password@host:5432/name")
-    return text
-
-
-def _http_url(text: str) -> str:
-    url = urlsplit(text)
-    if url.scheme not in ("http", "https") or not url.hostname:
-        raise ValueError("a URL such as https://router.example.org")
-    return text.rstrip("/")
 
 
 def _process_id(text: str) -> int:
@@ -358,6 +307,12 @@ def _one_socket(text: str) -> int:
 def _at_least_one(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < 1:
         raise ValueError("a whole number from 1 to 999999999, such as 50")
+    return int(text)
+
+
+def _bytes(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,15}", text) or int(text) < KIB:
+        raise ValueError(f"a whole number of bytes from {KIB} on, such as {100 * MIB}")
     return int(text)
 
 

@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from controllers.answers import Instant
-from controllers.schemas import Id, Request, Size
-from controllers.webhook_schemas import DateTime, Uuid
+from controllers.schemas import Id, Request, Size, Uuid
+from controllers.webhook_schemas import DateTime
 from services.alert_service import METRICS
 
 Notify = Annotated[

@@ -78,7 +78,7 @@ class Authenticator:
             else:
                 caller = await self._by_key(credential)
         except (Unauthorized, TokenRefused):
-            self._attempts.failed(address)
+            await self._attempts.failed(address)
             raise
         self._attempts.passed(credential)
         acting = headers.getlist(_ACTING_USER)

@@ -29,7 +29,7 @@ P = ParamSpec("P")
 Handler = Callable[P, Awaitable[Response]]
 
 ACTION_ATTRIBUTE = "_action"
-ALWAYS = (400, 401, 403, 500, 503)
+ALWAYS = (400, 401, 403, 429, 500, 503)
 """What every operation behind the gate may answer besides its own."""
 
 

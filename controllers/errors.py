@@ -39,6 +39,7 @@ _INSIDE = (
     engine_errors.LeaseLost,
 )
 _RETRY = {"Retry-After": RETRY_AFTER_SECONDS}
+_RETRY_LATER = {"Retry-After": "60"}
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="workflow-core"'}
 
 # The first row whose type matches counts, so a kind stands before its family. A code of None is
@@ -72,6 +73,8 @@ ERRORS: tuple[tuple[type[Exception], int, str | None, Mapping[str, str]], ...] =
     (refusals.DefinitionRefused, 422, None, {}),
     (refusals.IdempotencyKeyReused, 422, None, {}),
     (refusals.TooManyStreams, 429, None, _RETRY),
+    (refusals.TooManyWorkflows, 429, None, _RETRY_LATER),
+    (refusals.DefinitionsTooLarge, 413, None, {}),
     (refusals.StreamsFull, 503, None, _RETRY),
     (refusals.Refusal, 400, None, {}),
     (engine_errors.ExecutionNotFound, 404, None, {}),

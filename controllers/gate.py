@@ -17,6 +17,7 @@ from quart import (
     request,
     websocket,
 )
+from werkzeug.datastructures import Headers
 from werkzeug.exceptions import RequestHeaderFieldsTooLarge, RequestURITooLarge
 
 from controllers.auth import PUBLIC, SOCKET_ATTRIBUTE
@@ -86,10 +87,14 @@ async def _authenticate() -> None:
     rule = request.url_rule
     if rule is None or rule.rule in PUBLIC:
         return  # unknown routes and methods have nothing to protect; they answer 404 and 405
+    await _admit(request.headers)
+
+
+async def _admit(headers: Headers) -> None:
+    """Lets in whom the headers prove, if they may ask once more."""
     current = operation()
-    caller = await state().authenticator.caller(request.headers, current.address)
-    current.caller = caller
-    current.standing = state().rates.take(caller)
+    current.caller = await state().authenticator.caller(headers, current.address)
+    current.standing = await state().rates.take(current.caller)
     if current.standing is not None and current.standing.retry_after is not None:
         raise RateLimited(current.standing.retry_after)
 
@@ -104,8 +109,7 @@ async def _authenticate_socket() -> None:
         return  # there is no such route
     asks = hasattr(view, SOCKET_ATTRIBUTE)
     if not asks or "X-API-Key" in headers or "Authorization" in headers:
-        current = operation()
-        current.caller = await state().authenticator.caller(headers, current.address)
+        await _admit(headers)
 
 
 async def _finish_socket(response: Response | None) -> Response | None:

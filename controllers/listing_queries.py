@@ -8,11 +8,10 @@ from __future__ import annotations
 import re
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any, ClassVar, Literal
-from uuid import UUID
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import Field, field_validator
 
-from controllers.schemas import Id, Request, Size, known_statuses, split
+from controllers.schemas import Id, Request, Size, Uuid, known_statuses, split
 from services.errors import NotValid, Problem
 from services.execution_lists import Narrow, Order, PageRequest, Sort
 
@@ -38,18 +37,7 @@ _SORT_BY = (
 )
 
 
-def _uuid(value: str) -> str:
-    try:
-        parsed = str(UUID(value))
-    except ValueError:
-        parsed = None
-    if parsed is None or parsed != value.lower():
-        raise ValueError("must be a UUID, such as 01a203e2-c040-75bd-a705-acc30a6210d0")
-    return parsed
-
-
 Word = Annotated[str, Field(min_length=1, max_length=255)]
-Uuid = Annotated[str, AfterValidator(_uuid)]
 Seconds = Annotated[float, Field(ge=0)]
 
 

@@ -6,12 +6,12 @@ Its one rule: what is not a filter is refused, and the answer names those that t
 from __future__ import annotations
 
 from difflib import get_close_matches
-from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from quart import request
 
 from controllers.requests import problems_of
+from controllers.schemas import Uuid
 from engine.context import ExecutionStatus, Json, JsonObject
 from services.errors import NotValid, Problem
 from services.live_filters import LiveFilter
@@ -31,15 +31,15 @@ class LiveQuery(BaseModel):
         default=None,
         description="Events with one of these statuses: a comma list, or given several times.",
     )
-    workflow_id: UUID | None = None
-    workflow_template_id: UUID | None = Field(default=None, description="The same.")
+    workflow_id: Uuid | None = None
+    workflow_template_id: Uuid | None = Field(default=None, description="The same.")
     community_id: int | None = Field(default=None, ge=0, le=_MAX_ID)
     trigger_source: str | None = Field(default=None, max_length=_MAX_TEXT)
     user_id: int | None = Field(
         default=None, ge=0, le=_MAX_ID, description="Who triggered them: for admins, or yourself."
     )
     session_id: str | None = Field(default=None, max_length=_MAX_TEXT)
-    execution_id: UUID | None = None
+    execution_id: Uuid | None = None
 
     @field_validator("status")
     @classmethod
@@ -90,12 +90,12 @@ def filter_of(given: Json) -> LiveFilter:
     named = [] if read.status is None else read.status.split(",")
     return LiveFilter(
         statuses=tuple(dict.fromkeys(name.strip() for name in named)),
-        workflow_id=None if workflow_id is None else str(workflow_id),
+        workflow_id=workflow_id,
         community_id=read.community_id,
         trigger_source=read.trigger_source,
         user_id=read.user_id,
         session_id=read.session_id,
-        execution_id=None if read.execution_id is None else str(read.execution_id),
+        execution_id=read.execution_id,
     )
 
 

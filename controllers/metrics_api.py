@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from typing import Annotated, Any
-from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from quart import Blueprint, Response
@@ -18,7 +17,7 @@ from controllers.endpoint import async_endpoint
 from controllers.operation import note
 from controllers.requests import read_query
 from controllers.responses import plain
-from controllers.schemas import Id, Request
+from controllers.schemas import Id, Request, Uuid
 from controllers.state import state
 from services.metrics import LONGEST_DAYS, MOST_NODES, Bucket, MetricsRequest
 
@@ -46,13 +45,6 @@ def _instant(given: Any) -> datetime:
     return moment.astimezone(UTC)
 
 
-def _workflow(given: Any) -> str:
-    try:
-        return str(UUID(given))
-    except (TypeError, ValueError, AttributeError):
-        raise ValueError("must be the id of a workflow, a UUID") from None
-
-
 Instant = Annotated[
     datetime,
     BeforeValidator(_instant),
@@ -65,7 +57,7 @@ class MetricsQuery(Request):
 
     model_config = ConfigDict(extra="forbid", validate_by_alias=True)
 
-    workflow_id: Annotated[str, BeforeValidator(_workflow)] | None = Field(
+    workflow_id: Uuid | None = Field(
         default=None, description="One workflow. Without it: all that you may view."
     )
     community_id: Id | None = Field(default=None, description="The workflows of one community.")

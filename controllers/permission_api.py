@@ -13,6 +13,13 @@ from controllers import answers
 from controllers.auth import auth_required, current_caller
 from controllers.endpoint import async_endpoint
 from controllers.operation import note
+from controllers.permission_schemas import (
+    GrantBody,
+    GrantListBody,
+    GrantsBody,
+    GrantTarget,
+    GrantTargetQuery,
+)
 from controllers.requests import (
     read_json_or_nothing,
     read_object,
@@ -21,13 +28,6 @@ from controllers.requests import (
     workflow_id_of,
 )
 from controllers.responses import success
-from controllers.schemas import (
-    GrantBody,
-    GrantListBody,
-    GrantsBody,
-    GrantTarget,
-    GrantTargetQuery,
-)
 from controllers.state import state
 from services.grants import FLAGS, Gift, Grant
 

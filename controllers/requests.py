@@ -7,21 +7,19 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 from typing import Any, TypeVar
-from uuid import UUID
 
 from pydantic import BaseModel, ValidationError
 from quart import request
 from werkzeug.exceptions import UnsupportedMediaType
 
 from controllers.operation import note
-from controllers.schemas import MAX_ID
+from controllers.schemas import MAX_ID, canonical_uuid
 from engine.context import Json, JsonObject
 from engine.json_door import parse_json
 from services.errors import ExecutionUnknown, KeyUnknown, NotValid, Problem, WorkflowNotFound
 
 M = TypeVar("M", bound=BaseModel)
 
-_UUID_LENGTH = 36
 _LONGEST_ID = 20
 MAX_KEY_LENGTH = 255
 
@@ -126,7 +124,7 @@ def idempotency_key() -> str | None:
 
 def workflow_id_of(text: str) -> str:
     """A workflow's id from the path, canonical. What is no UUID is no workflow."""
-    found = _uuid(text)
+    found = canonical_uuid(text)
     if found is None:
         raise WorkflowNotFound
     note(workflow_id=found)
@@ -135,7 +133,7 @@ def workflow_id_of(text: str) -> str:
 
 def execution_id_of(text: str) -> str:
     """An execution's id from the path, canonical. What is no UUID is no execution."""
-    found = _uuid(text)
+    found = canonical_uuid(text)
     if found is None:
         raise ExecutionUnknown
     note(execution_id=found)
@@ -144,7 +142,7 @@ def execution_id_of(text: str) -> str:
 
 def id_of(text: str) -> str | None:
     """Any other id from the path, canonical; None for what is no UUID."""
-    return _uuid(text)
+    return canonical_uuid(text)
 
 
 def number_of(text: str) -> int | None:
@@ -157,7 +155,7 @@ def number_of(text: str) -> int | None:
 
 def key_id_of(text: str) -> str:
     """An API key's id from the path, canonical. What is no UUID is no key."""
-    found = _uuid(text)
+    found = canonical_uuid(text)
     if found is None:
         raise KeyUnknown
     note(target=found)
@@ -197,14 +195,3 @@ def _pointer(where: tuple[Any, ...]) -> str:
 def _lower(message: str) -> str:
     message = message.removeprefix("Value error, ")
     return message[:1].lower() + message[1:]
-
-
-def _uuid(text: str) -> str | None:
-    """The UUID in its canonical form; only that form is read, in either case."""
-    if len(text) != _UUID_LENGTH:
-        return None
-    try:
-        parsed = str(UUID(text))
-    except ValueError:
-        return None
-    return parsed if parsed == text.lower() else None

@@ -7,9 +7,9 @@ error and not a default. Answers are not passed through models; `answers.py` onl
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, field_validator
 
 from engine.context import ExecutionStatus
 
@@ -19,12 +19,27 @@ MAX_PAGE_SIZE = 100
 MAX_ID = 2**63 - 1
 MAX_ROLE_LENGTH = 64
 
-_DIGITS = re.compile(r"[0-9]{1,19}")
+_UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+
+
+def canonical_uuid(text: str) -> str | None:
+    """A UUID (RFC 9562) in lower case; None for anything that is not written as one, in either
+    case, with its hyphens."""
+    return text.lower() if _UUID.fullmatch(text) else None
+
+
+def _uuid(text: str) -> str:
+    found = canonical_uuid(text)
+    if found is None:
+        raise ValueError("must be a UUID, such as 01a203e2-c040-75bd-a705-acc30a6210d0")
+    return found
+
 
 Id = Annotated[int, Field(ge=0, le=MAX_ID)]
 Name = Annotated[str, Field(min_length=1, max_length=255)]
 Size = Annotated[int, Field(ge=1, le=MAX_PAGE_SIZE)]
 Page = Annotated[int, Field(ge=1, le=10_000)]
+Uuid = Annotated[str, AfterValidator(_uuid), Field(json_schema_extra={"format": "uuid"})]
 
 _STATUSES = [status.value for status in ExecutionStatus]
 _WORKFLOW_STATUSES = ["draft", "active", "archived"]
@@ -295,76 +310,6 @@ class WorkflowChanges(BaseModel):
     connections: list[dict[str, Any]] | None = None
     version: int | None = Field(
         default=None, description="The version the change was made on, if not in If-Match."
-    )
-
-
-class GrantTarget(Request):
-    """Who a grant is for."""
-
-    permission_type: Literal["user", "role", "community"]
-    target_id: Id | str = Field(
-        description="A user's id, a role's name, or the id of the workflow's own community."
-    )
-
-    @model_validator(mode="after")
-    def _names_something(self) -> Self:
-        target = str(self.target_id)
-        if self.permission_type == "role":
-            if not 0 < len(target) <= MAX_ROLE_LENGTH or not target.isprintable():
-                raise ValueError(
-                    f"target_id must be a role's name, 1 to {MAX_ROLE_LENGTH} characters"
-                )
-        elif not _DIGITS.fullmatch(target) or int(target) > MAX_ID:
-            raise ValueError(f"target_id must be the id of a {self.permission_type}, an integer")
-        return self
-
-    def target(self) -> tuple[str, str]:
-        """The type and the id, as they are stored."""
-        if self.permission_type == "role":
-            return "role", str(self.target_id)
-        return self.permission_type, str(int(self.target_id))
-
-
-class GrantTargetQuery(Request):
-    """Who a grant is for, where it is not in the body."""
-
-    permission_type: Literal["user", "role", "community"] | None = None
-    target_id: str | None = None
-
-
-class GrantBody(GrantTarget):
-    """What somebody may do with a workflow. What is left out is not granted."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {"permission_type": "user", "target_id": 456, "can_view": True, "can_edit": True}
-            ]
-        }
-    )
-
-    can_view: bool = False
-    can_edit: bool = False
-    can_execute: bool = False
-    can_delete: bool = False
-    can_manage_permissions: bool = False
-
-
-class GrantListBody(Request):
-    """What several may do with a workflow: all of it is granted, or nothing."""
-
-    permissions: Annotated[list[GrantBody], Field(min_length=1, max_length=100)]
-
-
-class GrantsBody(RootModel[GrantBody | GrantListBody]):
-    """One grant, or several."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {"permission_type": "user", "target_id": 456, "can_view": True, "can_edit": True}
-            ]
-        }
     )
 
 

@@ -11,18 +11,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from controllers.answers import Instant
-from controllers.schemas import Id, Request, Size
+from controllers.schemas import Id, Request, Size, Uuid
 from services.webhook_service import EVENTS
 
 LONGEST_OVERLAP_SECONDS = 7 * 86_400
 
-Uuid = Annotated[
-    str,
-    Field(
-        pattern=r"^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}$",
-        json_schema_extra={"format": "uuid"},
-    ),
-]
 Url = Annotated[str, Field(min_length=1, max_length=8_192)]
 Events = Annotated[
     list[str],

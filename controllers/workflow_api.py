@@ -134,7 +134,7 @@ async def archive_workflow(workflow_id: str) -> Response:
 @async_endpoint(
     "publish_workflow",
     answers={200: answers.Answer[answers.Workflow]},
-    errors=(404, 409, 422),
+    errors=(404, 409, 413, 422),
 )
 @auth_required("workflows:write")
 async def publish_workflow(workflow_id: str) -> Response:

@@ -1,17 +1,20 @@
 """The door through which JSON enters: request bodies, answers of HTTP peers, stored documents.
 
 One rule: whatever passes can be stored as JSON, written by orjson and computed with, without
-surprises. Containers nest at most 32 deep, integers fit signed 64 bits, floats are finite,
-strings and keys are valid Unicode without U+0000, and no object names a key twice (RFC 8259 §4
-leaves that open, and every parser picks another winner).
+surprises. Containers nest at most 32 deep and have at most 100,000 items each, keys at most 1,024
+characters; integers fit signed 64 bits, floats are finite, strings and keys are valid Unicode
+without U+0000, and no object names a key twice (RFC 8259 §4 leaves that open, and every parser
+picks another winner).
 
-Ordinary bodies pay for orjson and three looks at bytes, all at the speed of C:
+Ordinary bodies pay for orjson and a few looks at bytes, all at the speed of C:
 
 * orjson keeps the last of two equal keys without a word. A document has one colon per member
   plus those inside its strings, and orjson never escapes one; so exactly the documents without
   duplicates have as many colons as the value written again.
 * Without 19 digits in a row no number can be out of range unnoticed.
 * Reduced to brackets, a document vanishes in as many rounds of removing `[]` as it has levels.
+* With few commas no container is too large, and without a long run before a quote and a colon no
+  key is too long.
 
 What looks odd is walked through, and what still does is parsed again by the standard library,
 slowly, with every fault marked in the tree. It may turn out that nothing is wrong.
@@ -30,6 +33,8 @@ import orjson
 from engine.context import Json
 
 MAX_DEPTH = 32
+MAX_ITEMS = 100_000
+MAX_KEY_LENGTH = 1_024
 MAX_INTEGER = 2**63 - 1
 MIN_INTEGER = -(2**63)
 
@@ -37,6 +42,7 @@ _FLOAT_OF_DOUBT = float(2**63)
 """orjson turns longer integers into floats of at least this size; smaller floats are honest."""
 _LONGEST_INTEGER = 20
 _SHOWN = 64
+_LONG_KEY = re.compile(rb'"[^"]{%d,}+"[ \t\r\n]*:' % (MAX_KEY_LENGTH + 1))
 _STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 _BONES = bytes(
     ord("0")
@@ -54,6 +60,8 @@ _LONG_NUMBER = b"0" * 19
 _NUL = "U+0000 is not allowed in text"
 _SURROGATE = "lone surrogates are not valid Unicode"
 _DEPTH = f"nested deeper than {MAX_DEPTH} levels"
+_ITEMS = f"an array or an object may have {MAX_ITEMS} items"
+_KEY_LENGTH = f"a key may have {MAX_KEY_LENGTH} characters"
 _INTEGER = "integer does not fit 64 bits; send it as a string"
 
 
@@ -143,9 +151,11 @@ def _has_duplicates(raw: bytes, value: Any) -> bool:
 
 
 def _is_plain(raw: bytes) -> bool:
-    """Whether the source alone shows that nesting and numbers are within bounds."""
+    """Whether the source alone shows that nesting, sizes and numbers are within bounds."""
     bones = raw.translate(_BONES)
     if _LONG_NUMBER in bones or b'\\"' in raw:
+        return False
+    if raw.count(b",") >= MAX_ITEMS or _LONG_KEY.search(raw):
         return False
     if bones.count(b"[") <= MAX_DEPTH:
         return True
@@ -157,11 +167,13 @@ def _is_plain(raw: bytes) -> bool:
 
 
 def _is_modest(value: Json, room: int) -> bool:
-    """Whether a value orjson gave is nested at most `room` levels and all its numbers are what
-    the source said."""
+    """Whether a value orjson gave is nested at most `room` levels, nothing in it is too large,
+    and all its numbers are what the source said."""
     kind = type(value)
     if kind is dict or kind is list:
         children = value.values() if kind is dict else value
+        if len(value) > MAX_ITEMS or (kind is dict and any(map(_is_long, value))):
+            return False
         return room > 0 and all(_is_modest(child, room - 1) for child in children)
     if kind is int:
         return bool(MIN_INTEGER <= value <= MAX_INTEGER)
@@ -261,6 +273,8 @@ def _fault(value: Any, path: str, room: int) -> JsonError | None:
             return None
         case dict() | list() if room == 0:
             return JsonError(_DEPTH, path)
+        case dict() | list() if len(value) > MAX_ITEMS:
+            return JsonError(_ITEMS, path)
         case dict():
             return _object_fault(value, path, room)
         case list():
@@ -272,9 +286,16 @@ def _fault(value: Any, path: str, room: int) -> JsonError | None:
     return None if message is None else JsonError(message, path)
 
 
+def _is_long(key: str) -> bool:
+    return len(key) > MAX_KEY_LENGTH
+
+
 def _object_fault(members: dict[Any, Any], path: str, room: int) -> JsonError | None:
     for key in members:
-        message = _scalar_fault(key) if type(key) is str else "keys must be strings"
+        if type(key) is not str:
+            message: str | None = "keys must be strings"
+        else:
+            message = _KEY_LENGTH if _is_long(key) else _scalar_fault(key)
         if message is not None:
             return JsonError(message, path + _pointer(str(key)))
     return _first(members.items(), path, room)

@@ -35,11 +35,14 @@ class Clock(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """An HTTP answer: `body` is parsed JSON when the content type says so, else text."""
+    """An HTTP answer: `body` is parsed JSON when the content type says so, else text. If it was
+    larger than it may be, it was `cut`: then `body` is `{truncated, bytes, preview}`, which says
+    so, how large it is (null if the peer did not tell) and how it begins."""
 
     status: int
     headers: dict[str, str]
     body: Json
+    cut: bool = False
 
 
 class EngineLog(Protocol):

@@ -1,6 +1,7 @@
 """The tables `workflows` and `workflow_versions`.
 
 Its one rule: an edit names the revision it was made on, and a published version is never changed.
+Whatever adds to what a community keeps stays within its quota (`quotas.py`).
 Lists are built by pyDAL; every change is one literal statement.
 """
 
@@ -14,6 +15,7 @@ from engine.context import JsonObject
 from models.dal import AsyncDAL
 from models.permissions import Viewer, viewable
 from models.query import count, select
+from models.quotas import Quota, within
 
 COLUMNS = (
     "workflow_id, community_id, entity_id, name, description, status, document, version, "
@@ -126,18 +128,18 @@ class After:
 class Workflows:
     """Reads and writes of workflows and their versions."""
 
-    def __init__(self, dal: AsyncDAL) -> None:
+    def __init__(self, dal: AsyncDAL, quota: Quota | None = None) -> None:
         self._dal = dal
+        self._quota = quota or Quota()
 
     async def insert(
         self, workflow_id: str, document: JsonObject, created_by: int, *, publish: bool
     ) -> WorkflowRow:
-        """Stores a new workflow, published at once if asked, in one transaction."""
-        values = _document_columns(document)
-        async with self._dal.transaction() as tx:
-            row = await tx.fetchrow(
-                INSERT, workflow_id, document["community_id"], *values, created_by
-            )
+        """Stores a new workflow, published at once if asked, in one transaction. Raises
+        `OverQuota`."""
+        values, community_id = _document_columns(document), document["community_id"]
+        async with self._dal.transaction() as tx, within(self._quota, tx, community_id):
+            row = await tx.fetchrow(INSERT, workflow_id, community_id, *values, created_by)
             if publish:
                 row = await _publish(tx, workflow_id, created_by)
         return _workflow(row)
@@ -150,17 +152,19 @@ class Workflows:
     async def update(
         self, workflow_id: str, on_version: int, document: JsonObject
     ) -> WorkflowRow | None:
-        """Stores an edit made on revision `on_version`; None if that is no longer the latest."""
-        values = _document_columns(document)
-        row = await self._dal.fetchrow(UPDATE, workflow_id, on_version, *values)
+        """Stores an edit made on revision `on_version`; None if that is no longer the latest.
+        Raises `OverQuota`."""
+        values, community_id = _document_columns(document), document["community_id"]
+        async with self._dal.transaction() as tx, within(self._quota, tx, community_id):
+            row = await tx.fetchrow(UPDATE, workflow_id, on_version, *values)
         return None if row is None else _workflow(row)
 
     async def publish(
-        self, workflow_id: str, on_version: int, published_by: int
+        self, workflow_id: str, community_id: int, on_version: int, published_by: int
     ) -> WorkflowRow | None:
         """Makes revision `on_version` the next immutable version and the workflow active; None
-        if that revision is no longer the latest."""
-        async with self._dal.transaction() as tx:
+        if that revision is no longer the latest. Raises `OverQuota`."""
+        async with self._dal.transaction() as tx, within(self._quota, tx, community_id):
             if await tx.fetchrow(LOCK, workflow_id, on_version) is None:
                 return None
             return _workflow(await _publish(tx, workflow_id, published_by))

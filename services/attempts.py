@@ -4,6 +4,10 @@ Its one rule: a bad neighbour shuts nobody out who was let in before. While an a
 its attempts, a credential that this process accepted lately is looked at as ever; any other is
 refused unread, so guessing costs the guesser time and the database nothing.
 
+Processes that count together (`counts`) tell each other of what failed, and nothing else: only a
+credential that was refused costs a round trip. A process learns how an address stands when one of
+its own attempts fails, so each of them may look at one attempt more than the limit.
+
 Every address has `limit` attempts, and gets them back evenly over `window_seconds`. IPv6 counts by
 /64, which is what one customer has. Both memories are bounded; what was stored first goes first.
 """
@@ -15,8 +19,9 @@ import time
 from collections.abc import Callable
 from hashlib import blake2b
 
-from services.allowances import CAPACITY, WINDOW_SECONDS, Allowances
+from services.allowances import CAPACITY, WINDOW_SECONDS, Allowances, Rate
 from services.errors import TooManyAttempts
+from services.rate_limits import Claim, Counts
 
 PROVEN_SECONDS = 3600.0
 
@@ -25,11 +30,13 @@ _PREFIX = 64
 
 
 class FailedAttempts:
-    """The attempts of all addresses. `limit` None counts nothing."""
+    """The attempts of all addresses. `limit` None counts nothing; `counts` are those of several
+    processes together."""
 
     def __init__(
         self,
         limit: int | None,
+        counts: Counts | None = None,
         *,
         window_seconds: float = WINDOW_SECONDS,
         capacity: int = CAPACITY,
@@ -37,9 +44,9 @@ class FailedAttempts:
     ) -> None:
         self._failures: Allowances[str] | None = None
         if limit is not None:
-            self._failures = Allowances(
-                limit, window_seconds=window_seconds, capacity=capacity, clock=clock
-            )
+            rate = Rate(limit, window_seconds)
+            self._failures = Allowances(rate, capacity=capacity, clock=clock)
+        self._counts = counts
         self._capacity = capacity
         self._clock = clock
         self._proven: dict[bytes, float] = {}
@@ -48,14 +55,19 @@ class FailedAttempts:
         """Lets an attempt pass. Raises `TooManyAttempts`."""
         if not self._failures:
             return  # nothing is counted, or nobody has failed
-        wait = self._failures.standing(source_of(address)).retry_after
+        wait = self._failures.retry_after(source_of(address))
         if wait is not None and self._proven.get(_digest(credential), 0.0) <= self._clock():
             raise TooManyAttempts(wait)
 
-    def failed(self, address: str) -> None:
+    async def failed(self, address: str) -> None:
         """Counts a credential that was refused."""
-        if self._failures is not None:
-            self._failures.spend(source_of(address))
+        if self._failures is None:
+            return
+        source, rate = source_of(address), self._failures.rate
+        self._failures.spend(source)
+        if self._counts is not None:
+            taken = await self._counts.take([Claim("address", source, rate)])
+            self._failures.owes(source, taken.owed[0] + (0 if taken.refused else rate.each))
 
     def passed(self, credential: str) -> None:
         """Remembers for an hour a credential that was accepted."""

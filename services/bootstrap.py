@@ -19,6 +19,7 @@ from models.migrate import first_start
 from models.workflows import WorkflowFilter
 from services.api_keys import ApiKeyService, NewKey, new_secret
 from services.caller import ADMIN, Caller
+from services.errors import DefinitionsTooLarge, TooManyWorkflows
 from services.workflow_service import WorkflowService
 
 FIRST_USER = 1
@@ -64,7 +65,10 @@ async def load_examples(workflows: WorkflowService, directory: Path) -> list[Exa
     rows = present.rows
     if not rows:
         for example in documents.values():
-            rows.append(await workflows.create(OPERATOR, example["workflow"], publish=True))
+            try:
+                rows.append(await workflows.create(OPERATOR, example["workflow"], publish=True))
+            except (TooManyWorkflows, DefinitionsTooLarge):
+                break  # the operator's quota has room for no more
     return [
         Example(
             row.workflow_id,

@@ -110,6 +110,18 @@ class IdempotencyKeyReused(Refusal):
     code = "IDEMPOTENCY_KEY_REUSED"
 
 
+class TooManyWorkflows(Refusal):
+    """The community has as many workflows as it may have; archive one that is not needed."""
+
+    code = "RATE_LIMIT_EXCEEDED"
+
+
+class DefinitionsTooLarge(Refusal):
+    """The community's definitions, with all their versions, would take more room than they may."""
+
+    code = "PAYLOAD_TOO_LARGE"
+
+
 class GrantUnknown(Refusal):
     """This target has no grant on the workflow."""
 

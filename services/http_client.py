@@ -1,9 +1,10 @@
 """Outbound HTTP for workflow authors, with every promise that a stranger's URL needs.
 
 The rule it keeps: the peer decides nothing. It may be slow, huge, compressed a thousandfold,
-malformed or inside the operator's network; the caller gets a response within bounds or a
-`StepFailure`, in time. Redirects are not followed (a 3xx is a status like another), cookies are
-not kept (they would pass from one tenant to another), proxies of the environment are not used.
+malformed or inside the operator's network; the caller gets a response within bounds, cut with a
+mark if it was larger, or a `StepFailure`, in time. Redirects are not followed (a 3xx is a status
+like another), cookies are not kept (they would pass from one tenant to another), proxies of the
+environment are not used.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ from engine.nodes.http_request import header_problem
 from engine.ports import HttpResponse
 from services.egress import Egress, EgressBlocked
 
+PREVIEW_LENGTH = 1_000
+_LONGEST_CHARACTER = 4
+"""Bytes, in any charset that is read here."""
 _READ_SIZE = 65_536
 _KEEPALIVE_SECONDS = 4
 """Below the five seconds after which common servers hang up: a request sent into a closing
@@ -97,10 +101,11 @@ class AiohttpClient:
     ) -> HttpResponse:
         """Sends one request and reads its answer, both within `timeout_seconds`.
 
-        Header names of the response are lower-case. Raises `StepFailure`: `EGRESS_BLOCKED`,
-        `BAD_URL`, `BAD_REQUEST`, `BAD_RESPONSE` and `RESPONSE_TOO_LARGE`, which trying again
-        would not help, and the retryable `NETWORK_ERROR` and `TIMEOUT`, which are `uncertain`
-        once the request may have left.
+        Header names of the response are lower-case. A body beyond the limit is `cut`: the request
+        has done what it does, and its status counts. Raises `StepFailure`: `EGRESS_BLOCKED`,
+        `BAD_URL`, `BAD_REQUEST` and `BAD_RESPONSE`, which trying again would not help, and the
+        retryable `NETWORK_ERROR` and `TIMEOUT`, which are `uncertain` once the request may have
+        left.
         """
         target = _target(url)
         session = self._session(self._trusts(target))
@@ -115,8 +120,7 @@ class AiohttpClient:
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=timeout_seconds),
             ) as response:
-                content = await self._read(response, host)
-                return _answer(response, content)
+                return await self._answer(response)
         except TimeoutError:
             message = f"{host} did not answer within {timeout_seconds:g} s"
             raise StepFailure("TIMEOUT", message, retryable=True, uncertain=True) from None
@@ -195,16 +199,15 @@ class AiohttpClient:
         )
         return session
 
-    async def _read(self, response: aiohttp.ClientResponse, host: str) -> bytes:
-        """The decompressed body. Stops reading, and so inflating, at the limit."""
+    async def _answer(self, response: aiohttp.ClientResponse) -> HttpResponse:
+        """The answer with its decompressed body. Stops reading, and so inflating, at the limit."""
         content = bytearray()
-        limit = self._limits.max_response_bytes
         async for piece in response.content.iter_any():
             content += piece
-            if len(content) > limit:
-                message = f"the answer of {host} is larger than {limit} bytes"
-                raise StepFailure("RESPONSE_TOO_LARGE", message)
-        return bytes(content)
+            if len(content) > self._limits.max_response_bytes:
+                mark = _mark(response, bytes(content))
+                return HttpResponse(response.status, _headers(response), mark, cut=True)
+        return HttpResponse(response.status, _headers(response), _body(response, bytes(content)))
 
 
 def _target(url: str) -> URL:
@@ -231,10 +234,6 @@ def _payload(headers: Mapping[str, str], body: Json) -> tuple[CIMultiDict[str], 
     return sent, body.encode() if isinstance(body, str) else dumps(body)
 
 
-def _answer(response: aiohttp.ClientResponse, content: bytes) -> HttpResponse:
-    return HttpResponse(response.status, _headers(response), _body(response, content))
-
-
 def _answer_in_text(response: aiohttp.ClientResponse, content: bytes) -> HttpResponse:
     return HttpResponse(response.status, _headers(response), _text(response, content))
 
@@ -257,6 +256,17 @@ async def _beginning(response: aiohttp.ClientResponse, most: int) -> bytes:
             if len(content) >= most:
                 break
     return bytes(content[:most])
+
+
+def _mark(response: aiohttp.ClientResponse, content: bytes) -> Json:
+    """What stands for a body that was cut, as in lists of steps."""
+    packed = "Content-Encoding" in response.headers
+    beginning = _text(response, content[: PREVIEW_LENGTH * _LONGEST_CHARACTER])
+    return {
+        "truncated": True,
+        "bytes": None if packed else response.content_length,
+        "preview": beginning[:PREVIEW_LENGTH],
+    }
 
 
 def _body(response: aiohttp.ClientResponse, content: bytes) -> Json:

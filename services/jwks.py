@@ -145,6 +145,8 @@ def fetch_from(http: HttpClient, url: str, timeout_seconds: float = FETCH_SECOND
         )
         if response.status != _OK:
             raise ValueError(f"the JWKS endpoint answered {response.status}")
+        if response.cut:
+            raise ValueError(f"the JWKS has more than {MAX_SET_BYTES} bytes")
         # Served as something else than JSON, it comes as text.
         return parse_json(response.body) if isinstance(response.body, str) else response.body
 

@@ -76,6 +76,9 @@ class RouterTransport:
         )
         if not 200 <= response.status <= 299:
             raise _refused(operation, response)
+        if response.cut:
+            message = f"the router's answer to {operation} is larger than MAX_OUTPUT_BYTES"
+            raise StepFailure("RESPONSE_TOO_LARGE", message)
         if isinstance(response.body, str):
             if response.body.strip():
                 raise StepFailure("BAD_RESPONSE", f"the router answered {operation} without JSON")

@@ -1,22 +1,26 @@
 """Workflow definitions: created, edited, published, archived.
 
 Its one rule: what is stored is canonical. A draft may be unfinished but not wrong; a published
-version has no errors at all and is never changed.
+version has no errors at all and is never changed. What a community keeps stays within its quota.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from engine.context import Json, JsonObject, Limits
 from engine.validation import Report, validate
+from models.quotas import OverQuota
 from models.workflows import After, VersionRow, WorkflowFilter, WorkflowRow, Workflows
 from services.caller import Caller
 from services.errors import (
     DefinitionRefused,
+    DefinitionsTooLarge,
     NotValid,
     Problem,
+    TooManyWorkflows,
     VersionConflict,
     VersionNotFound,
     WorkflowNotFound,
@@ -63,12 +67,13 @@ class WorkflowService:
 
     async def create(self, caller: Caller, raw: JsonObject, *, publish: bool) -> WorkflowRow:
         """Stores a new workflow of the caller's. Raises `NotValid`, `DefinitionRefused`,
-        `Denied`."""
+        `Denied`, `TooManyWorkflows`, `DefinitionsTooLarge`."""
         report = self._checked(raw, publish=publish)
         await self._permissions.authorise_community(caller, report.document["community_id"])
-        return await self._workflows.insert(
-            self._new_id(), report.document, caller.user_id, publish=publish
-        )
+        with _quota_told():
+            return await self._workflows.insert(
+                self._new_id(), report.document, caller.user_id, publish=publish
+            )
 
     async def get(self, caller: Caller, workflow_id: str) -> WorkflowRow:
         """One workflow that the caller may view."""
@@ -104,7 +109,8 @@ class WorkflowService:
         """Stores an edit: the fields given replace the document's, the others stay.
 
         `on_version` is the revision the caller has seen; None means whichever is the latest.
-        Raises `NotValid`, `DefinitionRefused`, `VersionConflict`, and what `authorise` raises.
+        Raises `NotValid`, `DefinitionRefused`, `VersionConflict`, `DefinitionsTooLarge`, and what
+        `authorise` raises.
         """
         claimed = changes.get("community_id")
         await self._permissions.authorise(
@@ -114,20 +120,25 @@ class WorkflowService:
         if on_version is not None and on_version != row.version:
             raise _conflict(row)
         report = self._checked({**row.document, **changes}, publish=False)
-        updated = await self._workflows.update(workflow_id, row.version, report.document)
+        with _quota_told():
+            updated = await self._workflows.update(workflow_id, row.version, report.document)
         return await self._changed(workflow_id, updated)
 
     async def publish(
         self, caller: Caller, workflow_id: str, on_version: int | None = None
     ) -> WorkflowRow:
-        """Makes the latest edit an immutable version and the workflow active. Raises
-        `DefinitionRefused`, `VersionConflict`, and what `authorise` raises."""
+        """Makes the latest edit an immutable version and the workflow active, also one that was
+        archived. Raises `DefinitionRefused`, `VersionConflict`, `TooManyWorkflows`,
+        `DefinitionsTooLarge`, and what `authorise` raises."""
         await self._permissions.authorise(caller, workflow_id, "edit")
         row = await self._existing(workflow_id)
         if on_version is not None and on_version != row.version:
             raise _conflict(row)
         self._checked(row.document, publish=True)
-        published = await self._workflows.publish(workflow_id, row.version, caller.user_id)
+        with _quota_told():
+            published = await self._workflows.publish(
+                workflow_id, row.community_id, row.version, caller.user_id
+            )
         return await self._changed(workflow_id, published)
 
     async def archive(self, caller: Caller, workflow_id: str) -> WorkflowRow:
@@ -189,6 +200,16 @@ class WorkflowService:
         if row is None:
             raise _conflict(await self._existing(workflow_id))
         return row
+
+
+@contextmanager
+def _quota_told() -> Iterator[None]:
+    """Says what a community has too much of in the words of its caller."""
+    try:
+        yield
+    except OverQuota as over:
+        kind = TooManyWorkflows if over.what == "workflows" else DefinitionsTooLarge
+        raise kind(details={"limit": over.limit, "used": over.kept}) from None
 
 
 def problems_of(report: Report) -> list[Problem]:

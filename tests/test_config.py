@@ -94,6 +94,59 @@ def test_a_database_that_is_not_postgresql_is_refused(value: str) -> None:
     assert "postgresql://user:password@host:5432/name" in problems(DATABASE_URL=value)[0]
 
 
+def test_rates_are_on_or_off() -> None:
+    limits = {"RATE_LIMIT_PER_KEY": "3", "RATE_LIMIT_PER_USER": "4"}
+    assert Config.from_env(limits).rate_limits == (3, 4, 300_000)
+    assert Config.from_env({**limits, "RATE_LIMIT": "OFF"}).rate_limits == (None, None, None)
+    assert problems(RATE_LIMIT="0") == ["RATE_LIMIT is '0'; it must be one of on, off"]
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "1.5", "many", "1000", "1" * 16])
+def test_a_quota_of_bytes_has_room_for_a_definition(value: str) -> None:
+    [problem] = problems(MAX_DEFINITION_BYTES_PER_COMMUNITY=value)
+    assert problem.endswith("it must be a whole number of bytes from 1024 on, such as 104857600")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "redis://localhost",
+        "redis://localhost:6380/3",
+        "rediss://user:hunter2@redis.example.org/",
+        "redis://:hunter2@[::1]:6379/0",
+    ],
+)
+def test_a_redis_is_named_by_its_url(value: str) -> None:
+    config = Config.from_env({"REDIS_URL": value})
+    assert config.redis_url == value
+    assert "hunter2" not in repr(config)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "localhost:6379",
+        "http://hunter2",
+        "redis://",
+        "redis://hunter2@:6379",
+        "redis://host:0",
+        "redis://host:99999",
+        "redis://host:hunter2",
+        "redis://[hunter2",
+        "redis://host/hunter2",
+        "redis://host/0/1",
+        "redis://host?password=hunter2",
+        "redis://host/0#hunter2",
+        "redis://host/0 hunter2",
+        "unix:///run/redis.sock",
+    ],
+)
+def test_what_is_no_redis_is_refused_and_not_shown(value: str) -> None:
+    [problem] = problems(REDIS_URL=value)
+    assert problem.startswith("REDIS_URL is a value; it must be a URL such as redis://")
+    assert "hunter2" not in problem
+
+
 def test_a_password_is_shown_neither_in_an_error_nor_in_the_representation() -> None:
     assert "hunter2" not in problems(DATABASE_URL="mysql://me:hunter2@db/flows")[0]
     secrets = {

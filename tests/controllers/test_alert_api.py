@@ -98,9 +98,9 @@ async def test_an_alert_fires_by_webhook_and_its_history_says_so(api: Api, dal: 
         ({"condition": {**CONDITION, "window": 5}}, "/condition/window", "not permitted"),
         ({"condition": {"metric": "failures"}}, "/condition/threshold", "is required"),
         ({"condition": None}, "/condition", "must be an object"),
-        ({"notify": ["x"]}, "/notify/0", "pattern"),
+        ({"notify": ["x"]}, "/notify/0", "must be a UUID"),
         ({"notify": [new_id()]}, "/notify/0", "no webhook of this community"),
-        ({"workflow_id": "x"}, "/workflow_id", "pattern"),
+        ({"workflow_id": "x"}, "/workflow_id", "must be a UUID"),
         ({"name": "x"}, "/name", "unknown field"),
     ],
 )

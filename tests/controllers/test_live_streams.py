@@ -113,7 +113,9 @@ async def test_one_who_comes_back_is_told_to_look_again(
         ("colour=red", "status, workflow_id"),
         ("status=done", "pending, running, waiting"),
         ("community_id=x", "integer"),
-        ("workflow_id=7", "/workflow_id"),
+        ("workflow_id=7", "must be a UUID"),
+        ("workflow_template_id=7", "must be a UUID"),
+        ("execution_id=7", "must be a UUID"),
         ("session_id=a&session_id=b", "more than once"),
     ],
 )

@@ -180,7 +180,7 @@ async def test_a_span_is_widened_to_whole_buckets(api: Api) -> None:
         ("bucket=day&from=2024-01-01&to=2026-01-01", "/from", "at most 400 days"),
         ("from=2026-01-01&to=2026-02-01", "/from", "at most 7 days; use bucket=day"),
         ("from=2020-01-01&to=2020-01-02", "/from", "use bucket=day"),
-        ("workflow_id=7", "/workflow_id", "UUID"),
+        ("workflow_id=7", "/workflow_id", "must be a UUID"),
         ("community_id=-1", "/community_id", "greater than or equal to 0"),
         ("bucket=day&bucket=hour", "/bucket", "more than once"),
     ],

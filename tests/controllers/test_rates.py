@@ -44,3 +44,25 @@ async def test_every_answer_to_a_known_caller_tells_where_it_stands(api: Api) ->
         assert int(headers["ratelimit-limit"]) > int(headers["ratelimit-remaining"]) >= 0
         assert int(headers["ratelimit-reset"]) >= 0
     assert "ratelimit-limit" not in (await api.call("GET", "//health")).headers
+
+
+async def test_rates_that_are_off_limit_nobody_and_say_nothing(
+    database_url: str, tmp_path: Path, dal: AsyncDAL
+) -> None:
+    config = Config(
+        database_url=database_url,
+        data_dir=tmp_path,
+        shutdown_grace_seconds=1,
+        rate_limit="off",
+        rate_limit_per_key=1,
+        rate_limit_per_user=1,
+        rate_limit_per_community=1,
+    )
+    log = io.StringIO()
+    async with running(config, log) as service:
+        keys = ApiKeyService(ApiKeys(dal), now=SystemClock().now, new_id=new_id)
+        api = Api(create_app(config, service=service), keys, log)
+        api.key = await api.new_key()
+        answers = [await api.call("GET", "/status") for _ in range(5)]
+    assert [answer.status for answer in answers] == [200] * 5
+    assert "ratelimit-limit" not in answers[0].headers

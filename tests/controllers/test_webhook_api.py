@@ -98,7 +98,7 @@ async def test_a_secret_may_be_brought_along(api: Api) -> None:
         ({"events": ["execution.done"]}, "/events/0", "execution.completed"),
         ({"events": "execution.failed"}, "/events", "must be an array"),
         ({"secret": "hunter2"}, "/secret", "24 to 64 bytes"),
-        ({"workflow_id": "no-uuid"}, "/workflow_id", "pattern"),
+        ({"workflow_id": "no-uuid"}, "/workflow_id", "must be a UUID"),
         ({"community_id": "1"}, "/community_id", "must be an integer"),
         ({"event": ["execution.failed"]}, "/event", "unknown field"),
     ],

@@ -12,7 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.json_door import MAX_DEPTH, JsonError, check_json, dumps, parse_json
+from engine.json_door import (
+    MAX_DEPTH,
+    MAX_ITEMS,
+    MAX_KEY_LENGTH,
+    JsonError,
+    check_json,
+    dumps,
+    parse_json,
+)
 
 
 def refusal(data: bytes | str) -> JsonError:
@@ -266,3 +274,52 @@ def test_nothing_passes_that_orjson_would_refuse(text: str) -> None:
     except JsonError:
         return
     orjson.loads(text)
+
+
+KEY = "k" * MAX_KEY_LENGTH
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'{{"{KEY}": 1}}',
+        f'{{"a": "{KEY}{KEY}", "b": 1}}',
+        f'["{KEY}{KEY}", ":"]',
+        f'{{"a": [{"1, " * 2000}1], "b" : 2}}',
+        '{"a": "\\"' + KEY * 2 + '\\"", "b": 1}',
+        json.dumps([0] * MAX_ITEMS),
+        json.dumps({"a": [0] * MAX_ITEMS, "b": [","] * 5}),
+        json.dumps({str(number): 0 for number in range(MAX_ITEMS)}),
+        json.dumps({"a": "," * 2 * MAX_ITEMS}),
+    ],
+)
+def test_what_is_as_large_as_it_may_be_passes(text: str) -> None:
+    assert parse_json(text) == check_json(json.loads(text)) == json.loads(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "said"),
+    [
+        (f'{{"{KEY}k": 1}}', f"/{KEY[:63]}…", "a key may have 1024 characters"),
+        (f'{{"a": [{{"{KEY}k"\n : 1}}]}}', f"/a/0/{KEY[:63]}…", "a key may have 1024"),
+        ('{"\\"' + KEY + '": 1}', '/"' + KEY[:62] + "…", "a key may have 1024"),
+        ('{"' + "\\u00e9" * 1025 + '": 1}', "/" + "é" * 63 + "…", "a key may have 1024"),
+        (json.dumps([0] * (MAX_ITEMS + 1)), "", "may have 100000 items"),
+        (json.dumps({"a": [[], [0] * (MAX_ITEMS + 1)]}), "/a/1", "may have 100000 items"),
+        (
+            json.dumps({"a": {str(number): 0 for number in range(MAX_ITEMS + 1)}}),
+            "/a",
+            "may have 100000 items",
+        ),
+    ],
+)
+def test_what_is_larger_is_refused_by_its_place(text: str, path: str, said: str) -> None:
+    for fault in (refusal(text), _unchecked(json.loads(text))):
+        assert fault.path == path
+        assert said in fault.message
+
+
+def _unchecked(value: Any) -> JsonError:
+    with pytest.raises(JsonError) as caught:
+        check_json(value)
+    return caught.value

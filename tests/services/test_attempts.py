@@ -22,60 +22,60 @@ def clock() -> Clock:
     return Clock()
 
 
-def exhausted(clock: Clock, address: str = "192.0.2.1", limit: int = 6) -> FailedAttempts:
+async def exhausted(clock: Clock, address: str = "192.0.2.1", limit: int = 6) -> FailedAttempts:
     attempts = FailedAttempts(limit, clock=clock)
     for _ in range(limit):
         attempts.check(address, "guess")
-        attempts.failed(address)
+        await attempts.failed(address)
     return attempts
 
 
-def test_an_address_has_so_many_attempts_and_gets_them_back_evenly(clock: Clock) -> None:
-    attempts = exhausted(clock)
+async def test_an_address_has_so_many_attempts_and_gets_them_back_evenly(clock: Clock) -> None:
+    attempts = await exhausted(clock)
     with pytest.raises(TooManyAttempts) as raised:
         attempts.check("192.0.2.1", "guess")
     assert raised.value.retry_after == 10
     clock.seconds += 10
     attempts.check("192.0.2.1", "guess")
-    attempts.failed("192.0.2.1")
+    await attempts.failed("192.0.2.1")
     with pytest.raises(TooManyAttempts):
         attempts.check("192.0.2.1", "guess")
     clock.seconds += 60
     for _ in range(6):
         attempts.check("192.0.2.1", "guess")
-        attempts.failed("192.0.2.1")
+        await attempts.failed("192.0.2.1")
 
 
-def test_another_address_has_its_own(clock: Clock) -> None:
-    exhausted(clock).check("192.0.2.2", "guess")
+async def test_another_address_has_its_own(clock: Clock) -> None:
+    (await exhausted(clock)).check("192.0.2.2", "guess")
 
 
-def test_who_was_let_in_before_is_let_in_still(clock: Clock) -> None:
+async def test_who_was_let_in_before_is_let_in_still(clock: Clock) -> None:
     attempts = FailedAttempts(1, clock=clock)
     attempts.passed("good")
-    attempts.failed("192.0.2.1")
+    await attempts.failed("192.0.2.1")
     attempts.check("192.0.2.1", "good")
     with pytest.raises(TooManyAttempts):
         attempts.check("192.0.2.1", "guess")
     clock.seconds += 7200
-    attempts.failed("192.0.2.1")
+    await attempts.failed("192.0.2.1")
     with pytest.raises(TooManyAttempts):
         attempts.check("192.0.2.1", "good")
 
 
-def test_a_limit_of_none_counts_nothing(clock: Clock) -> None:
+async def test_a_limit_of_none_counts_nothing(clock: Clock) -> None:
     attempts = FailedAttempts(None, clock=clock)
     for _ in range(1000):
-        attempts.failed("192.0.2.1")
+        await attempts.failed("192.0.2.1")
     attempts.passed("good")
     attempts.check("192.0.2.1", "guess")
     assert attempts.size == 0
 
 
-def test_memory_is_bounded_whatever_comes(clock: Clock) -> None:
+async def test_memory_is_bounded_whatever_comes(clock: Clock) -> None:
     attempts = FailedAttempts(1, clock=clock, capacity=50)
     for number in range(500):
-        attempts.failed(f"192.0.2.{number}")
+        await attempts.failed(f"192.0.2.{number}")
         attempts.passed(f"key {number}")
     assert attempts.size == 100
     assert CAPACITY <= 100_000

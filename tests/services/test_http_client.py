@@ -297,19 +297,22 @@ async def test_cancelling_the_caller_aborts_the_request(peer: Peer, client: Aioh
 async def test_an_answer_may_be_as_large_as_the_limit_and_no_larger(
     peer: Peer, client: AiohttpClient
 ) -> None:
-    response = await fetch(client, f"{peer.base}/big", params={"size": "100000"})
-    error = await failure(client, f"{peer.base}/big", params={"size": "100001"})
+    whole = await fetch(client, f"{peer.base}/big", params={"size": "100000"})
+    cut = await fetch(client, f"{peer.base}/big", params={"size": "100001"})
 
-    assert len(response.body) == 100_000
-    assert (error.error_type, error.retryable) == ("RESPONSE_TOO_LARGE", False)
+    assert (len(whole.body), whole.cut) == (100_000, False)
+    assert (cut.status, cut.cut) == (200, True)
+    assert cut.body == {"truncated": True, "bytes": 100_001, "preview": whole.body[:1000]}
 
 
 async def test_a_compressed_bomb_is_not_inflated_beyond_the_limit(
     peer: Peer, client: AiohttpClient
 ) -> None:
-    error = await failure(client, f"{peer.base}/bomb")
+    response = await fetch(client, f"{peer.base}/bomb")
 
-    assert error.error_type == "RESPONSE_TOO_LARGE"
+    assert response.cut
+    assert (response.body["truncated"], response.body["bytes"]) == (True, None)
+    assert len(response.body["preview"]) == 1000
 
 
 async def test_a_redirect_is_a_status_and_is_not_followed(

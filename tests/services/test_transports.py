@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestServer
 from engine.context import Json
 from engine.errors import StepFailure
 from engine.ports import HttpResponse, Transport
-from services.http_client import AiohttpClient
+from services.http_client import AiohttpClient, HttpLimits
 from services.transports import ConsoleTransport, RouterTransport
 
 MESSAGE = {
@@ -179,6 +179,23 @@ async def test_a_success_that_is_not_json_is_a_bad_response() -> None:
         await send(router(Answering(200, "<html>")))
 
     assert caught.value.error_type == "BAD_RESPONSE"
+
+
+async def test_an_answer_that_was_cut_is_no_answer_of_a_module() -> None:
+    async def answer(request: web.Request) -> web.Response:
+        return web.json_response({"message_id": "m" * 5_000})
+
+    app = web.Application()
+    app.router.add_post("/api/v1/send-message", answer)
+    limits = HttpLimits(max_response_bytes=1_000)
+    async with (
+        TestServer(app, host="127.0.0.1") as server,
+        AiohttpClient(None, limits=limits) as http,
+    ):
+        with pytest.raises(StepFailure, match="larger than MAX_OUTPUT_BYTES") as caught:
+            await send(RouterTransport(http, str(server.make_url("")), "service-key"))
+
+    assert (caught.value.error_type, caught.value.retryable) == ("RESPONSE_TOO_LARGE", False)
 
 
 @pytest.fixture

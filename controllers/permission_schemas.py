@@ -1,0 +1,86 @@
+"""What requests about grants may look like.
+
+Its one rule: a grant names its target and gives exactly what it names; what is left out is not
+granted.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import ConfigDict, Field, RootModel, model_validator
+
+from controllers.schemas import MAX_ID, MAX_ROLE_LENGTH, Id, Request
+
+_DIGITS = re.compile(r"[0-9]{1,19}")
+
+
+class GrantTarget(Request):
+    """Who a grant is for."""
+
+    permission_type: Literal["user", "role", "community"]
+    target_id: Id | str = Field(
+        description="A user's id, a role's name, or the id of the workflow's own community."
+    )
+
+    @model_validator(mode="after")
+    def _names_something(self) -> Self:
+        target = str(self.target_id)
+        if self.permission_type == "role":
+            if not 0 < len(target) <= MAX_ROLE_LENGTH or not target.isprintable():
+                raise ValueError(
+                    f"target_id must be a role's name, 1 to {MAX_ROLE_LENGTH} characters"
+                )
+        elif not _DIGITS.fullmatch(target) or int(target) > MAX_ID:
+            raise ValueError(f"target_id must be the id of a {self.permission_type}, an integer")
+        return self
+
+    def target(self) -> tuple[str, str]:
+        """The type and the id, as they are stored."""
+        if self.permission_type == "role":
+            return "role", str(self.target_id)
+        return self.permission_type, str(int(self.target_id))
+
+
+class GrantTargetQuery(Request):
+    """Who a grant is for, where it is not in the body."""
+
+    permission_type: Literal["user", "role", "community"] | None = None
+    target_id: str | None = None
+
+
+class GrantBody(GrantTarget):
+    """What somebody may do with a workflow. What is left out is not granted."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"permission_type": "user", "target_id": 456, "can_view": True, "can_edit": True}
+            ]
+        }
+    )
+
+    can_view: bool = False
+    can_edit: bool = False
+    can_execute: bool = False
+    can_delete: bool = False
+    can_manage_permissions: bool = False
+
+
+class GrantListBody(Request):
+    """What several may do with a workflow: all of it is granted, or nothing."""
+
+    permissions: Annotated[list[GrantBody], Field(min_length=1, max_length=100)]
+
+
+class GrantsBody(RootModel[GrantBody | GrantListBody]):
+    """One grant, or several."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"permission_type": "user", "target_id": 456, "can_view": True, "can_edit": True}
+            ]
+        }
+    )
