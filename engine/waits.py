@@ -135,8 +135,7 @@ class Waits(ABC):
             wake_at=wake_at,
             signal=waited.signal,
         )
-        short = waited.seconds is not None and waited.seconds < PARK_SECONDS
-        if short and waited.signal is None:
+        if _is_short(waited):
             self._absorb(self._state.apply(outcome))
         else:
             self._settle(step, outcome, self._state.input_of(step), now)
@@ -168,7 +167,14 @@ class Waits(ABC):
             self._ready.append(step)
             return
         outcome = steps.woken(step, _parked(step), None, self._env(step), timed_out=True)
-        self._settle(step, outcome, self._state.input_of(step), self._tools.clock.now())
+        self._settle(step, outcome, self._state.input_of(step), self._begun(step))
+
+    def _begun(self, step: Step) -> datetime:
+        """When the wait began that is over now, where no record of its own says so."""
+        waited = _parked(step)
+        if waited.seconds is None or step.wake_at is None or not _is_short(waited):
+            return self._tools.clock.now()
+        return step.wake_at - timedelta(seconds=waited.seconds)
 
     def _child_is_late(self, step: Step) -> None:
         child = child_of(step)
@@ -253,6 +259,11 @@ class Waits(ABC):
 def _parked(step: Step) -> Park:
     parked = step.parked or {}
     return Park(parked.get("seconds"), parked.get("signal"))
+
+
+def _is_short(waited: Park) -> bool:
+    """Whether the wait is a timer alone: nothing is recorded before it is over."""
+    return waited.signal is None and waited.seconds is not None and waited.seconds < PARK_SECONDS
 
 
 def timed_out(step: Step | None, seconds: int) -> StepError:

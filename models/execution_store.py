@@ -46,7 +46,7 @@ from models.execution_rows import CHANNEL, flush_statement, letter, step, stored
 from models.failures import unavailable
 from models.live_feed import LiveFeed
 
-_CROSSINGS = 3
+_CROSSINGS = 10
 
 _UNFIT = (
     asyncpg.DataError,
@@ -63,6 +63,10 @@ class Reaped:
 
     failed: int = 0
     freed: int = 0
+
+
+class _HasMoved(Exception):
+    """What was asked about was parked or taken up between two statements."""
 
 
 class PostgresExecutionStore:
@@ -212,10 +216,13 @@ class PostgresExecutionStore:
 
     async def request_cancel(self, execution_id: str) -> Cancellation | None:
         """See `ExecutionStore.request_cancel`. A cancellation locks parents before children, an
-        end children before parents: where the two meet, PostgreSQL lets one of them try again."""
+        end children before parents: where the two meet, PostgreSQL lets one of them try again. So
+        does an execution that its worker parks, or another takes up, in the middle of the asking."""
         for _ in range(_CROSSINGS):
             try:
                 return await self._request_cancel(execution_id)
+            except _HasMoved:
+                continue
             except StoreUnavailable as crossed:
                 if not isinstance(crossed.__cause__, asyncpg.DeadlockDetectedError):
                     raise
@@ -230,6 +237,8 @@ class PostgresExecutionStore:
         row = await self._dal.fetchrow(sql.ENDED, execution_id)
         if row is None:
             return None
+        if row["end_time"] is None:
+            raise _HasMoved
         if row["status"] == ExecutionStatus.CANCELLED:
             return Cancellation("ended", at=row["end_time"], status=row["status"])
         return Cancellation("ended", status=row["status"])

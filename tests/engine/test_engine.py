@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -498,3 +499,21 @@ def test_shutting_down_does_not_wait_for_a_store_that_is_frozen() -> None:
         assert asyncio.get_running_loop().time() < 60
 
     in_world(main, shutdown_grace_seconds=20)
+
+
+def test_a_short_wait_began_when_it_did() -> None:
+    """Nothing is recorded of it before it is over."""
+
+    async def main(world: World) -> None:
+        wait = {"node_type": "action_delay", "config": {"delay_ms": 400}}
+        context = await world.context(document({"wait": wait}, "start -> wait"))
+        await world.engine.execute_workflow(context)
+        assert await world.engine.wait(context.execution_id, 60)
+        stored = await world.store.load(context.execution_id)
+        assert stored is not None
+        begun, waited = stored.steps
+        assert waited.completed_at is not None
+        assert begun.completed_at == waited.started_at
+        assert waited.completed_at - waited.started_at == timedelta(milliseconds=400)
+
+    in_world(main)

@@ -166,6 +166,30 @@ class TestPostgresStore(StoreContract, FamilyContract, QueueContract):
         assert await store.held(FIRST) == {}
         await outsider.close()
 
+    async def test_g08_what_is_parked_while_it_is_asked_to_stop_is_cancelled(
+        self, store: PostgresExecutionStore, dal: AsyncDAL, database_url: str
+    ) -> None:
+        """It was neither unheld when that was asked first, nor held when that was asked next."""
+        context = await self.running(store)
+        outsider = await asyncpg.connect(database_url)
+        try:
+            parking = outsider.transaction()
+            await parking.start()
+            await outsider.execute(
+                "UPDATE workflow_executions SET status = 'waiting', worker_id = NULL,"
+                " wake_at = now() + interval '1 day' WHERE execution_id = $1",
+                context.execution_id,
+            )
+            asking = asyncio.create_task(store.request_cancel(context.execution_id))
+            await blocked_by(dal, outsider)
+            await parking.commit()
+            answer = await asking
+        finally:
+            await outsider.close()
+        assert answer is not None
+        assert answer.state == "cancelled"
+        assert await store.status(context.execution_id) is ExecutionStatus.CANCELLED
+
     async def test_a_terminal_status_never_changes(
         self, store: PostgresExecutionStore, dal: AsyncDAL
     ) -> None:
