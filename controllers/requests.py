@@ -76,9 +76,10 @@ async def read_body(model: type[M]) -> M:
 
 
 async def read_optional(model: type[M]) -> M:
-    """As `read_body`; nothing at all is an object without fields."""
-    body = await read_json_or_nothing()
-    return shape(model, {} if body is None else body)
+    """As `read_body`; nothing at all, which `null` is not, is an object without fields."""
+    if not await request.get_data(cache=True, as_text=False, parse_form_data=False):
+        return shape(model, {})
+    return await read_body(model)
 
 
 def shape(model: type[M], value: Json) -> M:

@@ -9,7 +9,17 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    RootModel,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+from pydantic.config import JsonDict
 
 from engine.context import ExecutionStatus
 
@@ -21,13 +31,34 @@ MAX_ROLE_LENGTH = 64
 
 _DIGITS = re.compile(r"[0-9]{1,19}")
 
-Id = Annotated[int, Field(ge=0, le=MAX_ID)]
+
+def _whole(value: object) -> object:
+    """3.0 is an integer to JSON Schema, and so it is here."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WHOLE = BeforeValidator(_whole)
+Id = Annotated[int, Field(ge=0, le=MAX_ID), WHOLE]
+Cursor = Annotated[str, WithJsonSchema({"type": "string", "minLength": 1})]
+"""What a list gave out. That it is one is judged with the list: `INVALID_CURSOR`."""
 Name = Annotated[str, Field(min_length=1, max_length=255)]
 Size = Annotated[int, Field(ge=1, le=MAX_PAGE_SIZE)]
 Page = Annotated[int, Field(ge=1, le=10_000)]
 
 _STATUSES = [status.value for status in ExecutionStatus]
-_WORKFLOW_STATUSES = ["draft", "active", "archived"]
+
+
+def listed(names: list[str]) -> str:
+    """The pattern of a comma list of these names; blanks and empty places count for nothing."""
+    one = f" *({'|'.join(names)})? *"
+    return f"^{one}(,{one})*$"
+
+
+Statuses = Annotated[
+    str,
+    Field(json_schema_extra={"pattern": listed(_STATUSES), "examples": ["completed,failed"]}),
+]
+"""A comma list of statuses of executions."""
 
 
 class Request(BaseModel):
@@ -150,7 +181,8 @@ class BatchBody(Request):
     items: list[Any] = Field(
         min_length=1,
         max_length=MAX_BATCH_ITEMS,
-        json_schema_extra={"items": ExecuteBody.model_json_schema()},
+        json_schema_extra={"items": {"anyOf": [ExecuteBody.model_json_schema(), {}]}},
+        description="Each a body of `execute`. One that is none gets an error of its own.",
     )
 
 
@@ -176,21 +208,23 @@ class StepsQuery(Request):
     """Which steps of an execution."""
 
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
-    cursor: str | None = Field(default=None, description="`meta.next_cursor` of the page before.")
+    cursor: Cursor | None = Field(
+        default=None, description="`meta.next_cursor` of the page before."
+    )
 
 
 class ExecutionsQuery(Request):
     """Which executions of a workflow, and in which order."""
 
     community_id: Id | None = Field(default=None, description="Must be the workflow's.")
-    status: str | None = Field(
+    status: Statuses | None = Field(
         default=None, description=f"One or several of {', '.join(_STATUSES)}, with commas."
     )
     page: Page | None = Field(default=None, description="Pages by number; not with a cursor.")
     per_page: Size = 20
     sort_by: Literal["start_time", "status", "execution_time"] = "start_time"
     sort_order: Literal["asc", "desc"] = "desc"
-    cursor: str | None = Field(default=None, description="`next_cursor` of the page before.")
+    cursor: Cursor | None = Field(default=None, description="`next_cursor` of the page before.")
 
     @field_validator("status")
     @classmethod
@@ -203,103 +237,25 @@ class ExecutionsQuery(Request):
         return split(self.status)
 
 
-class WorkflowsQuery(Request):
-    """Which workflows to list."""
-
-    community_id: Id | None = None
-    status: str | None = Field(
-        default=None,
-        description="One or several of draft, active, archived, with commas. Without it: all but "
-        "the archived.",
-    )
-    search: Annotated[str, Field(max_length=255)] | None = Field(
-        default=None, description="Text in the name or the description."
-    )
-    tag: Annotated[str, Field(max_length=255)] | None = None
-    entity_id: Id | None = None
-    limit: Size = 20
-    cursor: str | None = Field(default=None, description="`next_cursor` of the page before.")
-    page: Page | None = Field(default=None, description="Pages by number, instead of a cursor.")
-    per_page: Size | None = Field(default=None, description="The same as `limit`.")
-
-    @field_validator("status")
-    @classmethod
-    def _known(cls, value: str | None) -> str | None:
-        return _each_of(value, _WORKFLOW_STATUSES)
-
-    @property
-    def statuses(self) -> tuple[str, ...]:
-        """The statuses asked for; none means all but archived."""
-        return split(self.status)
-
-
-class CreateQuery(Request):
-    """What to do with a new workflow."""
-
-    publish: bool = Field(default=False, description="Publish it at once.")
-
-
-class WorkflowBody(BaseModel):
-    """A workflow definition. The reader takes both dialects; docs/workflow-definition.md says
-    all that may be in it."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "name": "Greet",
-                    "community_id": 123,
-                    "nodes": {
-                        "start": {
-                            "node_type": "trigger_command",
-                            "config": {"command": "!hello"},
-                        },
-                        "greet": {
-                            "node_type": "action_chat_message",
-                            "config": {"message": "Hello, {{ username }}!"},
-                        },
-                    },
-                    "connections": [{"from_node_id": "start", "to_node_id": "greet"}],
-                }
-            ]
-        }
-    )
-
-    name: Name
-    community_id: Id
-    nodes: dict[str, dict[str, Any]] | list[dict[str, Any]]
-    connections: list[dict[str, Any]] = Field(default_factory=list)
-    description: str | None = None
-    entity_id: Id | None = None
-    global_variables: dict[str, Any] = Field(default_factory=dict)
-    trigger_type: str | None = None
-    trigger_config: dict[str, Any] | None = None
-    tags: list[str] = Field(default_factory=list)
-    max_execution_time_seconds: int | None = None
-    max_parallel_executions: int | None = None
-    retry_failed_nodes: bool = False
-    max_retries: int = 0
-    retention_days: int | None = None
-
-
-class WorkflowChanges(BaseModel):
-    """The fields of a definition that change; those left out stay as they are."""
-
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"description": "Says hello.", "version": 1}]}
-    )
-
-    name: Name | None = None
-    description: str | None = None
-    nodes: dict[str, dict[str, Any]] | list[dict[str, Any]] | None = None
-    connections: list[dict[str, Any]] | None = None
-    version: int | None = Field(
-        default=None, description="The version the change was made on, if not in If-Match."
-    )
+_ROLE: JsonDict = {"type": "string", "minLength": 1, "maxLength": MAX_ROLE_LENGTH}
+_DIGITS_SCHEMA: JsonDict = {"type": "string", "pattern": "^[0-9]{1,18}$"}
+_TARGETS: JsonDict = {
+    "anyOf": [
+        {"properties": {"permission_type": {"const": "role"}, "target_id": _ROLE}},
+        {
+            "properties": {
+                "permission_type": {"enum": ["user", "community"]},
+                "target_id": {"anyOf": [{"type": "integer"}, _DIGITS_SCHEMA]},
+            }
+        },
+    ]
+}
 
 
 class GrantTarget(Request):
     """Who a grant is for."""
+
+    model_config = ConfigDict(json_schema_extra=_TARGETS)
 
     permission_type: Literal["user", "role", "community"]
     target_id: Id | str = Field(
@@ -326,17 +282,21 @@ class GrantTarget(Request):
 
 
 class GrantTargetQuery(Request):
-    """Who a grant is for, where it is not in the body."""
+    """Who a grant is for, where it is not in the body: the document tells of no body, because
+    proxies may drop that of a DELETE."""
 
-    permission_type: Literal["user", "role", "community"] | None = None
-    target_id: str | None = None
+    permission_type: Literal["user", "role", "community"] | None = Field(
+        default=None, json_schema_extra={"required": True}
+    )
+    target_id: Name | None = Field(default=None, json_schema_extra={"required": True})
 
 
 class GrantBody(GrantTarget):
     """What somebody may do with a workflow. What is left out is not granted."""
 
     model_config = ConfigDict(
-        json_schema_extra={
+        json_schema_extra=_TARGETS
+        | {
             "examples": [
                 {"permission_type": "user", "target_id": 456, "can_view": True, "can_edit": True}
             ]
@@ -375,10 +335,11 @@ def split(listed: str | None) -> tuple[str, ...]:
 
 def known_statuses(listed: str | None) -> str | None:
     """A comma list of statuses of executions, as it stands. Raises `ValueError` for others."""
-    return _each_of(listed, _STATUSES)
+    return each_of(listed, _STATUSES)
 
 
-def _each_of(listed: str | None, known: list[str]) -> str | None:
+def each_of(listed: str | None, known: list[str]) -> str | None:
+    """A comma list of names that are known, as it stands. Raises `ValueError` for others."""
     unknown = [part for part in split(listed) if part not in known]
     if unknown:
         raise ValueError(f"unknown status {unknown[0][:40]!r}; known: {', '.join(known)}")

@@ -43,8 +43,8 @@ LONGEST_RETENTION_DAYS = 36_500
 DOCUMENT_RULES = (
     Rule("name", "string", required=True, maximum=255, minimum=1),
     Rule("description", "string"),
-    Rule("community_id", "integer", required=True),
-    Rule("entity_id", "integer"),
+    Rule("community_id", "integer", required=True, minimum=0),
+    Rule("entity_id", "integer", minimum=0),
     Rule("global_variables", "object"),
     Rule("trigger_type", "string"),
     Rule("trigger_config", "object"),
