@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from quart import Blueprint, Quart, Response, send_file
+from quart import Blueprint, Quart, Response, current_app, send_file
 from quart_schema import APIKeySecurityScheme, HttpSecurityScheme, Info, QuartSchema, hide
 from quart_schema.openapi import OpenAPIProvider
 from werkzeug.routing import BaseConverter, Rule
@@ -18,6 +18,7 @@ from werkzeug.routing import BaseConverter, Rule
 from controllers.auth import PUBLIC
 from controllers.described import PROBLEM_SCHEMA, complete, path_of, path_part
 from controllers.endpoint import ACTION_ATTRIBUTE
+from controllers.responses import JSON
 
 OPENAPI_PATH = "/openapi.json"
 ASSETS_PACKAGE = "flask_swagger_ui"
@@ -82,9 +83,23 @@ class Provider(OpenAPIProvider):
         return str(getattr(func, ACTION_ATTRIBUTE, func.__name__))
 
 
+class Documentation(QuartSchema):
+    """quart-schema, writing the document once: strangers may ask for it, and it takes a third of a
+    second, in which nobody else is served."""
+
+    _written: bytes | None = None
+
+    @hide
+    async def openapi(self) -> Response:
+        """The document."""
+        if self._written is None:
+            self._written = current_app.json.dumps(self.openapi_provider.schema()).encode()
+        return Response(self._written, content_type=JSON)
+
+
 def add_openapi(app: Quart, version: str) -> None:
     """Serves `/openapi.json` and `/docs`."""
-    QuartSchema(
+    Documentation(
         app,
         openapi_path=OPENAPI_PATH,
         swagger_ui_path=None,

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
+from controllers.openapi import Provider
 from engine.context import RESERVED_NAMES
 from models.dal import AsyncDAL
 from services.clock import new_id
@@ -198,6 +199,24 @@ async def test_text_in_a_filter_is_never_sql_nor_a_pattern(api: Api, query: str,
 async def test_what_is_no_word_of_the_api_is_refused_before_any_sql(api: Api, query: str) -> None:
     answer = await api.call("GET", query)
     assert (answer.status, answer.code) == (400, "VALIDATION_ERROR")
+
+
+async def test_strangers_cannot_have_the_document_made_again_and_again(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To make it takes a third of a second of the one thread that serves everybody."""
+    made = []
+    make = Provider.schema
+
+    def counted(self: Provider) -> dict[str, Any]:
+        made.append(1)
+        return make(self)
+
+    monkeypatch.setattr(Provider, "schema", counted)
+    asked = [await api.call("GET", "//openapi.json", key="") for _ in range(5)]
+    assert {answer.status for answer in asked} == {200}
+    assert asked[0].body == asked[4].body
+    assert len(made) == 1
 
 
 # Keys of others, and the log
