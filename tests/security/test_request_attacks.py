@@ -5,11 +5,13 @@ log. Credentials are attacked in `test_credential_attacks.py`, the connection in
 from __future__ import annotations
 
 import io
+from difflib import get_close_matches
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
+from controllers import requests
 from controllers.openapi import Provider
 from engine.context import RESERVED_NAMES
 from models.dal import AsyncDAL
@@ -68,6 +70,13 @@ async def test_a_method_is_not_overridden(api: Api, header: str) -> None:
     in_query = await api.call("GET", f"{path}?_method=DELETE")
     assert [as_get.status, as_post.status, in_query.status] == [200, 405, 400]
     assert (await api.call("GET", path)).data["status"] == "active"
+
+
+@pytest.mark.parametrize("method", ["TRACE", "CONNECT", "PATCH", "PROPFIND", "QUERY"])
+async def test_a_method_that_nobody_needs_is_not_taken(api: Api, method: str) -> None:
+    answer = await api.call(method, "/workflows", headers={"X-Secret": "echo me"})
+    assert (answer.status, answer.code) == (405, "METHOD_NOT_ALLOWED")
+    assert "echo me" not in str(answer.body)
 
 
 @pytest.mark.parametrize("header", ["X-Original-URL", "X-Rewrite-URL", "X-Forwarded-Prefix"])
@@ -217,6 +226,51 @@ async def test_strangers_cannot_have_the_document_made_again_and_again(
     assert {answer.status for answer in asked} == {200}
     assert asked[0].body == asked[4].body
     assert len(made) == 1
+
+
+async def test_a_body_full_of_unknown_fields_is_refused_without_a_word_on_each(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hint takes a moment, and a batch has room for a million of them."""
+    sought = []
+
+    def counted(*given: Any, **more: Any) -> list[str]:
+        sought.append(1)
+        return get_close_matches(*given, **more)
+
+    monkeypatch.setattr(requests, "get_close_matches", counted)
+    workflow_id = await api.stored()
+    path = f"/workflows/{workflow_id}/execute"
+    many = {f"community_idx{n}": 1 for n in range(2_000)} | START
+    answer = await api.call("POST", path, many)
+    assert (answer.status, answer.code) == (400, "VALIDATION_ERROR")
+    assert len(answer.body["details"]) == requests.MOST_PROBLEMS
+    assert len(sought) <= requests.MOST_HINTS
+    assert answer.body["details"][0]["hint"] == "Did you mean 'community_id'?"
+    assert "/community_id" not in {each["path"] for each in answer.body["details"]}
+    batch = await api.call("POST", f"{path}/batch", {"items": [many]})
+    assert len(batch.data["items"][0]["error"]["details"]) == requests.MOST_PROBLEMS
+
+
+FULL = {
+    "in one text": ("action_chat_message", {"message": "{{ a + b }}" * 5_001}),
+    "in many": (
+        "data_variable_set",
+        {"variables": {f"x{n}": ["{{ 1 }}" * 100] for n in range(51)}},
+    ),
+}
+
+
+@pytest.mark.parametrize("where", FULL)
+async def test_a_document_full_of_expressions_is_refused_before_they_are_compiled(
+    api: Api, where: str
+) -> None:
+    """To compile 80,000 of them, which a body has room for, takes ten seconds."""
+    node_type, config = FULL[where]
+    greet = {"node_type": node_type, "config": config}
+    nodes = greeting()["nodes"] | {"greet": greet}
+    answer = await api.call("POST", "/workflows/validate", greeting(nodes=nodes))
+    assert "TOO_MANY_EXPRESSIONS" in {each["code"] for each in answer.data["errors"]}
 
 
 # Keys of others, and the log
