@@ -39,7 +39,7 @@ LIVE_ID = "live"
 `resync`."""
 
 _LAST_EVENT_ID = "Last-Event-ID"
-_MOST = 2**31 - 1
+_MOST_DIGITS = 9
 _STREAM = Description(media=live_answers.MEDIA_TYPE)
 _EVENTS = Description(headers=(_LAST_EVENT_ID,), media=live_answers.MEDIA_TYPE)
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -170,7 +170,7 @@ def _last_seen(parameter: str | None) -> int:
     text, path = (parameter, "/last_event_id") if not header else (header, "")
     if not text:
         return 0
-    if not (text.isascii() and text.isdigit() and int(text) <= _MOST):
+    if not (text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS):
         message = (
             f"{'' if path else _LAST_EVENT_ID + ' '}must be the id of an event: a whole number"
         )
