@@ -48,15 +48,9 @@ class Http1(H11Protocol):
 
     async def _create_stream(self, request: h11.Request) -> None:
         """The request without its wish to compress messages, so that none is agreed on."""
-        headers = [(name, value) for name, value in request.headers if name != _EXTENSIONS]
-        await super()._create_stream(
-            h11.Request(
-                method=request.method,
-                target=request.target,
-                headers=headers,
-                http_version=request.http_version,
-            )
-        )
+        if any(name == _EXTENSIONS for name, _ in request.headers):
+            request = _without_extensions(request)
+        await super()._create_stream(request)
 
     async def _handle_events(self) -> None:
         try:
@@ -87,6 +81,15 @@ def _length_is_in_doubt(request: h11.Request) -> bool:
     if b"transfer-encoding" not in names:
         return False
     return b"content-length" in names or request.http_version < b"1.1"
+
+
+def _without_extensions(request: h11.Request) -> h11.Request:
+    return h11.Request(
+        method=request.method,
+        target=request.target,
+        headers=[(name, value) for name, value in request.headers if name != _EXTENSIONS],
+        http_version=request.http_version,
+    )
 
 
 def speak_http1_only() -> None:

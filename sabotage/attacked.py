@@ -35,8 +35,8 @@ ATTACKED = (
         "WebSocket messages come as they are, not as a bomb",
         "G11",
         "controllers/http1.py",
-        " if name != _EXTENSIONS]\n",
-        " if name]\n",
+        " if name != _EXTENSIONS],\n",
+        " if name],\n",
         (CONNECTIONS, "-k", "bomb"),
     ),
     Sabotage(
