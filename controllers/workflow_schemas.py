@@ -8,10 +8,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, RootModel, field_validator
+from pydantic import ConfigDict, Field, GetJsonSchemaHandler, RootModel, field_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from controllers.schemas import Cursor, Id, Name, Page, Request, Size, each_of, listed, split
-from engine.definition import LONGEST_EXECUTION_SECONDS, LONGEST_RETENTION_DAYS
+from engine.definition import (
+    LONGEST_EXECUTION_SECONDS,
+    LONGEST_RETENTION_DAYS,
+    OLD_FIELDS,
+    OLD_METADATA,
+    SERVER_FIELDS,
+)
 
 _WORKFLOW_STATUSES = ["draft", "active", "archived"]
 
@@ -109,6 +117,19 @@ class WorkflowBody(Request):
     max_retries: Annotated[int, Field(ge=0, le=100)] | None = None
     retention_days: Annotated[int, Field(ge=1, le=LONGEST_RETENTION_DAYS)] | None = None
     error_workflow_id: Annotated[str, Field(json_schema_extra={"format": "uuid"})] | None = None
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """With what an answer may be sent back with, and what older forms of a document had."""
+        made = handler.resolve_ref_schema(handler(schema))
+        known = made["properties"]
+        for name in sorted(SERVER_FIELDS | OLD_FIELDS):
+            known.setdefault(name, {"description": "Not kept."})
+        old = {name: known[name] for name in sorted(OLD_METADATA)}
+        known["metadata"] = {"type": ["object", "null"], "properties": old}
+        return made
 
 
 class JudgedBody(RootModel[WorkflowBody | Any]):

@@ -117,3 +117,15 @@ async def test_a_workflow_cannot_be_of_a_community_that_no_request_could_name(ap
 
     assert refused.status == 400
     assert refused.body["details"][0]["path"] == "/community_id"
+
+
+async def test_a_workflow_may_be_sent_back_as_it_was_answered(api: Api, document: Any) -> None:
+    """The document allows what the service does: it passes over what only it sets."""
+    workflow_id = await api.stored()
+    answered = (await api.call("GET", f"/workflows/{workflow_id}")).data
+    content = document["paths"][f"{API}/workflows/{{workflow_id}}"]["put"]["requestBody"]["content"]
+    schema = content["application/json"]["schema"]
+
+    assert schema["additionalProperties"] is False
+    assert answered.keys() <= schema["properties"].keys()
+    assert (await api.call("PUT", f"/workflows/{workflow_id}", answered)).status == 200
