@@ -3,6 +3,7 @@
 PYTHON ?= python3
 MINUTES ?= 2
 SEEDS ?= 2000
+CASES ?= 20000
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 VENV_READY := .venv/.created
@@ -12,7 +13,7 @@ AUDIT := .venv-audit
 AUDIT_READY := $(AUDIT)/.requirements-audit.lock
 
 .DEFAULT_GOAL := run
-.PHONY: run test lint format bench chaos simulate sabotage mutate audit sbom migrate docs lock clean
+.PHONY: run test lint format bench chaos fuzz simulate sabotage mutate audit sbom migrate docs lock clean
 
 run: $(RUN_READY)  ## start the service (HOST, PORT, DATA_DIR, DATABASE_URL: see .env.example)
 	$(BIN)/python -m app
@@ -35,6 +36,9 @@ bench: $(RUN_READY)  ## measure, and print beside the floors
 
 chaos: $(RUN_READY)  ## break real processes for MINUTES (2) at random, and look for what was lost
 	$(BIN)/python -m chaos --minutes $(MINUTES)
+
+fuzz: $(DEV_READY)  ## send CASES (20000) requests that nobody would think of, with all checks
+	$(BIN)/python -m fuzz --cases $(CASES)
 
 simulate: $(RUN_READY)  ## break the engine in virtual time, SEEDS (2000) times
 	$(BIN)/python -m simulation --seeds $(SEEDS)

@@ -221,6 +221,7 @@ async def _compose(on: _Ground) -> Running:
         grants=GrantService(Grants(dal), permissions, new_id=new_id),
         members=MemberService(Members(dal), permissions, cursors),
         live=live,
+        cursors=cursors,
         health=health,
         audit=audit,
         audit_reader=AuditReader(AuditLog(dal), cursors),

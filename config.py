@@ -84,6 +84,7 @@ class Config:
     max_parallel_nodes: int = 10
     max_subworkflow_depth: int = 10
     max_workflow_nodes: int = 500
+    max_workflow_expressions: int = 5000
     max_output_bytes: int = MIB
     max_execution_bytes: int = 64 * MIB
     max_concurrent_executions: int = 200
@@ -256,6 +257,7 @@ def _engine(read: Reader) -> dict[str, object]:
         "max_parallel_nodes": read.integer("MAX_PARALLEL_NODES", 10, 1, 1000),
         "max_subworkflow_depth": read.integer("MAX_SUBWORKFLOW_DEPTH", 10, 0, 100),
         "max_workflow_nodes": read.integer("MAX_WORKFLOW_NODES", 500, 1, 100_000),
+        "max_workflow_expressions": read.integer("MAX_WORKFLOW_EXPRESSIONS", 5000, 1, 1_000_000),
         "max_execution_bytes": read.integer("MAX_EXECUTION_BYTES", 64 * MIB, MIB, 1024 * MIB),
         "max_output_bytes": read.integer("MAX_OUTPUT_BYTES", MIB, KIB, 256 * MIB),
         "max_concurrent_executions": read.integer(

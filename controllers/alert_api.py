@@ -59,12 +59,12 @@ async def list_alerts() -> Response:
     `limit` although there are more."""
     query = read_query(SubscriptionsQuery)
     note(community_id=query.community_id)
-    filters = query.model_dump(include={"community_id", "workflow_id"}) | {"list": "alerts"}
-    after = None if query.cursor is None else read_cursor(query.cursor, filters)
+    filters = query.model_dump(include={"community_id", "workflow_id"})
+    after = None if query.cursor is None else await read_cursor(query.cursor, "alerts", filters)
     page = await state().alerts.page(
         current_caller(), query.community_id, query.workflow_id, query.limit, after
     )
-    onward = None if page.after is None else cursor_after(page.after, filters)
+    onward = None if page.after is None else await cursor_after(page.after, "alerts", filters)
     shown = [_alert(row) for row in page.rows]
     return plain({"alerts": shown, "has_more": onward is not None, "next_cursor": onward})
 
@@ -121,9 +121,13 @@ async def list_alert_history(alert_id: str) -> Response:
     """Lists the times an alert fired and recovered, newest first."""
     query = read_query(HistoryQuery)
     filters = {"alert": alert_id.lower()}
-    after = None if query.cursor is None else read_cursor(query.cursor, filters)
+    after = (
+        None if query.cursor is None else await read_cursor(query.cursor, "alert history", filters)
+    )
     page = await state().alerts.history(current_caller(), id_of(alert_id), query.limit, after)
-    onward = None if page.after is None else cursor_after(page.after, filters)
+    onward = (
+        None if page.after is None else await cursor_after(page.after, "alert history", filters)
+    )
     shown = [_change(row) for row in page.rows]
     return plain({"history": shown, "has_more": onward is not None, "next_cursor": onward})
 

@@ -7,25 +7,35 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from controllers.answers import Instant
-from controllers.schemas import Id, Request, Size, Uuid
+from controllers.schemas import WHOLE, Cursor, Id, Request, Size, Uuid
 from controllers.webhook_schemas import DateTime
-from services.alert_service import METRICS
+from services.alert_condition import LONGEST_WINDOW, METRICS, MOST_COUNT, SHORTEST_WINDOW
 
 Notify = Annotated[
     list[Uuid], Field(max_length=16, description="The webhooks that are told, by their ids.")
 ]
 
 
+_COUNT = {"type": "integer", "minimum": 0, "maximum": MOST_COUNT}
+
+
 class ConditionBody(Request):
     """When an alert fires."""
 
     metric: Annotated[str, Field(json_schema_extra={"enum": list(METRICS)})]
-    threshold: float = Field(description="It fires once the metric is as much or more.")
-    window_seconds: int = Field(description="How far back it looks, 60 to 86,400.")
-    min_count: int | None = Field(
+    threshold: float = Field(
+        description="It fires once the metric is as much or more. A rate is at most 1, failures "
+        "are whole, a silence is at most window_seconds.",
+        json_schema_extra={"exclusiveMinimum": 0},
+    )
+    window_seconds: Annotated[int, WHOLE] = Field(
+        description="How far back it looks, 60 to 86,400.",
+        json_schema_extra={"minimum": SHORTEST_WINDOW, "maximum": LONGEST_WINDOW},
+    )
+    min_count: Annotated[int, WithJsonSchema(_COUNT), WHOLE] | None = Field(
         default=None,
         description="Of how many executions at least; 1 for failure_rate and duration_p95, 0 for "
         "the others, unless it is said.",
@@ -46,7 +56,7 @@ class AlertBody(Request):
                         "window_seconds": 300,
                         "min_count": 10,
                     },
-                    "notify": ["01a21d30-8a3c-71f2-9d0a-6f2f3a1b7c55"],
+                    "notify": [],
                 }
             ]
         }
@@ -76,7 +86,7 @@ class HistoryQuery(Request):
     """Which changes of an alert."""
 
     limit: Size = 20
-    cursor: str | None = Field(default=None, description="`next_cursor` of the page before.")
+    cursor: Cursor | None = Field(default=None, description="`next_cursor` of the page before.")
 
 
 class ConditionAnswer(BaseModel):

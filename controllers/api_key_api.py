@@ -13,6 +13,7 @@ from quart import Blueprint, Response
 from controllers import answers
 from controllers.auth import auth_required, current_caller
 from controllers.cursors import cursor_after, read_cursor
+from controllers.described import Description
 from controllers.endpoint import async_endpoint
 from controllers.key_schemas import (
     KeyBody,
@@ -60,12 +61,14 @@ async def list_api_keys() -> Response:
     query = read_query(KeysQuery)
     narrow = KeyFilter(community_id=query.community_id, user_id=query.user_id)
     filters = ["api-keys", query.community_id, query.user_id]
-    after = None if query.cursor is None else read_cursor(query.cursor, filters)
+    after = None if query.cursor is None else await read_cursor(query.cursor, "api keys", filters)
     page = await state().key_admin.page(current_caller(), narrow, limit=query.limit, after=after)
     pagination = {
         "per_page": query.limit,
         "has_next": page.after is not None,
-        "next_cursor": None if page.after is None else cursor_after(page.after, filters),
+        "next_cursor": None
+        if page.after is None
+        else await cursor_after(page.after, "api keys", filters),
     }
     rows = [_view(row) for row in page.rows]
     return success(rows, "API keys found", meta={"pagination": pagination})
@@ -97,6 +100,7 @@ async def revoke_api_key(key_id: str) -> Response:
     body=RotateBody,
     answers={201: answers.Answer[RotatedKeyView]},
     errors=(404, 409),
+    says=Description(body_optional=True),
 )
 @auth_required(ADMIN)
 async def rotate_api_key(key_id: str) -> Response:

@@ -14,11 +14,11 @@ from controllers import answers
 from controllers.answers import Instant
 from controllers.auth import auth_required, current_caller
 from controllers.endpoint import async_endpoint
-from controllers.listing_queries import moment
+from controllers.listing_queries import Moment, moment
 from controllers.operation import note
 from controllers.requests import read_query
 from controllers.responses import success
-from controllers.schemas import Id, Request, Size
+from controllers.schemas import Cursor, Id, Request, Size
 from controllers.state import state
 from engine.context import JsonObject
 from services.audit_reader import AuditEntry, AuditFilter
@@ -35,16 +35,16 @@ class AuditQuery(Request):
     action: Annotated[str, Field(min_length=1, max_length=255)] | None = Field(
         default=None, description="The name of an operation, such as execute_workflow."
     )
-    since: str | None = Field(
+    since: Moment | None = Field(
         default=None, alias="from", description="Happened at or after this date or instant."
     )
-    until: str | None = Field(
+    until: Moment | None = Field(
         default=None,
         alias="to",
         description="Happened on or before this date, at or before this instant.",
     )
     limit: Size = 20
-    cursor: str | None = Field(default=None, description="`next_cursor` of the page before.")
+    cursor: Cursor | None = Field(default=None, description="`next_cursor` of the page before.")
 
 
 class AuditView(BaseModel):

@@ -15,6 +15,7 @@ from quart import Response
 from quart_schema import document_querystring, document_request, document_response
 
 from controllers.answers import ErrorAnswer
+from controllers.described import DESCRIPTION_ATTRIBUTE, Description
 from controllers.errors import handle_execution_errors
 from controllers.operation import event_of, operation
 from controllers.requests import read_query
@@ -40,11 +41,13 @@ def async_endpoint(
     errors: tuple[int, ...] = (),
     query: type[BaseModel] | None = None,
     body: type[BaseModel] | None = None,
+    says: Description | None = None,
 ) -> Callable[[Handler[P]], Handler[P]]:
     """Makes a handler an operation named `action`.
 
     `answers` and `errors` are the statuses it may have, for the documentation; so are `query`
-    and `body`, which the handler reads itself. Without `query`, any parameter is refused.
+    and `body`, which the handler reads itself, and `says`. Without `query`, any parameter is
+    refused.
     """
 
     def decorate(handler: Handler[P]) -> Handler[P]:
@@ -60,6 +63,7 @@ def async_endpoint(
                 raise
 
         setattr(endpoint, ACTION_ATTRIBUTE, action)
+        setattr(endpoint, DESCRIPTION_ATTRIBUTE, says or Description())
         _document(endpoint, answers, errors, query, body)
         return endpoint
 

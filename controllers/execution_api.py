@@ -12,6 +12,7 @@ from quart import request as incoming
 
 from controllers import answers
 from controllers.auth import auth_required, current_caller
+from controllers.described import Description
 from controllers.endpoint import async_endpoint
 from controllers.errors import failure_of
 from controllers.operation import note, operation
@@ -62,6 +63,7 @@ _SORTS: dict[str, Sort] = {
         200: answers.Answer[answers.Execution],
     },
     errors=_STARTING,
+    says=Description(headers=("Idempotency-Key",)),
 )
 @auth_required("executions:execute")
 async def execute_workflow(workflow_id: str) -> Response:
@@ -101,6 +103,7 @@ async def execute_workflow(workflow_id: str) -> Response:
     body=BatchBody,
     answers={202: answers.Answer[answers.Batch]},
     errors=_STARTING,
+    says=Description(headers=("Idempotency-Key",)),
 )
 @auth_required("executions:execute")
 async def execute_workflow_batch(workflow_id: str) -> Response:

@@ -9,6 +9,7 @@ from quart import Blueprint, Response
 
 from controllers import answers
 from controllers.auth import auth_required, current_caller
+from controllers.described import Description
 from controllers.endpoint import async_endpoint
 from controllers.operation import note
 from controllers.requests import (
@@ -24,6 +25,8 @@ from controllers.started import location_of, started_view
 from controllers.state import state
 
 blueprint = Blueprint("execution_control_api", __name__, url_prefix="/api/v1/workflows")
+
+_ONCE = Description(headers=("Idempotency-Key",), body_optional=True)
 
 
 @blueprint.post("/executions/<execution_id>/cancel")
@@ -88,6 +91,7 @@ async def resume_execution(execution_id: str) -> Response:
     body=RetryBody,
     answers={202: answers.Answer[answers.Retried]},
     errors=(404, 409, 422),
+    says=_ONCE,
 )
 @auth_required("executions:execute")
 async def retry_execution(execution_id: str) -> Response:
@@ -115,6 +119,7 @@ async def retry_execution(execution_id: str) -> Response:
     body=SignalBody,
     answers={202: answers.Answer[answers.Signalled]},
     errors=(404, 409, 422),
+    says=_ONCE,
 )
 @auth_required("executions:execute")
 async def signal_execution(execution_id: str, name: str) -> Response:

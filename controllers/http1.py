@@ -3,7 +3,9 @@
 Its one rule: whatever a client sends before there is a request, the answer is one that a client
 of the API can read, and the connection is closed. hypercorn would change to cleartext HTTP/2 for
 whoever asks, which no proxy expects behind it and which opens a hundred streams on a connection;
-and it would answer what it cannot parse with an empty body.
+it would answer what it cannot parse with an empty body; it would take a body of two lengths, of
+which a proxy in front may believe the other one (RFC 9112, 6.1); and it would agree to compressed
+WebSocket messages, of which a few kilobytes become megabytes before their size is looked at.
 """
 
 from __future__ import annotations
@@ -24,6 +26,9 @@ _MESSAGES = {
 }
 
 
+_EXTENSIONS = b"sec-websocket-extensions"
+
+
 class _NoRequest(Exception):
     def __init__(self, status: HTTPStatus) -> None:
         super().__init__()
@@ -38,6 +43,14 @@ class Http1(H11Protocol):
         is no request."""
         if event.method == b"PRI":
             raise _NoRequest(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
+        if _length_is_in_doubt(event):
+            raise _NoRequest(HTTPStatus.BAD_REQUEST)
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        """The request without its wish to compress messages, so that none is agreed on."""
+        if any(name == _EXTENSIONS for name, _ in request.headers):
+            request = _without_extensions(request)
+        await super()._create_stream(request)
 
     async def _handle_events(self) -> None:
         try:
@@ -60,6 +73,23 @@ class Http1(H11Protocol):
         await self._send_h11_event(h11.Response(status_code=status_code, headers=headers))
         await self._send_h11_event(h11.Data(data=body))
         await self._send_h11_event(h11.EndOfMessage())
+
+
+def _length_is_in_doubt(request: h11.Request) -> bool:
+    """Whether two servers in a row could see the body's end in two places."""
+    names = {name for name, _ in request.headers}
+    if b"transfer-encoding" not in names:
+        return False
+    return b"content-length" in names or request.http_version < b"1.1"
+
+
+def _without_extensions(request: h11.Request) -> h11.Request:
+    return h11.Request(
+        method=request.method,
+        target=request.target,
+        headers=[(name, value) for name, value in request.headers if name != _EXTENSIONS],
+        http_version=request.http_version,
+    )
 
 
 def speak_http1_only() -> None:

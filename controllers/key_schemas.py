@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from controllers.answers import Instant
-from controllers.schemas import Id, Name, Request, Size
+from controllers.schemas import WHOLE, Cursor, Id, Name, Request, Size
 from services.api_keys import GRACE_SECONDS, LONGEST_GRACE_SECONDS, KeyState
 
 Scope = Literal[
@@ -52,7 +52,7 @@ class KeyBody(Request):
     kind: Literal["user", "service"] = Field(
         default="user", description="A service key may act for users, with `X-Acting-User`."
     )
-    expires_days: Annotated[int, Field(ge=1, le=36_500)] | None = Field(
+    expires_days: Annotated[int, Field(ge=1, le=36_500), WHOLE] | None = Field(
         default=None, description="Days until it ends; by default it is good until revoked."
     )
 
@@ -60,7 +60,7 @@ class KeyBody(Request):
 class RotateBody(Request):
     """How a key is replaced."""
 
-    grace_seconds: Annotated[int, Field(ge=0, le=LONGEST_GRACE_SECONDS)] = Field(
+    grace_seconds: Annotated[int, Field(ge=0, le=LONGEST_GRACE_SECONDS), WHOLE] = Field(
         default=GRACE_SECONDS,
         description="For how long the old key works beside the new one; 0 ends it at once.",
     )
@@ -72,7 +72,7 @@ class KeysQuery(Request):
     community_id: Id | None = None
     user_id: Id | None = None
     limit: Size = 20
-    cursor: str | None = None
+    cursor: Cursor | None = None
 
 
 class KeyView(BaseModel):

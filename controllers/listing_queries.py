@@ -9,9 +9,9 @@ import re
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, WithJsonSchema, field_validator
 
-from controllers.schemas import Id, Request, Size, Uuid, known_statuses, split
+from controllers.schemas import Cursor, Id, Request, Size, Statuses, Uuid, known_statuses, split
 from services.errors import NotValid, Problem
 from services.execution_lists import Narrow, Order, PageRequest, Sort
 
@@ -38,6 +38,14 @@ _SORT_BY = (
 
 
 Word = Annotated[str, Field(min_length=1, max_length=255)]
+Moment = Annotated[
+    str,
+    WithJsonSchema(
+        {"anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}]}
+    ),
+]
+"""A day or an instant, read by `moment`."""
+_SORT_PATTERN = f"^({'|'.join(_SORTS)})(:({'|'.join(_ORDERS)}))?$"
 Seconds = Annotated[float, Field(ge=0)]
 
 
@@ -46,17 +54,17 @@ class ManagedQuery(Request):
 
     repeatable: ClassVar[frozenset[str]] = frozenset({"status"})
 
-    status: str | None = Field(
+    status: Statuses | None = Field(
         default=None, description="One or several, with commas or given several times."
     )
     workflow_id: Uuid | None = None
     workflow_template_id: Uuid | None = Field(default=None, description="The same as workflow_id.")
     community_id: Id | None = None
     user_id: Id | None = Field(default=None, description="Who started them; another's: admins.")
-    start_date: str | None = Field(
+    start_date: Moment | None = Field(
         default=None, description="Created at or after this date or instant."
     )
-    end_date: str | None = Field(
+    end_date: Moment | None = Field(
         default=None, description="Created on or before this date, at or before this instant."
     )
     trigger_source: Word | None = None
@@ -68,13 +76,15 @@ class ManagedQuery(Request):
     q: Word | None = Field(
         default=None, description="Text in the names of execution and workflow, and in the error."
     )
-    sort_by: str = Field(default="created", description=_SORT_BY)
+    sort_by: str = Field(
+        default="created", description=_SORT_BY, json_schema_extra={"pattern": _SORT_PATTERN}
+    )
     order: Literal["asc", "desc"] | None = Field(default=None, description="desc if not given.")
     page: Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="Pages by number, as far as the 10000th execution."
     )
     page_size: Size | None = Field(default=None, description=f"{DEFAULT_SIZE} if not given.")
-    cursor: str | None = Field(default=None, description="`next_cursor` of the page before.")
+    cursor: Cursor | None = Field(default=None, description="`next_cursor` of the page before.")
     limit: Size | None = Field(default=None, description="The same as page_size.")
 
     @field_validator("status")

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, RootModel
 
 from engine.context import ExecutionStatus
 
 MEDIA_TYPE = "text/event-stream"
+
+
+class NothingFollows(BaseModel):
+    """Nothing more will follow: the execution has ended, and its last event was seen."""
 
 
 class LiveProgress(BaseModel):
@@ -52,3 +56,13 @@ class ExecutionUpdate(BaseModel):
     node: LiveNode | None = Field(default=None, description="Not in the first and the last event.")
     seq: int = Field(ge=1)
     timestamp: str
+
+
+class Resync(BaseModel):
+    """Something was left out, because the client is too slow or was away: read the list again."""
+
+    type: Literal["resync"]
+
+
+class StreamMessage(RootModel[ExecutionUpdate | Resync]):
+    """What is sent to those who watch everything that they may see."""

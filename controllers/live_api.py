@@ -17,6 +17,7 @@ from quart.wrappers.response import ResponseBody
 
 from controllers import live_answers
 from controllers.auth import auth_required, current_caller
+from controllers.described import Description
 from controllers.endpoint import async_endpoint
 from controllers.live_filters import LiveQuery, query_filter
 from controllers.operation import note
@@ -38,7 +39,9 @@ LIVE_ID = "live"
 `resync`."""
 
 _LAST_EVENT_ID = "Last-Event-ID"
-_MOST = 2**31 - 1
+_MOST_DIGITS = 9
+_STREAM = Description(media=live_answers.MEDIA_TYPE)
+_EVENTS = Description(headers=(_LAST_EVENT_ID,), media=live_answers.MEDIA_TYPE)
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 _WORDS = {
     "drain": "this process stops; connect again",
@@ -56,6 +59,7 @@ class EventsQuery(BaseModel):
     last_event_id: str | None = Field(
         default=None,
         description="As the header Last-Event-ID, which browsers cannot set: the last `seq` seen.",
+        json_schema_extra={"pattern": "^[0-9]{0,9}$"},
     )
 
 
@@ -63,8 +67,9 @@ class EventsQuery(BaseModel):
 @async_endpoint(
     "stream_execution",
     query=EventsQuery,
-    answers={200: live_answers.ExecutionUpdate},
-    errors=(404, 429),
+    answers={200: live_answers.ExecutionUpdate, 204: live_answers.NothingFollows},
+    errors=(404,),
+    says=_EVENTS,
 )
 @auth_required(SCOPE)
 async def stream_execution(execution_id: str) -> Response:
@@ -87,8 +92,9 @@ async def stream_execution(execution_id: str) -> Response:
 @async_endpoint(
     "stream_executions",
     query=LiveQuery,
-    answers={200: live_answers.ExecutionUpdate},
-    errors=(404, 429),
+    answers={200: live_answers.StreamMessage},
+    errors=(404,),
+    says=_STREAM,
 )
 @auth_required(SCOPE)
 async def stream_executions() -> Response:
@@ -141,7 +147,9 @@ class EventBody(ResponseBody):
 
 
 def _answer(body: EventBody) -> Response:
-    response = Response(body, content_type="text/event-stream; charset=utf-8", headers=_HEADERS)
+    response = Response(
+        body, content_type=f"{live_answers.MEDIA_TYPE}; charset=utf-8", headers=_HEADERS
+    )
     response.timeout = None
     return response
 
@@ -162,7 +170,7 @@ def _last_seen(parameter: str | None) -> int:
     text, path = (parameter, "/last_event_id") if not header else (header, "")
     if not text:
         return 0
-    if not (text.isascii() and text.isdigit() and int(text) <= _MOST):
+    if not (text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS):
         message = (
             f"{'' if path else _LAST_EVENT_ID + ' '}must be the id of an event: a whole number"
         )

@@ -6,6 +6,7 @@ Its one rule: what is not a filter is refused, and the answer names those that t
 from __future__ import annotations
 
 from difflib import get_close_matches
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from quart import request
@@ -17,6 +18,7 @@ from services.errors import NotValid, Problem
 from services.live_filters import LiveFilter
 
 _STATUSES = tuple(str(status) for status in ExecutionStatus)
+_LISTED = "^ *({0}) *(, *({0}) *)*$".format("|".join(_STATUSES))
 _ALIASES = {"workflow_template_id": "workflow_id"}
 _MAX_ID = 2**63 - 1
 _MAX_TEXT = 255
@@ -27,7 +29,7 @@ class LiveQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    status: str | None = Field(
+    status: Annotated[str, Field(json_schema_extra={"pattern": _LISTED})] | None = Field(
         default=None,
         description="Events with one of these statuses: a comma list, or given several times.",
     )

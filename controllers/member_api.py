@@ -9,6 +9,7 @@ from quart import Blueprint, Response
 
 from controllers import answers
 from controllers.auth import auth_required, current_caller
+from controllers.described import Description
 from controllers.endpoint import async_endpoint
 from controllers.member_schemas import MemberBody, MembersQuery, MemberView, RoleQuery
 from controllers.operation import note
@@ -64,7 +65,11 @@ async def get_member(community_id: str, user_id: str) -> Response:
 
 @blueprint.put("/<community_id>/members/<user_id>")
 @async_endpoint(
-    "set_member", body=MemberBody, answers={200: answers.Answer[MemberView]}, errors=(404,)
+    "set_member",
+    body=MemberBody,
+    answers={200: answers.Answer[MemberView]},
+    errors=(404,),
+    says=Description(body_optional=True),
 )
 @auth_required(ADMIN)
 async def set_member(community_id: str, user_id: str) -> Response:

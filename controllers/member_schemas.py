@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from controllers.schemas import MAX_ROLE_LENGTH, Request, Size
+from controllers.schemas import MAX_ROLE_LENGTH, Cursor, Request, Size
 from services.members import EVERYDAY_ROLE, MOST_ROLES
 
 
@@ -20,7 +20,11 @@ def role_name(name: str) -> str:
     return name
 
 
-Role = Annotated[str, AfterValidator(role_name)]
+Role = Annotated[
+    str,
+    AfterValidator(role_name),
+    Field(json_schema_extra={"minLength": 1, "maxLength": MAX_ROLE_LENGTH}),
+]
 
 
 class MemberBody(Request):
@@ -39,7 +43,7 @@ class MembersQuery(Request):
 
     role: Role | None = Field(default=None, description="Only those in this role.")
     limit: Size = 20
-    cursor: str | None = Field(default=None, description="`next_cursor` of the page before.")
+    cursor: Cursor | None = Field(default=None, description="`next_cursor` of the page before.")
 
 
 class RoleQuery(Request):

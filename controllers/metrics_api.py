@@ -48,7 +48,13 @@ def _instant(given: Any) -> datetime:
 Instant = Annotated[
     datetime,
     BeforeValidator(_instant),
-    WithJsonSchema({"type": "string", "format": "date-time"}),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": "^2[0-9]{3}-",
+            "anyOf": [{"format": "date-time"}, {"format": "date"}],
+        }
+    ),
 ]
 
 

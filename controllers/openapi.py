@@ -10,13 +10,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from quart import Blueprint, Quart, Response, send_file
+from quart import Blueprint, Quart, Response, current_app, send_file
 from quart_schema import APIKeySecurityScheme, HttpSecurityScheme, Info, QuartSchema, hide
 from quart_schema.openapi import OpenAPIProvider
-from werkzeug.routing import Rule
+from werkzeug.routing import BaseConverter, Rule
 
 from controllers.auth import PUBLIC
+from controllers.described import PROBLEM_SCHEMA, complete, path_of, path_part
 from controllers.endpoint import ACTION_ATTRIBUTE
+from controllers.responses import JSON
 
 OPENAPI_PATH = "/openapi.json"
 ASSETS_PACKAGE = "flask_swagger_ui"
@@ -59,32 +61,45 @@ blueprint = Blueprint("docs", __name__, url_prefix="/docs")
 
 
 class Provider(OpenAPIProvider):
-    """quart-schema's document, with what all operations share."""
+    """quart-schema's document, completed by `described.py`."""
 
     def schema(self) -> dict[str, Any]:
         document = super().schema()
-        for path in document["paths"].values():
-            for operation in path.values():
-                _complete(operation)
+        document["components"]["schemas"]["ProblemDetails"] = PROBLEM_SCHEMA
         return document
 
     def build_paths(self, rule: Rule) -> tuple[dict[str, Any], dict[str, Any]]:
         paths, components = super().build_paths(rule)
-        if rule.rule in PUBLIC:
-            for path in paths.values():
-                for operation in path.values():
-                    operation["security"] = []
-                    operation["responses"].pop(401, None)
-                    operation["responses"].pop(403, None)
-        return paths, components
+        operations: dict[str, Any] = next(iter(paths.values()))
+        handler = self._app.view_functions[rule.endpoint]
+        for operation in operations.values():
+            complete(operation, handler, public=rule.rule in PUBLIC)
+        return {path_of(rule): operations}, components
+
+    def build_path_parameter(self, name: str, converter: BaseConverter) -> dict[str, Any]:
+        return path_part(name)
 
     def operation_id(self, method: str, path: str, func: Any) -> str | None:
         return str(getattr(func, ACTION_ATTRIBUTE, func.__name__))
 
 
+class Documentation(QuartSchema):
+    """quart-schema, writing the document once: strangers may ask for it, and it takes a third of a
+    second, in which nobody else is served."""
+
+    _written: bytes | None = None
+
+    @hide
+    async def openapi(self) -> Response:
+        """The document."""
+        if self._written is None:
+            self._written = current_app.json.dumps(self.openapi_provider.schema()).encode()
+        return Response(self._written, content_type=JSON)
+
+
 def add_openapi(app: Quart, version: str) -> None:
     """Serves `/openapi.json` and `/docs`."""
-    QuartSchema(
+    Documentation(
         app,
         openapi_path=OPENAPI_PATH,
         swagger_ui_path=None,
@@ -150,14 +165,3 @@ def _local(text: str, content_type: str) -> Response:
     response = Response(text, content_type=content_type)
     response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
     return response
-
-
-def _complete(operation: dict[str, Any]) -> None:
-    """Adds the header that every answer has, and a body's being required."""
-    if "requestBody" in operation:
-        operation["requestBody"]["required"] = True
-    for answer in operation["responses"].values():
-        answer.setdefault("headers", {})["X-Request-ID"] = {
-            "description": "The request's id: the one sent, or one made for it.",
-            "schema": {"type": "string"},
-        }

@@ -10,14 +10,30 @@ import re
 from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, RootModel, model_validator
+from pydantic.config import JsonDict
 
-from controllers.schemas import MAX_ID, MAX_ROLE_LENGTH, Id, Request
+from controllers.schemas import MAX_ID, MAX_ROLE_LENGTH, Id, Name, Request
 
 _DIGITS = re.compile(r"[0-9]{1,19}")
+_ROLE: JsonDict = {"type": "string", "minLength": 1, "maxLength": MAX_ROLE_LENGTH}
+_DIGITS_SCHEMA: JsonDict = {"type": "string", "pattern": "^[0-9]{1,18}$"}
+_TARGETS: JsonDict = {
+    "anyOf": [
+        {"properties": {"permission_type": {"const": "role"}, "target_id": _ROLE}},
+        {
+            "properties": {
+                "permission_type": {"enum": ["user", "community"]},
+                "target_id": {"anyOf": [{"type": "integer"}, _DIGITS_SCHEMA]},
+            }
+        },
+    ]
+}
 
 
 class GrantTarget(Request):
     """Who a grant is for."""
+
+    model_config = ConfigDict(json_schema_extra=_TARGETS)
 
     permission_type: Literal["user", "role", "community"]
     target_id: Id | str = Field(
@@ -44,17 +60,21 @@ class GrantTarget(Request):
 
 
 class GrantTargetQuery(Request):
-    """Who a grant is for, where it is not in the body."""
+    """Who a grant is for, where it is not in the body: the document tells of no body, because
+    proxies may drop that of a DELETE."""
 
-    permission_type: Literal["user", "role", "community"] | None = None
-    target_id: str | None = None
+    permission_type: Literal["user", "role", "community"] | None = Field(
+        default=None, json_schema_extra={"required": True}
+    )
+    target_id: Name | None = Field(default=None, json_schema_extra={"required": True})
 
 
 class GrantBody(GrantTarget):
     """What somebody may do with a workflow. What is left out is not granted."""
 
     model_config = ConfigDict(
-        json_schema_extra={
+        json_schema_extra=_TARGETS
+        | {
             "examples": [
                 {"permission_type": "user", "target_id": 456, "can_view": True, "can_edit": True}
             ]

@@ -6,6 +6,7 @@ Its one rule: what is not known is refused by name, with the nearest known name 
 from __future__ import annotations
 
 from difflib import get_close_matches
+from itertools import islice
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -22,6 +23,10 @@ M = TypeVar("M", bound=BaseModel)
 
 _LONGEST_ID = 20
 MAX_KEY_LENGTH = 255
+MOST_PROBLEMS = 100
+"""How many problems of one body, or item of a batch, are told: it has room for a million."""
+MOST_HINTS = 10
+"""For how many of them the nearest known name is looked for, which takes a moment each."""
 
 _MESSAGES = {
     "missing": "is required",
@@ -74,17 +79,27 @@ async def read_body(model: type[M]) -> M:
 
 
 async def read_optional(model: type[M]) -> M:
-    """As `read_body`; nothing at all is an object without fields."""
-    body = await read_json_or_nothing()
-    return shape(model, {} if body is None else body)
+    """As `read_body`; nothing at all, which `null` is not, is an object without fields."""
+    if not await request.get_data(cache=True, as_text=False, parse_form_data=False):
+        return shape(model, {})
+    return await read_body(model)
 
 
 def shape(model: type[M], value: Json) -> M:
     """A JSON value as a model. Raises `NotValid`."""
     try:
-        return model.model_validate(value, strict=True)
+        return model.model_validate(_clipped(value, model), strict=True)
     except ValidationError as error:
         raise NotValid(problems_of(error, model)) from None
+
+
+def _clipped(value: Json, model: type[BaseModel]) -> Json:
+    """The value, without most of its unknown fields if it has more than anybody is told of."""
+    if not isinstance(value, dict) or len(value) <= MOST_PROBLEMS:
+        return value
+    known = {field.alias or name for name, field in model.model_fields.items()}
+    unknown = islice((name for name in value if name not in known), MOST_PROBLEMS)
+    return {name: value[name] for name in (*known.intersection(value), *unknown)}
 
 
 def read_query(model: type[M]) -> M:
@@ -163,25 +178,27 @@ def key_id_of(text: str) -> str:
 
 
 def problems_of(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
-    """Pydantic's findings as problems with JSON pointers."""
+    """Pydantic's findings as problems with JSON pointers, as many as anybody reads."""
     found: list[Problem] = []
-    for item in error.errors(include_url=False, include_context=False, include_input=False):
+    errors = error.errors(include_url=False, include_context=False, include_input=False)
+    for item in errors[:MOST_PROBLEMS]:
         where = item["loc"]
         if item["type"] == "extra_forbidden" and len(where) == 1:
-            found.append(_unknown(str(where[0]), list(model.model_fields), "field"))
+            hinted = len(found) < MOST_HINTS
+            found.append(_unknown(str(where[0]), list(model.model_fields), "field", hinted=hinted))
         else:
             message = _MESSAGES.get(item["type"]) or _lower(item["msg"])
             found.append(Problem(path=_pointer(where), message=message))
     return found
 
 
-def _unknown(name: str, known: list[str], what: str) -> Problem:
+def _unknown(name: str, known: list[str], what: str, *, hinted: bool = True) -> Problem:
     shown = name[:64]
     problem = Problem(
         path=_pointer((shown,)),
         message=f"unknown {what}; known: {', '.join(known) or 'none'}",
     )
-    nearest = get_close_matches(shown, known, n=1)
+    nearest = get_close_matches(shown, known, n=1) if hinted else []
     if nearest:
         problem["hint"] = f"Did you mean '{nearest[0]}'?"
     return problem

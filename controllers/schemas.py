@@ -9,7 +9,16 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    RootModel,
+    WithJsonSchema,
+    field_validator,
+)
 
 from engine.context import ExecutionStatus
 
@@ -35,14 +44,34 @@ def _uuid(text: str) -> str:
     return found
 
 
-Id = Annotated[int, Field(ge=0, le=MAX_ID)]
+def _whole(value: object) -> object:
+    """3.0 is an integer to JSON Schema, and so it is here."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WHOLE = BeforeValidator(_whole)
+Id = Annotated[int, Field(ge=0, le=MAX_ID), WHOLE]
+Cursor = Annotated[str, WithJsonSchema({"type": "string", "minLength": 1})]
+"""What a list gave out. That it is one is judged with the list: `INVALID_CURSOR`."""
 Name = Annotated[str, Field(min_length=1, max_length=255)]
 Size = Annotated[int, Field(ge=1, le=MAX_PAGE_SIZE)]
 Page = Annotated[int, Field(ge=1, le=10_000)]
 Uuid = Annotated[str, AfterValidator(_uuid), Field(json_schema_extra={"format": "uuid"})]
 
 _STATUSES = [status.value for status in ExecutionStatus]
-_WORKFLOW_STATUSES = ["draft", "active", "archived"]
+
+
+def listed(names: list[str]) -> str:
+    """The pattern of a comma list of these names; blanks and empty places count for nothing."""
+    one = f" *({'|'.join(names)})? *"
+    return f"^{one}(,{one})*$"
+
+
+Statuses = Annotated[
+    str,
+    Field(json_schema_extra={"pattern": listed(_STATUSES), "examples": ["completed,failed"]}),
+]
+"""A comma list of statuses of executions."""
 
 
 class Request(BaseModel):
@@ -165,7 +194,8 @@ class BatchBody(Request):
     items: list[Any] = Field(
         min_length=1,
         max_length=MAX_BATCH_ITEMS,
-        json_schema_extra={"items": ExecuteBody.model_json_schema()},
+        json_schema_extra={"items": {"anyOf": [ExecuteBody.model_json_schema(), {}]}},
+        description="Each a body of `execute`. One that is none gets an error of its own.",
     )
 
 
@@ -191,21 +221,23 @@ class StepsQuery(Request):
     """Which steps of an execution."""
 
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
-    cursor: str | None = Field(default=None, description="`meta.next_cursor` of the page before.")
+    cursor: Cursor | None = Field(
+        default=None, description="`meta.next_cursor` of the page before."
+    )
 
 
 class ExecutionsQuery(Request):
     """Which executions of a workflow, and in which order."""
 
     community_id: Id | None = Field(default=None, description="Must be the workflow's.")
-    status: str | None = Field(
+    status: Statuses | None = Field(
         default=None, description=f"One or several of {', '.join(_STATUSES)}, with commas."
     )
     page: Page | None = Field(default=None, description="Pages by number; not with a cursor.")
     per_page: Size = 20
     sort_by: Literal["start_time", "status", "execution_time"] = "start_time"
     sort_order: Literal["asc", "desc"] = "desc"
-    cursor: str | None = Field(default=None, description="`next_cursor` of the page before.")
+    cursor: Cursor | None = Field(default=None, description="`next_cursor` of the page before.")
 
     @field_validator("status")
     @classmethod
@@ -218,101 +250,6 @@ class ExecutionsQuery(Request):
         return split(self.status)
 
 
-class WorkflowsQuery(Request):
-    """Which workflows to list."""
-
-    community_id: Id | None = None
-    status: str | None = Field(
-        default=None,
-        description="One or several of draft, active, archived, with commas. Without it: all but "
-        "the archived.",
-    )
-    search: Annotated[str, Field(max_length=255)] | None = Field(
-        default=None, description="Text in the name or the description."
-    )
-    tag: Annotated[str, Field(max_length=255)] | None = None
-    entity_id: Id | None = None
-    limit: Size = 20
-    cursor: str | None = Field(default=None, description="`next_cursor` of the page before.")
-    page: Page | None = Field(default=None, description="Pages by number, instead of a cursor.")
-    per_page: Size | None = Field(default=None, description="The same as `limit`.")
-
-    @field_validator("status")
-    @classmethod
-    def _known(cls, value: str | None) -> str | None:
-        return _each_of(value, _WORKFLOW_STATUSES)
-
-    @property
-    def statuses(self) -> tuple[str, ...]:
-        """The statuses asked for; none means all but archived."""
-        return split(self.status)
-
-
-class CreateQuery(Request):
-    """What to do with a new workflow."""
-
-    publish: bool = Field(default=False, description="Publish it at once.")
-
-
-class WorkflowBody(BaseModel):
-    """A workflow definition. The reader takes both dialects; docs/workflow-definition.md says
-    all that may be in it."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "name": "Greet",
-                    "community_id": 123,
-                    "nodes": {
-                        "start": {
-                            "node_type": "trigger_command",
-                            "config": {"command": "!hello"},
-                        },
-                        "greet": {
-                            "node_type": "action_chat_message",
-                            "config": {"message": "Hello, {{ username }}!"},
-                        },
-                    },
-                    "connections": [{"from_node_id": "start", "to_node_id": "greet"}],
-                }
-            ]
-        }
-    )
-
-    name: Name
-    community_id: Id
-    nodes: dict[str, dict[str, Any]] | list[dict[str, Any]]
-    connections: list[dict[str, Any]] = Field(default_factory=list)
-    description: str | None = None
-    entity_id: Id | None = None
-    global_variables: dict[str, Any] = Field(default_factory=dict)
-    trigger_type: str | None = None
-    trigger_config: dict[str, Any] | None = None
-    tags: list[str] = Field(default_factory=list)
-    max_execution_time_seconds: int | None = None
-    max_parallel_executions: int | None = None
-    retry_failed_nodes: bool = False
-    max_retries: int = 0
-    retention_days: int | None = None
-
-
-class WorkflowChanges(BaseModel):
-    """The fields of a definition that change; those left out stay as they are."""
-
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"description": "Says hello.", "version": 1}]}
-    )
-
-    name: Name | None = None
-    description: str | None = None
-    nodes: dict[str, dict[str, Any]] | list[dict[str, Any]] | None = None
-    connections: list[dict[str, Any]] | None = None
-    version: int | None = Field(
-        default=None, description="The version the change was made on, if not in If-Match."
-    )
-
-
 def split(listed: str | None) -> tuple[str, ...]:
     """The parts of a comma list."""
     return tuple(part.strip() for part in (listed or "").split(",") if part.strip())
@@ -320,10 +257,11 @@ def split(listed: str | None) -> tuple[str, ...]:
 
 def known_statuses(listed: str | None) -> str | None:
     """A comma list of statuses of executions, as it stands. Raises `ValueError` for others."""
-    return _each_of(listed, _STATUSES)
+    return each_of(listed, _STATUSES)
 
 
-def _each_of(listed: str | None, known: list[str]) -> str | None:
+def each_of(listed: str | None, known: list[str]) -> str | None:
+    """A comma list of names that are known, as it stands. Raises `ValueError` for others."""
     unknown = [part for part in split(listed) if part not in known]
     if unknown:
         raise ValueError(f"unknown status {unknown[0][:40]!r}; known: {', '.join(known)}")

@@ -10,6 +10,7 @@ from quart import Blueprint, Response
 
 from controllers.auth import auth_required, current_caller
 from controllers.cursors import cursor_after, read_cursor
+from controllers.described import Description
 from controllers.endpoint import async_endpoint
 from controllers.operation import note
 from controllers.requests import id_of, read_body, read_optional, read_query
@@ -65,12 +66,12 @@ async def list_webhooks() -> Response:
     `limit` although there are more."""
     query = read_query(SubscriptionsQuery)
     note(community_id=query.community_id)
-    filters = query.model_dump(include={"community_id", "workflow_id"}) | {"list": "webhooks"}
-    after = None if query.cursor is None else read_cursor(query.cursor, filters)
+    filters = query.model_dump(include={"community_id", "workflow_id"})
+    after = None if query.cursor is None else await read_cursor(query.cursor, "webhooks", filters)
     page = await state().webhooks.page(
         current_caller(), query.community_id, query.workflow_id, query.limit, after
     )
-    onward = None if page.after is None else cursor_after(page.after, filters)
+    onward = None if page.after is None else await cursor_after(page.after, "webhooks", filters)
     shown = [_webhook(row) for row in page.rows]
     return plain({"webhooks": shown, "has_more": onward is not None, "next_cursor": onward})
 
@@ -118,7 +119,11 @@ async def delete_webhook(webhook_id: str) -> Response:
 
 @blueprint.post("/webhooks/<webhook_id>/rotate-secret")
 @async_endpoint(
-    "rotate_webhook_secret", body=RotateBody, answers={200: WebhookWithSecret}, errors=(404,)
+    "rotate_webhook_secret",
+    body=RotateBody,
+    answers={200: WebhookWithSecret},
+    errors=(404,),
+    says=Description(body_optional=True),
 )
 @auth_required("workflows:write")
 async def rotate_webhook_secret(webhook_id: str) -> Response:
@@ -144,11 +149,11 @@ async def list_webhook_deliveries(webhook_id: str) -> Response:
     """Lists what a webhook was sent, or will be, newest first."""
     query = read_query(DeliveriesQuery)
     filters = {"webhook": webhook_id.lower(), "status": query.status}
-    after = None if query.cursor is None else read_cursor(query.cursor, filters)
+    after = None if query.cursor is None else await read_cursor(query.cursor, "deliveries", filters)
     page = await state().webhooks.deliveries(
         current_caller(), id_of(webhook_id), query.status, query.limit, after
     )
-    onward = None if page.after is None else cursor_after(page.after, filters)
+    onward = None if page.after is None else await cursor_after(page.after, "deliveries", filters)
     shown = [_delivery(row) for row in page.rows]
     return plain({"deliveries": shown, "has_more": onward is not None, "next_cursor": onward})
 

@@ -11,12 +11,19 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from controllers.answers import Instant
-from controllers.schemas import Id, Request, Size, Uuid
-from services.webhook_service import EVENTS
+from controllers.schemas import WHOLE, Cursor, Id, Request, Size, Uuid
+from services.webhook_service import EVENTS, LONGEST_URL
 
 LONGEST_OVERLAP_SECONDS = 7 * 86_400
 
-Url = Annotated[str, Field(min_length=1, max_length=8_192)]
+Url = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=8_192,
+        json_schema_extra={"pattern": "^https?://", "maxLength": LONGEST_URL},
+    ),
+]
 Events = Annotated[
     list[str],
     Field(
@@ -26,7 +33,15 @@ Events = Annotated[
         json_schema_extra={"items": {"type": "string", "enum": list(EVENTS)}},
     ),
 ]
-Secret = Annotated[str, Field(max_length=128, description="`whsec_` and 24 to 64 bytes in base64.")]
+_BASE64 = "^whsec_([A-Za-z0-9+/]{4}){8,20}([A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{2}==)?$"
+Secret = Annotated[
+    str,
+    Field(
+        max_length=128,
+        description="`whsec_` and 24 to 64 bytes in base64.",
+        json_schema_extra={"pattern": _BASE64},
+    ),
+]
 DateTime = Field(json_schema_extra={"format": "date-time"})
 
 
@@ -72,7 +87,7 @@ class RotateBody(Request):
     model_config = ConfigDict(json_schema_extra={"examples": [{"overlap_seconds": 3600}]})
 
     secret: Secret | None = Field(default=None, description="Without it one is made.")
-    overlap_seconds: Annotated[int, Field(ge=0, le=LONGEST_OVERLAP_SECONDS)] = Field(
+    overlap_seconds: Annotated[int, Field(ge=0, le=LONGEST_OVERLAP_SECONDS), WHOLE] = Field(
         default=86_400, description="For how long the old secret signs as well."
     )
 
@@ -83,7 +98,7 @@ class SubscriptionsQuery(Request):
     community_id: Id | None = None
     workflow_id: Uuid | None = None
     limit: Size = 20
-    cursor: str | None = Field(default=None, description="`next_cursor` of the page before.")
+    cursor: Cursor | None = Field(default=None, description="`next_cursor` of the page before.")
 
 
 class DeliveriesQuery(Request):
@@ -91,7 +106,7 @@ class DeliveriesQuery(Request):
 
     status: Literal["pending", "delivered", "failed"] | None = None
     limit: Size = 20
-    cursor: str | None = Field(default=None, description="`next_cursor` of the page before.")
+    cursor: Cursor | None = Field(default=None, description="`next_cursor` of the page before.")
 
 
 class WebhookAnswer(BaseModel):

@@ -13,12 +13,19 @@ from quart import Blueprint, Response, request
 from controllers import answers
 from controllers.auth import ANY_SCOPE, auth_required, current_caller
 from controllers.cursors import cursor_after, read_cursor
+from controllers.described import Description
 from controllers.endpoint import async_endpoint
 from controllers.operation import note
 from controllers.requests import read_json, read_object, read_query, workflow_id_of
 from controllers.responses import success
-from controllers.schemas import CreateQuery, WorkflowBody, WorkflowChanges, WorkflowsQuery
 from controllers.state import state
+from controllers.workflow_schemas import (
+    CreateQuery,
+    JudgedBody,
+    WorkflowBody,
+    WorkflowChanges,
+    WorkflowsQuery,
+)
 from engine.context import JsonObject
 from services.errors import NotValid, Problem
 from services.workflow_service import VersionRow, WorkflowFilter, WorkflowRow
@@ -67,7 +74,7 @@ async def list_workflows() -> Response:
     )
     limit, number = query.per_page or query.limit, query.page or 1
     filters = query.model_dump(exclude={"cursor", "limit", "page", "per_page"})
-    after = None if query.cursor is None else read_cursor(query.cursor, filters)
+    after = None if query.cursor is None else await read_cursor(query.cursor, "workflows", filters)
     if after is not None and query.page is not None:
         raise NotValid([Problem(path="/page", message="use either cursor or page")])
     offset = (number - 1) * limit
@@ -81,7 +88,9 @@ async def list_workflows() -> Response:
         "total_pages": ceil(page.total / limit),
         "has_next": page.after is not None,
         "has_prev": after is not None or number > 1,
-        "next_cursor": None if page.after is None else cursor_after(page.after, filters),
+        "next_cursor": None
+        if page.after is None
+        else await cursor_after(page.after, "workflows", filters),
     }
     rows = [_workflow(row) for row in page.rows]
     return success(rows, "Workflows found", meta={"pagination": pagination})
@@ -103,6 +112,7 @@ async def get_workflow(workflow_id: str) -> Response:
     body=WorkflowChanges,
     answers={200: answers.Answer[answers.Workflow]},
     errors=(404, 409, 422),
+    says=Description(headers=("If-Match",)),
 )
 @auth_required("workflows:write")
 async def update_workflow(workflow_id: str) -> Response:
@@ -135,6 +145,7 @@ async def archive_workflow(workflow_id: str) -> Response:
     "publish_workflow",
     answers={200: answers.Answer[answers.Workflow]},
     errors=(404, 409, 413, 422),
+    says=Description(headers=("If-Match",)),
 )
 @auth_required("workflows:write")
 async def publish_workflow(workflow_id: str) -> Response:
@@ -191,7 +202,7 @@ async def validate_workflow(workflow_id: str) -> Response:
 @blueprint.post("/validate")
 @async_endpoint(
     "validate_definition",
-    body=WorkflowBody,
+    body=JudgedBody,
     answers={200: answers.Answer[answers.ValidationReport]},
 )
 @auth_required(ANY_SCOPE)
@@ -235,7 +246,7 @@ def _version(row: VersionRow, live: int | None) -> JsonObject:
 
 def _on_version(body: JsonObject) -> int | None:
     """The revision an edit was made on: `If-Match`, else `version` in the body."""
-    header = request.headers.get("If-Match", "").strip()
+    header = request.headers.get("If-Match", "").strip(" \t")
     if header and header != "*":
         found = _ETAG.fullmatch(header)
         if found is None:

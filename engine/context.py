@@ -148,6 +148,7 @@ class Limits:
 
     workflow_timeout_seconds: int = 300
     max_workflow_nodes: int = 500
+    max_workflow_expressions: int = 5000
     max_loop_iterations: int = 100
     max_total_operations: int = 1000
     max_loop_depth: int = 10

@@ -43,8 +43,8 @@ LONGEST_RETENTION_DAYS = 36_500
 DOCUMENT_RULES = (
     Rule("name", "string", required=True, maximum=255, minimum=1),
     Rule("description", "string"),
-    Rule("community_id", "integer", required=True),
-    Rule("entity_id", "integer"),
+    Rule("community_id", "integer", required=True, minimum=0),
+    Rule("entity_id", "integer", minimum=0),
     Rule("global_variables", "object"),
     Rule("trigger_type", "string"),
     Rule("trigger_config", "object"),
@@ -66,8 +66,8 @@ _ERROR_WORKFLOW = Rule("error_workflow_id", "string")
 DOCUMENT_FIELDS = frozenset(
     {rule.name for rule in DOCUMENT_RULES} | {_ERROR_WORKFLOW.name, "nodes", "connections"}
 )
-_OLD_FIELDS = frozenset({"license_key", "metadata", "author_id"})
-_OLD_METADATA = frozenset(
+OLD_FIELDS = frozenset({"license_key", "metadata", "author_id"})
+OLD_METADATA = frozenset(
     {"max_execution_time_seconds", "max_retries", "retry_failed_nodes", "tags"}
 )
 _MEANT = {
@@ -128,7 +128,7 @@ def _refuse_unknown(raw: JsonObject, findings: Findings) -> None:
     for key in raw:
         if key in DOCUMENT_FIELDS or key in SERVER_FIELDS:
             continue
-        if key in _OLD_FIELDS:
+        if key in OLD_FIELDS:
             findings.warn(
                 "IGNORED_FIELD",
                 f"`{key}` belongs to an older form of the document and is not kept.",
@@ -153,7 +153,7 @@ def _read_old_metadata(raw: JsonObject, findings: Findings) -> JsonObject:
     if not isinstance(metadata, dict):
         findings.shape(f"`metadata` must be an object, not {shown(metadata)}.", "/metadata")
         return {}
-    return {key: value for key, value in metadata.items() if key in _OLD_METADATA}
+    return {key: value for key, value in metadata.items() if key in OLD_METADATA}
 
 
 def _read_error_workflow(raw: JsonObject, findings: Findings) -> str | None:

@@ -20,7 +20,7 @@ from engine.static_names import Moment
 from engine.static_order import Order
 from engine.static_races import parallel_writes, races_of_iterations
 from engine.static_scope import Sight, report_unknown_variables
-from engine.validation_config import ConfigJudge
+from engine.validation_config import ConfigJudge, count_expressions
 
 UNFINISHED = frozenset({"NO_NODES", "NO_TRIGGER", "MISSING_CONFIG"})
 """Errors of a document that is not wrong but not done: a draft may have them."""
@@ -109,7 +109,7 @@ class _Validator:
         self.config = ConfigJudge(self.findings)
 
     def run(self) -> None:
-        if not self.nodes:
+        if not self.nodes or self._has_too_many_expressions():
             return
         self._judge_nodes()
         self._judge_connections()
@@ -124,6 +124,23 @@ class _Validator:
         report_unknown_variables(self.reading.document, sight, self.config.mentions, self.findings)
         if order is not None:
             self._report_clashes(order, regions)
+
+    def _has_too_many_expressions(self) -> bool:
+        """Each takes a tenth of a millisecond to compile, and a document has room for 100,000."""
+        most = self.limits.max_workflow_expressions
+        count = sum(each.conditional is not None for each in self.edges)
+        for node in self.nodes.values():
+            spec = REGISTRY.get(node["node_type"])
+            count += 0 if spec is None else count_expressions(node["config"], spec)
+        if count > most:
+            self.findings.error(
+                "TOO_MANY_EXPRESSIONS",
+                f"The workflow has {count} expressions; {most} are allowed.",
+                "/nodes",
+                hint="Move parts into workflows of their own; flow_subworkflow runs one from "
+                "another.",
+            )
+        return count > most
 
     def _judge_nodes(self) -> None:
         for node_id, node in self.nodes.items():

@@ -108,6 +108,26 @@ class ConfigJudge:
         )
 
 
+def count_expressions(config: JsonObject, spec: NodeSpec) -> int:
+    """How many expressions a node's configuration has, without compiling one."""
+    return sum(_expressions_of(config.get(each.name), each) for each in spec.fields)
+
+
+def _expressions_of(value: Json, each: Field) -> int:
+    if each.kind == "literal":
+        return 0
+    bare: Iterable[Json] = ()
+    match each.kind:
+        case "condition":
+            bare = (text for text, _ in _texts(value, ""))
+        case "expressions" if isinstance(value, dict):
+            bare = value.values()
+        case "expression" | "reference":
+            bare = (value,)
+    braces = sum(text.count("{{") for text, _ in _texts(value, ""))
+    return braces + sum(isinstance(one, str) and "{{" not in one for one in bare)
+
+
 @dataclass(frozen=True, slots=True)
 class _FieldJudge:
     """Judges the value of one configuration key."""

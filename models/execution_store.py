@@ -216,8 +216,8 @@ class PostgresExecutionStore:
 
     async def request_cancel(self, execution_id: str) -> Cancellation | None:
         """See `ExecutionStore.request_cancel`. A cancellation locks parents before children, an
-        end children before parents: where the two meet, PostgreSQL lets one of them try again. So
-        does an execution that its worker parks, or another takes up, in the middle of the asking."""
+        end children before parents: where the two meet, PostgreSQL lets one of them try again. What
+        its worker parks, or another takes up, in the middle of the asking is asked again, too."""
         for _ in range(_CROSSINGS):
             try:
                 return await self._request_cancel(execution_id)

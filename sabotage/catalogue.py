@@ -4,6 +4,7 @@ must notice. Those that only real processes show are in `staged.py`.
 
 from __future__ import annotations
 
+from sabotage.attacked import ATTACKED
 from sabotage.change import Sabotage
 from sabotage.staged import STAGED
 from sabotage.told import TOLD_TO_OTHERS
@@ -365,4 +366,5 @@ SABOTAGES = (
     *STAGED,
     *TOLD_TO_OTHERS,
     *WATCHED,
+    *ATTACKED,
 )

@@ -103,6 +103,10 @@ class InvalidCursor(Refusal):
 
     code = "INVALID_CURSOR"
 
+    def __init__(self) -> None:
+        message = "must be a next_cursor that this list, with these filters, gave to this caller"
+        super().__init__(details=[Problem(path="/cursor", message=message)])
+
 
 class IdempotencyKeyReused(Refusal):
     """This Idempotency-Key was used for another request; take a new one for this."""

@@ -161,7 +161,7 @@ async def test_a_number_whose_record_was_refused_is_told_without_a_node(
     assert "node" not in events[1]
 
 
-@pytest.mark.parametrize("sent", ["-1", "one", "1.5", "99999999999"])
+@pytest.mark.parametrize("sent", ["-1", "one", "1.5", "99999999999", "9" * 5_000])
 async def test_what_is_no_number_cannot_be_resumed_from(
     world: Served, api: Api, http: aiohttp.ClientSession, sent: str
 ) -> None:

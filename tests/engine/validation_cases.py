@@ -144,6 +144,13 @@ CASES = [
         limits=Limits(max_workflow_nodes=2),
     ),
     Case(
+        "TOO_MANY_EXPRESSIONS",
+        say("{{ 1 }} {{ 2 }} {{ 3 }}"),
+        "/nodes",
+        say("{{ 1 }} {{ 2 }}"),
+        limits=Limits(max_workflow_expressions=2),
+    ),
+    Case(
         "EXPRESSION_SYNTAX",
         say("Hi {{ name + }}"),
         "/nodes/a/config/message",

@@ -391,6 +391,18 @@ def test_a_workflow_has_five_hundred_nodes_and_no_more() -> None:
     assert codes(many(501)) == {"TOO_MANY_NODES"}
 
 
+def test_a_workflow_has_five_thousand_expressions_and_no_more() -> None:
+    def many(count: int) -> JsonObject:
+        return document({"a": sets(x="{{ 1 }}" * count)}, "start -> a")
+
+    assert codes(many(5000)) == set()
+    assert codes(many(5001)) == {"TOO_MANY_EXPRESSIONS"}
+
+
+def test_texts_without_an_expression_do_not_count_as_one() -> None:
+    assert codes(document({"a": sets(x=["word"] * 6000)}, "start -> a")) == set()
+
+
 @each("run", RULES)
 def test_the_engine_keeps_the_rule(rule: Rule) -> None:
     hold(rule)

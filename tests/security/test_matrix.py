@@ -121,6 +121,44 @@ async def test_g14_another_communitys_is_in_every_way_as_what_does_not_exist(
         assert seen[0][0] == 404
 
 
+CHANGES = [row for row in HIDDEN if row.method != "GET"]
+BESIDE = {
+    "audit_log", "audit_chain", "engine_workers", "live_watchers", "alert_samples",
+    "execution_rollups", "node_rollups", "rollup_horizons", "schema_migrations",
+}  # fmt: skip
+"""Tables that the service writes by itself, or because something was refused."""
+BY_ITSELF = ["last_used_at", "last_success_at", "evaluated_at", "due_at", "value", "executions"]
+"""Columns of the others that it writes by itself."""
+
+
+@pytest.mark.parametrize("row", CHANGES, ids=[row.name for row in CHANGES])
+async def test_g14_what_another_tries_to_change_stays_as_it_was(
+    api: Api, dal: AsyncDAL, row: Row
+) -> None:
+    worlds = Worlds(api, dal)
+    for column in [column for column in row.gets if row.gets[column] in "x-"]:
+        world = await worlds.make(Kind(column), row.name)
+        before = await everything(dal)
+        got = await ask(api, row, world)
+        assert got.status in (403, 404), column
+        assert await everything(dal) == before, column
+
+
+async def everything(dal: AsyncDAL) -> dict[str, Any]:
+    """A digest of every table that holds what belongs to somebody."""
+    tables = await dal.fetch(
+        "SELECT relname FROM pg_class WHERE relkind = 'r' "
+        "AND relnamespace = 'public'::regnamespace ORDER BY relname"
+    )
+    names = [row["relname"] for row in tables if row["relname"] not in BESIDE]
+    assert {"workflows", "workflow_executions", "webhooks", "api_keys"} <= set(names)
+    digest = (
+        "SELECT md5(coalesce(string_agg(row, '|' ORDER BY row), '')) "
+        "FROM (SELECT (to_jsonb(t) - $1::text[])::text AS row FROM {} AS t) AS rows"
+    )
+    return {name: await dal.fetchval(digest.format(name), BY_ITSELF) for name in names}
+
+
 def unknown_to(world: World) -> World:
     """The same world, with ids that nothing has."""
     ids = world.ids | {

@@ -1,0 +1,103 @@
+"""What schemathesis loads: a check that knows what no schema can say, and a tally of the calls.
+
+Its one rule: a refusal of what the schema allows is only right if it stands in `UNSAYABLE`, with
+the reason why the schema cannot say it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import schemathesis
+from schemathesis import Case, CheckContext, HookContext, Response
+from schemathesis.openapi.checks import RejectedPositiveData
+
+TALLY = "FUZZ_TALLY"
+"""The variable that names the file for the tally."""
+
+_EXPECTED = {401, 403, 404, 409, 429}
+"""Refusals of well-formed requests: of who asks, or of what there is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unsayable:
+    """A kind of refusal, and why no schema foretells it. `message` is part of the answer's."""
+
+    code: str
+    why: str
+    message: str = ""
+
+
+UNSAYABLE = (
+    Unsayable("INVALID_CURSOR", "a cursor is signed"),
+    Unsayable("INVALID_DEFINITION", "a graph is judged as a whole"),
+    Unsayable("IDEMPOTENCY_KEY_REUSED", "it depends on what was sent before"),
+    Unsayable("INVALID_JSON", "integers have 64 bits, inside of free JSON too", "64 bits"),
+    Unsayable("BAD_REQUEST", "it names a node of the workflow", "^(from|trigger_node_id): "),
+    Unsayable("VALIDATION_ERROR", "nodes are read in two dialects", "^/(nodes|connections)"),
+    Unsayable("VALIDATION_ERROR", "definitions tell 3.0 from 3", r"must be an integer.*\.0"),
+    Unsayable("VALIDATION_ERROR", "it is held against the workflow", "^/(mocks|signals|assert)"),
+    Unsayable("VALIDATION_ERROR", "webhooks of the alert's own community", "^/notify/"),
+    Unsayable("VALIDATION_ERROR", "the community of what is changed", "_id: must be the"),
+    Unsayable("VALIDATION_ERROR", "it depends on the metric", "^/condition/threshold"),
+    Unsayable("VALIDATION_ERROR", "the host must be one to connect to", "^/url: "),
+    Unsayable("VALIDATION_ERROR", "a definition in a rehearsal", "A workflow has no field"),
+    Unsayable("VALIDATION_ERROR", "two parameters together", "^target_id must be the id"),
+    Unsayable("VALIDATION_ERROR", "printable, as Unicode has it", "role's name"),
+    Unsayable("VALIDATION_ERROR", "one of several flags", "gives nothing"),
+    Unsayable("VALIDATION_ERROR", "two parameters together", "either cursor or page|pages go as"),
+    Unsayable(
+        "VALIDATION_ERROR",
+        "two parameters together",
+        "earlier|too (early|long)|later|after end",
+    ),
+    Unsayable("VALIDATION_ERROR", "two parameters together", "contradicts|the same as|more than"),
+)
+
+_calls: Counter[tuple[str, int]] = Counter()
+
+
+@schemathesis.hook
+def after_call(context: HookContext, case: Case[Any], response: Response) -> None:
+    """Counts the call."""
+    _calls[case.operation.label, response.status_code] += 1
+
+
+@schemathesis.check
+def valid_data_is_accepted(context: CheckContext, response: Response, case: Case[Any]) -> None:
+    """What the schema allows is taken, or refused for a reason that it cannot say."""
+    if case.meta is None or not case.meta.generation.mode.is_positive:
+        return
+    status = response.status_code
+    if status < 400 or status in _EXPECTED or _foreseen(response):
+        return
+    raise RejectedPositiveData(
+        operation=case.operation.label,
+        message=f"The schema allows it, and it was refused: {response.text[:300]}",
+        status_code=status,
+        allowed_statuses=["2xx", *map(str, sorted(_EXPECTED))],
+    )
+
+
+def _foreseen(response: Response) -> bool:
+    said: dict[str, Any] = json.loads(response.text or "{}")
+    return any(
+        said.get("error_code") == each.code and re.search(each.message, str(said["message"]))
+        for each in UNSAYABLE
+    )
+
+
+@atexit.register
+def _write_tally() -> None:
+    if TALLY in os.environ:
+        counts: dict[str, dict[str, int]] = {}
+        for (operation, status), count in sorted(_calls.items()):
+            counts.setdefault(operation, {})[str(status)] = count
+        Path(os.environ[TALLY]).write_text(json.dumps(counts), encoding="utf-8")
