@@ -170,7 +170,13 @@ async def get_execution_steps(execution_id: str) -> Response:
         current_caller(), execution_id, query.limit, query.cursor
     )
     note(community_id=owner.community_id, workflow_id=owner.workflow_id)
-    meta = {"total": page.total, "next_cursor": page.cursor}
+    pagination = {
+        "per_page": query.limit,
+        "total": page.total,
+        "has_next": page.cursor is not None,
+        "next_cursor": page.cursor,
+    }
+    meta = {"total": page.total, "next_cursor": page.cursor, "pagination": pagination}
     return success(page.steps, "Steps found", meta=meta)
 
 

@@ -6,6 +6,7 @@ be a caller; what a route forgot to ask for is asked for here.
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 
 from quart import (
@@ -25,7 +26,7 @@ from controllers.endpoint import ACTION_ATTRIBUTE
 from controllers.errors import answer_to
 from controllers.operation import REQUEST_ID_HEADER, Operation, begin, event_of, operation
 from controllers.state import state
-from services.errors import RateLimited
+from services.errors import RateLimited, TooManyAttempts
 
 MOST_HEADERS = 100
 LONGEST_TARGET = 8_192
@@ -93,7 +94,11 @@ async def _authenticate() -> None:
 async def _admit(headers: Headers) -> None:
     """Lets in whom the headers prove, if they may ask once more."""
     current = operation()
-    current.caller = await state().authenticator.caller(headers, current.address)
+    try:
+        current.caller = await state().authenticator.caller(headers, current.address)
+    except TooManyAttempts as refused:
+        current.standing = refused.standing
+        raise
     current.standing = await state().rates.take(current.caller)
     if current.standing is not None and current.standing.retry_after is not None:
         raise RateLimited(current.standing.retry_after)
@@ -139,7 +144,9 @@ async def _finish(response: Response) -> Response:
         response.headers["RateLimit-Limit"] = str(current.standing.limit)
         response.headers["RateLimit-Remaining"] = str(current.standing.remaining)
         response.headers["RateLimit-Reset"] = str(current.standing.reset)
-    if state().health.draining and request.http_version.startswith("1"):
+    # Nobody reads the rest of a body that is too large, so nothing can follow it.
+    unread = response.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    if (state().health.draining or unread) and request.http_version.startswith("1"):
         response.headers["Connection"] = "close"  # there is no such header in HTTP/2
     rule = request.url_rule
     if rule is not None and (rule.rule not in PUBLIC or _worth_a_line(current)):

@@ -167,12 +167,11 @@ def _last_seen(parameter: str | None) -> int:
     """The last number that the client has seen; the header, which is newer, counts. Raises
     `NotValid`."""
     header = request.headers.get(_LAST_EVENT_ID)
-    text, path = (parameter, "/last_event_id") if not header else (header, "")
+    text = header or parameter
+    path = f"/headers/{_LAST_EVENT_ID}" if header else "/last_event_id"
     if not text:
         return 0
     if not (text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS):
-        message = (
-            f"{'' if path else _LAST_EVENT_ID + ' '}must be the id of an event: a whole number"
-        )
+        message = "must be the id of an event: a whole number"
         raise NotValid([Problem(path=path, message=message)])
     return int(text)

@@ -132,8 +132,8 @@ def idempotency_key() -> str | None:
         return None
     key = given[0]
     if len(given) > 1 or not 0 < len(key) <= MAX_KEY_LENGTH or not key.isprintable():
-        message = f"the header Idempotency-Key must be given once, 1 to {MAX_KEY_LENGTH} characters"
-        raise NotValid([Problem(path="", message=message)])
+        message = f"must be given once, 1 to {MAX_KEY_LENGTH} printable characters"
+        raise NotValid([Problem(path="/headers/Idempotency-Key", message=message)])
     return key
 
 

@@ -101,10 +101,10 @@ class Allowances(Generic[K]):
         """Takes somebody else's word for what the name owes, if that is more than is known here."""
         self._keep(name, max(self._paid_until.get(name, 0.0), self._clock() + owed))
 
-    def retry_after(self, name: K) -> int | None:
-        """In how many seconds the name may go on; None if it may now."""
+    def closed(self, name: K) -> Standing | None:
+        """How a name stands that may not go on now; None if it may."""
         owed = self.owed(name)
-        return self.rate.closed(owed).retry_after if self.rate.refuses(owed) else None
+        return self.rate.closed(owed) if self.rate.refuses(owed) else None
 
     def _keep(self, name: K, paid_until: float) -> None:
         self._paid_until.pop(name, None)

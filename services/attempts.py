@@ -55,9 +55,9 @@ class FailedAttempts:
         """Lets an attempt pass. Raises `TooManyAttempts`."""
         if not self._failures:
             return  # nothing is counted, or nobody has failed
-        wait = self._failures.retry_after(source_of(address))
-        if wait is not None and self._proven.get(_digest(credential), 0.0) <= self._clock():
-            raise TooManyAttempts(wait)
+        closed = self._failures.closed(source_of(address))
+        if closed is not None and self._proven.get(_digest(credential), 0.0) <= self._clock():
+            raise TooManyAttempts(closed)
 
     async def failed(self, address: str) -> None:
         """Counts a credential that was refused."""

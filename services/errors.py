@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, TypedDict
 
+from services.allowances import Standing
+
 
 class _Problem(TypedDict):
     path: str
@@ -91,6 +93,10 @@ class NotValid(Refusal):
         super().__init__(message or _summary(problems), problems)
         self.problems = problems
 
+    def below(self, path: str) -> NotValid:
+        """The same, of something that is part of a request: at `path`."""
+        return NotValid([{**problem, "path": path + problem["path"]} for problem in self.problems])
+
 
 class DefinitionRefused(Refusal):
     """The workflow definition is not valid."""
@@ -172,9 +178,10 @@ class TooManyAttempts(Refusal):
     code = "RATE_LIMIT_EXCEEDED"
     denied = True
 
-    def __init__(self, retry_after: int) -> None:
+    def __init__(self, standing: Standing) -> None:
         super().__init__()
-        self.retry_after = retry_after
+        self.standing = standing
+        self.retry_after = standing.retry_after
 
 
 class RateLimited(Refusal):

@@ -145,12 +145,17 @@ class ExecutionService:
         facts = await self._permissions.authorise(
             caller, workflow_id, "execute", community_id=request.community_id
         )
+        given = definition is not None
         if definition is None:
             definition = (await self._workflows.latest(workflow_id)).document
         if definition.get("community_id", facts.community_id) != facts.community_id:
             message = f"must be the workflow's community, {facts.community_id}"
             raise NotValid([Problem(path="/definition/community_id", message=message)])
-        document = self._workflows.runnable({"community_id": facts.community_id, **definition})
+        definition = {"community_id": facts.community_id, **definition}
+        try:
+            document = self._workflows.runnable(definition)
+        except NotValid as refused:
+            raise (refused.below("/definition") if given else refused) from None
         graph = self._engine.graphs.compile(document)
         context = self.context(caller, facts, graph, request)
         try:

@@ -160,6 +160,7 @@ async def test_no_trace_of_a_dry_run_remains(api: Api, dal: AsyncDAL) -> None:
         ({"signals": [{"name": "approved", "payload": {}}]}, "/signals/0/payload"),
         ({"expected_status": "cancelled"}, "/expected_status"),
         ({"signal": {}}, "/signal"),
+        ({"definition": {"nodes": {}}}, "/definition/name"),
     ],
 )
 async def test_what_cannot_be_meant_is_refused_before_anything_runs(

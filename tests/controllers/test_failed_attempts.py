@@ -27,6 +27,8 @@ async def test_guessing_ends_in_429_with_a_time_to_come_back(api: Api) -> None:
     answer = await exhaust(api)
     assert (answer.status, answer.code) == (429, "RATE_LIMIT_EXCEEDED")
     assert int(answer.headers["retry-after"]) >= 1
+    assert answer.headers["ratelimit-limit"] == str(LIMIT)
+    assert answer.headers["ratelimit-remaining"] == "0"
     line = api.log.getvalue().splitlines()[-1]
     assert " AUTH community=- user=- action=status result=DENIED" in line
     assert "address=" in line
