@@ -13,7 +13,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import w1_trigger, w2_throughput, w3_forty, w5_lists, w6_parked, w7_live, w8_scale
+from bench import (
+    w1_trigger,
+    w2_throughput,
+    w3_forty,
+    w4_fan_out,
+    w5_lists,
+    w6_parked,
+    w7_live,
+    w8_scale,
+)
 from bench.measure import Figure, table
 from bench.world import World, world
 
@@ -43,6 +52,7 @@ WORKLOADS: dict[str, Callable[[World, Chosen], Awaitable[list[Figure]]]] = {
     "w1": lambda world, chosen: w1_trigger.run(world, chosen.rounds),
     "w2": lambda world, chosen: w2_throughput.run(world, chosen.rounds, chosen.executions),
     "w3": lambda world, chosen: w3_forty.run(world, chosen.rounds),
+    "w4": lambda world, chosen: w4_fan_out.run(world, chosen.rounds),
     "w5": lambda world, chosen: w5_lists.run(world, chosen.rounds, chosen.rows),
     "w6": lambda world, chosen: w6_parked.run(
         world, w6_parked.QUICK if chosen.quick else w6_parked.FULL

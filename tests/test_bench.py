@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bench import w5_lists, w6_parked, w7_live, w8_scale
+from bench import w4_fan_out, w5_lists, w6_parked, w7_live, w8_scale
 from bench.w2_throughput import STEPS, run_all
 from bench.world import World, chain, engine_on
 from models.dal import AsyncDAL
@@ -122,3 +122,15 @@ async def test_w5_builds_the_indexes_that_the_schema_has(dal: AsyncDAL) -> None:
     assert len(before) > 10
     ended = "SELECT count(*) FROM workflow_executions WHERE end_time IS NOT NULL"
     assert await dal.fetchval(ended) == 0
+
+
+async def test_w4_counts_the_flushes_of_what_stands_side_by_side(
+    dal: AsyncDAL, database_url: str
+) -> None:
+    async with engine_on(dal) as (engine, clock):
+        figures = await w4_fan_out.run(World(dal, database_url, engine, clock), 1, (20, 40))
+    flushes = {figure.what: figure.values for figure in figures if "flushes" in figure.what}
+    assert flushes["20 pure steps, flushes"] <= [3]
+    assert flushes["40 effectful steps, flushes"] >= [3]
+    steps = "SELECT count(*) FROM workflow_steps WHERE node_type = 'action_module'"
+    assert await dal.fetchval(steps) == 2 * (20 + 40)
