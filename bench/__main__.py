@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench import (
+    memory,
     w1_trigger,
     w2_throughput,
     w3_forty,
@@ -22,6 +23,7 @@ from bench import (
     w6_parked,
     w7_live,
     w8_scale,
+    w9_idle,
 )
 from bench.measure import Figure, table
 from bench.world import World, world
@@ -59,6 +61,10 @@ WORKLOADS: dict[str, Callable[[World, Chosen], Awaitable[list[Figure]]]] = {
     ),
     "w7": lambda world, chosen: w7_live.run(world, chosen.rounds, chosen.executions),
     "w8": lambda world, chosen: w8_scale.run(world, chosen.rounds, chosen.executions),
+    "w9": lambda world, chosen: w9_idle.run(
+        world, w9_idle.SHORT if chosen.quick else w9_idle.MINUTE
+    ),
+    "memory": lambda world, chosen: memory.run(world, 1 if chosen.quick else 3),
 }
 
 

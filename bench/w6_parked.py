@@ -131,8 +131,8 @@ class Service:
 async def run(world: World, size: Size) -> list[Figure]:
     """A service beside nothing and one beside what is asleep, in turn, on a database each; the
     second one then wakes those that are due."""
-    idle, parked = [await _database(world, name) for name in ("w6_idle", "w6_parked")]
-    memory, share, extra, woken, done, worked = _figures(size)
+    idle, parked = [await database(world, name) for name in ("w6_idle", "w6_parked")]
+    memory, each, share, extra, woken, done, worked = _figures(size)
     async with AsyncDAL(parked) as dal:
         template = await park_one(dal, parked)
         await copies_of(dal, template, size.asleep - 1)
@@ -145,18 +145,21 @@ async def run(world: World, size: Size) -> list[Figure]:
                 used = beside_many.cpu_seconds()
                 seconds = await wake(dal, template, size.due)
                 worked.values.append(beside_many.cpu_seconds() - used)
-            memory.values.append((many.resident - nothing.resident) / MIB)
+            more = many.resident - nothing.resident
+            memory.values.append(more / MIB)
+            each.values.append(more / size.asleep / 1024)
             share.values.append(many.share * 100)
             extra.values.append((many.share - nothing.share) * 100)
             woken.values.append(seconds[0])
             done.values.append(seconds[1])
-    return [memory, share, extra, woken, done, worked]
+    return [memory, each, share, extra, woken, done, worked]
 
 
 def _figures(size: Size) -> tuple[Figure, ...]:
     asleep, due = f"{size.asleep:,} asleep", f"{size.due:,} due at once"
     return (
         Figure("W6", f"{asleep}, memory over idle", " MiB", target="<= 20 MiB"),
+        Figure("W6", f"{asleep}, memory of each", " KiB", target="0"),
         Figure("W6", f"{asleep}, CPU", " %", target="<= 1 %"),
         Figure("W6", f"{asleep}, CPU over idle", " %"),
         Figure("W6", f"{due}, all woken", " s", target="<= 5 s"),
@@ -258,7 +261,7 @@ async def _ready(process: asyncio.subprocess.Process, port: int) -> None:
             await asyncio.sleep(0.05)
 
 
-async def _database(world: World, name: str) -> str:
+async def database(world: World, name: str) -> str:
     """A migrated database of its own on the world's server; returns its URL."""
     await world.dal.execute(f"CREATE DATABASE {name}")
     dsn = urlunsplit(urlsplit(world.dsn)._replace(path=f"/{name}"))

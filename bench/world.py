@@ -123,11 +123,12 @@ async def world() -> AsyncIterator[World]:
 
 @asynccontextmanager
 async def engine_on(
-    dal: AsyncDAL, store: PostgresExecutionStore | None = None
+    dal: AsyncDAL, store: PostgresExecutionStore | None = None, outside: Quiet | None = None
 ) -> AsyncIterator[tuple[WorkflowEngine, SystemClock]]:
-    """An engine that runs on a database that is there; with `store`, on that one of its stores."""
+    """An engine that runs on a database that is there: on a store and with an outside world of
+    its own, unless they are given."""
     clock = SystemClock()
-    quiet = Quiet()
+    quiet = outside or Quiet()
     engine = WorkflowEngine(
         store or PostgresExecutionStore(dal),
         quiet,

@@ -103,7 +103,8 @@ class Recorder:
             return None
         data = next((data for known, data in self._recent if known is value), None)
         if data is None:
-            data = orjson.dumps(value)
+            # A copy, for what orjson returns keeps a whole page of memory, however short it is.
+            data = b"%b" % orjson.dumps(value)
             self._recent.append((value, data))
         self.size += len(data)
         return data

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
-from bench import w4_fan_out, w5_lists, w6_parked, w7_live, w8_scale
+from bench import memory, w4_fan_out, w5_lists, w6_parked, w7_live, w8_scale, w9_idle
+from bench.relay import relay
 from bench.w2_throughput import STEPS, run_all
 from bench.world import World, chain, engine_on
 from models.dal import AsyncDAL
@@ -134,3 +136,31 @@ async def test_w4_counts_the_flushes_of_what_stands_side_by_side(
     assert flushes["40 effectful steps, flushes"] >= [3]
     steps = "SELECT count(*) FROM workflow_steps WHERE node_type = 'action_module'"
     assert await dal.fetchval(steps) == 2 * (20 + 40)
+
+
+async def test_w9_counts_every_statement_of_a_service(dal: AsyncDAL, database_url: str) -> None:
+    async with relay(database_url) as between:
+        name = urlsplit(database_url).path[1:]
+        async with AsyncDAL(between.dsn(name), min_size=1) as through:
+            before = between.statements
+            assert await through.fetchval("SELECT $1::int", 7) == 7
+            assert await through.execute("SELECT generate_series(1, 10000)") == 10_000
+            assert between.statements == before + 2
+
+
+async def test_w9_watches_a_service_that_is_left_alone(dal: AsyncDAL, database_url: str) -> None:
+    async with engine_on(dal) as (engine, clock):
+        world = World(dal, database_url, engine, clock)
+        figures = await w9_idle.run(world, w6_parked.Size(0, 0, 1, 0, 1.5))
+    share, memory_used, statements = [figure.middle for figure in figures]
+    assert share >= 0
+    assert memory_used > 10
+    assert statements > 0
+    await dal.execute("DROP DATABASE w9_idle")
+
+
+async def test_memory_holds_as_many_as_it_divides_by(dal: AsyncDAL, database_url: str) -> None:
+    async with engine_on(dal) as (engine, clock):
+        figures = await memory.run(World(dal, database_url, engine, clock), 1, 60)
+    assert [len(figure.values) for figure in figures] == [1, 1]
+    assert figures[0].middle > 0
