@@ -61,6 +61,8 @@ async def run(world: World, rounds: int) -> list[Figure]:
             completed=lambda: post(f"{execute}?wait=10", 200),
         )
     await bare.close()
+    pairs = zip(values["accepted"], values["commit"], strict=True)
+    most = [accepted + 2 * commit for accepted, commit in pairs]
     floor = [a + b for a, b in zip(values["handler"], values["commit"], strict=True)]
     return [
         Figure("W1", "bare handler", "ms", values["handler"]),
@@ -68,6 +70,9 @@ async def run(world: World, rounds: int) -> list[Figure]:
         Figure("W1", "to 202", "ms", values["accepted"]),
         Figure("W1", "to completed (?wait)", "ms", values["completed"]),
         Figure("W1", "202 over handler + commit", " x", ratios(values["accepted"], floor), "<= 2"),
+        Figure(
+            "W1", "completed over 202 + 2 commits", " x", ratios(values["completed"], most), "<= 1"
+        ),
     ]
 
 

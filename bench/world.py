@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import random
 import tempfile
 from collections.abc import AsyncIterator
@@ -119,6 +121,12 @@ async def world() -> AsyncIterator[World]:
                 yield World(dal, server.dsn, engine, clock)
         finally:
             server.stop()
+
+
+async def machine(world: World) -> str:
+    """What is measured on, in a line."""
+    version = await world.dal.fetchval("SHOW server_version")
+    return f"{os.cpu_count()} cores, Python {platform.python_version()}, PostgreSQL {version}"
 
 
 @asynccontextmanager
