@@ -62,7 +62,7 @@ PEERS = {
     ),
     "prefect": Peer(
         "Prefect, on SQLite",
-        {"w1": 2, "w2": 8, "w3": 40, "w4": 200},
+        {"w1": 5, "w2": 5, "w3": 40},
         rounds=3,
         targets={"w3": ">= 1"},
     ),

@@ -102,5 +102,5 @@ def _number(value: float, unit: str) -> str:
     if unit == "ms":
         return f"{value:.2f} ms"
     if unit == "/s":
-        return f"{value:,.0f}/s"
+        return f"{value:,.0f}/s" if value >= 10 else f"{value:.1f}/s"
     return f"{value:.2f}{unit}"
