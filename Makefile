@@ -14,7 +14,7 @@ PEERS := .venv-peers
 RESTATE_SERVER := @restatedev/restate-server@1.7.12
 
 .DEFAULT_GOAL := run
-.PHONY: run test lint format bench bench-quick bench-check bench-peers chaos simulate sabotage mutate audit sbom migrate docs lock clean
+.PHONY: run test lint format bench bench-quick bench-check bench-peers soak chaos simulate sabotage mutate audit sbom migrate docs lock clean
 
 run: $(RUN_READY)  ## start the service (HOST, PORT, DATA_DIR, DATABASE_URL: see .env.example)
 	$(BIN)/python -m app
@@ -40,6 +40,9 @@ bench-quick: $(RUN_READY)  ## measure W1 to W3 and their floors in less than two
 
 bench-check: $(RUN_READY)  ## fail if a ratio has fallen below 60 % of the committed baseline
 	$(BIN)/python -m bench.check
+
+soak: $(RUN_READY)  ## watch memory, connections and descriptors under load for MINUTES (2; an hour tells more)
+	$(BIN)/python -m bench.soak --minutes $(MINUTES)
 
 bench-peers: $(PEERS)/dbos $(PEERS)/pgqueuer $(PEERS)/prefect $(PEERS)/restate  ## install what make bench compares with
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from bench import (
     against,
+    footprint,
     memory,
     w1_trigger,
     w2_throughput,
@@ -70,6 +71,7 @@ WORKLOADS: dict[str, Workload] = {
         world, w9_idle.SHORT if chosen.quick else w9_idle.MINUTE
     ),
     "memory": lambda world, chosen: memory.run(world, 1 if chosen.quick else 3),
+    "size": lambda world, chosen: footprint.run(world, 1_000 if chosen.quick else 10_000),
 }
 
 

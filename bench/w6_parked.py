@@ -105,9 +105,10 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A running service, by the id of its process."""
+    """A running service, by the id of its process, and where it listens."""
 
     pid: int
+    url: str
 
     async def cost(self, size: Size) -> Cost:
         """What it uses while it is watched."""
@@ -115,7 +116,7 @@ class Service:
         began, used = perf_counter(), self.cpu_seconds()
         await asyncio.sleep(size.watch_seconds)
         share = (self.cpu_seconds() - used) / (perf_counter() - began)
-        return Cost(self._resident(), share)
+        return Cost(self.resident(), share)
 
     def cpu_seconds(self) -> float:
         """The CPU time it has used. See proc(5): fields 14 and 15, counted after the name, which
@@ -123,7 +124,12 @@ class Service:
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    def _resident(self) -> int:
+    def descriptors(self) -> int:
+        """How many files and sockets it has open."""
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def resident(self) -> int:
+        """Its bytes that are in memory."""
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
@@ -220,8 +226,9 @@ async def _answer(
 
 
 @asynccontextmanager
-async def service(dsn: str) -> AsyncIterator[Service]:
-    """`python -m app` on this database, ready to serve; it is told to stop afterwards."""
+async def service(dsn: str, **settings: str) -> AsyncIterator[Service]:
+    """`python -m app` on this database, ready to serve; it is told to stop afterwards. What
+    `settings` name comes before the environment."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with tempfile.TemporaryDirectory() as directory:
@@ -230,12 +237,18 @@ async def service(dsn: str) -> AsyncIterator[Service]:
             "-m",
             "app",
             cwd=ROOT,
-            env={**os.environ, "DATABASE_URL": dsn, "DATA_DIR": directory, "PORT": str(port)},
+            env={
+                **os.environ,
+                "DATABASE_URL": dsn,
+                "DATA_DIR": directory,
+                "PORT": str(port),
+                **settings,
+            },
             stdout=asyncio.subprocess.DEVNULL,
         )
         try:
             await _ready(process, port)
-            yield Service(process.pid)
+            yield Service(process.pid, f"http://127.0.0.1:{port}")
             process.terminate()
             await asyncio.wait_for(process.wait(), 30)
         finally:

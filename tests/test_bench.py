@@ -8,7 +8,17 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from bench import memory, w4_fan_out, w5_lists, w6_parked, w7_live, w8_scale, w9_idle
+from bench import (
+    footprint,
+    memory,
+    soak,
+    w4_fan_out,
+    w5_lists,
+    w6_parked,
+    w7_live,
+    w8_scale,
+    w9_idle,
+)
 from bench.relay import relay
 from bench.w2_throughput import STEPS, run_all
 from bench.world import World, chain, engine_on
@@ -164,3 +174,29 @@ async def test_memory_holds_as_many_as_it_divides_by(dal: AsyncDAL, database_url
         figures = await memory.run(World(dal, database_url, engine, clock), 1, 60)
     assert [len(figure.values) for figure in figures] == [1, 1]
     assert figures[0].middle > 0
+
+
+async def test_size_divides_what_is_there_by_what_has_run(dal: AsyncDAL, database_url: str) -> None:
+    async with engine_on(dal) as (engine, clock):
+        figures = await footprint.run(World(dal, database_url, engine, clock), 50)
+    found = {figure.what: figure.middle for figure in figures}
+    assert found["pure, 64 in flight: rows"] == STEPS + 2
+    assert 0 < found["effectful, 64 in flight: commits"] < 2 * STEPS
+    assert found["pure, 64 in flight: bytes of WAL"] > 1_000
+
+
+async def test_a_soak_watches_a_service_that_works(dal: AsyncDAL, database_url: str) -> None:
+    async with engine_on(dal) as (engine, clock):
+        samples = await soak.soak(World(dal, database_url, engine, clock), 2, 0.5)
+    await dal.execute("DROP DATABASE soak")
+    assert samples[-1].executions > samples[0].executions
+    assert all(each.memory_mib > 10 for each in samples)
+    assert all(each.connections > 0 for each in samples)
+    assert all(each.descriptors > each.connections for each in samples)
+    assert set(soak.growth(samples)) == {"memory_mib", "connections", "descriptors"}
+
+
+def test_what_grows_in_the_last_third_is_told() -> None:
+    samples = [soak.Sample(n, 100 + max(n - 5, 0), 4, 20 + n // 6, n) for n in range(9)]
+    grown = soak.growth(samples)
+    assert grown == pytest.approx({"memory_mib": 2, "connections": 0, "descriptors": 1})
