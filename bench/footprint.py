@@ -1,13 +1,17 @@
-"""What an execution leaves in PostgreSQL: rows, bytes of tables and indexes, WAL and commits.
+"""What an execution costs: rows, bytes of tables and indexes, WAL, commits, and CPU time.
 
 Ten recorded steps with about 200 bytes of JSON in and out of each, pure and effectful, on a
 database of their own. Files are compared before and after, so a page that is half full counts
-whole, as it does on a disk. Commits are the journal's flushes.
+whole, as it does on a disk. Commits are the journal's flushes. The CPU time is that of this
+process, in which the engine runs, and that of all processes of the server.
 """
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
+from time import process_time
 
 import uuid_utils
 
@@ -41,6 +45,8 @@ class Used:
     indexes: int
     wal: int
     commits: int
+    engine_cpu: float
+    server_cpu: float
 
 
 async def run(world: World, executions: int = EXECUTIONS) -> list[Figure]:
@@ -72,11 +78,38 @@ async def _used(dal: AsyncDAL, store: CountedStore) -> Used:
     sizes = await dal.fetchrow(SIZES)
     assert sizes is not None
     rows: int = await dal.fetchval(ROWS)
-    return Used(rows, sizes["tables"], sizes["indexes"], sizes["wal"], store.flushes)
+    directory: str = await dal.fetchval("SHOW data_directory")
+    return Used(
+        rows=rows,
+        tables=sizes["tables"],
+        indexes=sizes["indexes"],
+        wal=sizes["wal"],
+        commits=store.flushes,
+        engine_cpu=process_time(),
+        server_cpu=_server_cpu(Path(directory)),
+    )
+
+
+def _server_cpu(directory: Path) -> float:
+    """Seconds of CPU time of a server's processes, those that have ended among them. See proc(5):
+    after the name come the state, the parent, and as 12th to 15th the process's own time and that
+    of its children, in the user's and the system's mode."""
+    postmaster = (directory / "postmaster.pid").read_text().splitlines()[0]
+    ticks = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue  # It has ended since.
+        if stat.parent.name == postmaster:
+            ticks += sum(map(int, fields[11:15]))
+        elif fields[1] == postmaster:
+            ticks += sum(map(int, fields[11:13]))
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _figures(kind: str, before: Used, after: Used, executions: int) -> list[Figure]:
-    def each(total: int) -> list[float]:
+    def each(total: float) -> list[float]:
         return [total / executions]
 
     what = f"{kind}, {IN_FLIGHT} in flight"
@@ -86,4 +119,16 @@ def _figures(kind: str, before: Used, after: Used, executions: int) -> list[Figu
         Figure("size", f"{what}: bytes of indexes", "", each(after.indexes - before.indexes)),
         Figure("size", f"{what}: bytes of WAL", "", each(after.wal - before.wal)),
         Figure("size", f"{what}: commits", "", each(after.commits - before.commits)),
+        Figure(
+            "size",
+            f"{what}: CPU of the engine",
+            " µs",
+            each(1e6 * (after.engine_cpu - before.engine_cpu)),
+        ),
+        Figure(
+            "size",
+            f"{what}: CPU of PostgreSQL",
+            " µs",
+            each(1e6 * (after.server_cpu - before.server_cpu)),
+        ),
     ]

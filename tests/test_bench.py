@@ -183,6 +183,8 @@ async def test_size_divides_what_is_there_by_what_has_run(dal: AsyncDAL, databas
     assert found["pure, 64 in flight: rows"] == STEPS + 2
     assert 0 < found["effectful, 64 in flight: commits"] < 2 * STEPS
     assert found["pure, 64 in flight: bytes of WAL"] > 1_000
+    assert found["pure, 64 in flight: CPU of the engine"] > 0
+    assert found["pure, 64 in flight: CPU of PostgreSQL"] >= 0
 
 
 async def test_a_soak_watches_a_service_that_works(dal: AsyncDAL, database_url: str) -> None:
