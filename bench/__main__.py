@@ -21,6 +21,7 @@ from bench import (
     footprint,
     memory,
     w1_trigger,
+    w2_http,
     w2_throughput,
     w3_forty,
     w4_fan_out,
@@ -59,6 +60,7 @@ Workload = Callable[[World, Chosen], Awaitable[list[Figure]]]
 WORKLOADS: dict[str, Workload] = {
     "w1": lambda world, chosen: w1_trigger.run(world, chosen.rounds),
     "w2": lambda world, chosen: w2_throughput.run(world, chosen.rounds, chosen.executions),
+    "http": lambda _, chosen: w2_http.run(chosen.rounds, chosen.executions),
     "w3": lambda world, chosen: w3_forty.run(world, chosen.rounds),
     "w4": lambda world, chosen: w4_fan_out.run(world, chosen.rounds),
     "w5": lambda world, chosen: w5_lists.run(world, chosen.rounds, chosen.rows),

@@ -20,6 +20,7 @@ import aiohttp
 from bench.floors import BareJournal
 from bench.measure import Figure, in_turn, ratios
 from bench.world import PAYLOAD, World, chain
+from engine.context import JsonObject
 
 _REQUESTS = 60
 _START_SECONDS = 60
@@ -31,12 +32,13 @@ async def run(world: World, rounds: int) -> list[Figure]:
     await bare.open()
     template = await world.publish(chain(1, "data_variable_set"))
     async with (
-        _service() as (base, key),
-        _bare_handler() as floor_url,
+        served() as (base, key),
+        bare_handler() as floor_url,
         aiohttp.ClientSession() as http,
     ):
         headers = {"X-API-Key": key}
-        workflow_id = await _publish(http, base, headers)
+        document = chain(1, "data_variable_set")
+        workflow_id = await publish(http, base, headers, document)
         execute = f"{base}/api/v1/workflows/{workflow_id}/execute"
         body = {"community_id": 1, "variables": PAYLOAD}
 
@@ -76,11 +78,12 @@ async def run(world: World, rounds: int) -> list[Figure]:
     ]
 
 
-async def _publish(http: aiohttp.ClientSession, base: str, headers: dict[str, str]) -> str:
+async def publish(
+    http: aiohttp.ClientSession, base: str, headers: dict[str, str], document: JsonObject
+) -> str:
+    """Publishes a workflow; returns its id."""
     async with http.post(
-        f"{base}/api/v1/workflows?publish=true",
-        json=chain(1, "data_variable_set"),
-        headers=headers,
+        f"{base}/api/v1/workflows?publish=true", json=document, headers=headers
     ) as answer:
         created = await answer.json()
         assert answer.status == 201, created
@@ -88,7 +91,7 @@ async def _publish(http: aiohttp.ClientSession, base: str, headers: dict[str, st
 
 
 @asynccontextmanager
-async def _service() -> AsyncIterator[tuple[str, str]]:
+async def served() -> AsyncIterator[tuple[str, str]]:
     """The service in a process of its own; its address and its first key."""
     with tempfile.TemporaryDirectory() as directory:
         port = _free_port()
@@ -112,7 +115,7 @@ async def _service() -> AsyncIterator[tuple[str, str]]:
 
 
 @asynccontextmanager
-async def _bare_handler() -> AsyncIterator[str]:
+async def bare_handler() -> AsyncIterator[str]:
     """A Quart handler that reads the same body and answers the same JSON, and does nothing."""
     port = _free_port()
     process = await asyncio.create_subprocess_exec(

@@ -12,6 +12,7 @@ from bench import (
     footprint,
     memory,
     soak,
+    w2_http,
     w4_fan_out,
     w5_lists,
     w6_parked,
@@ -202,3 +203,9 @@ def test_what_grows_in_the_last_third_is_told() -> None:
     samples = [soak.Sample(n, 100 + max(n - 5, 0), 4, 20 + n // 6, n) for n in range(9)]
     grown = soak.growth(samples)
     assert grown == pytest.approx({"memory_mib": 2, "connections": 0, "descriptors": 1})
+
+
+async def test_w2_over_http_takes_in_what_a_service_completes() -> None:
+    figures = await w2_http.run(1, 200)
+    assert [len(figure.values) for figure in figures] == [1] * 4
+    assert all(figure.middle > 0 for figure in figures)
