@@ -11,9 +11,11 @@ RUN_READY := .venv/.requirements.lock
 DEV_READY := .venv/.requirements-dev.lock
 AUDIT := .venv-audit
 AUDIT_READY := $(AUDIT)/.requirements-audit.lock
+PEERS := .venv-peers
+RESTATE_SERVER := @restatedev/restate-server@1.7.12
 
 .DEFAULT_GOAL := run
-.PHONY: run test lint format bench chaos fuzz simulate sabotage mutate audit sbom migrate docs lock clean
+.PHONY: run test lint format bench bench-quick bench-check bench-peers soak chaos fuzz simulate sabotage mutate audit sbom migrate docs lock clean
 
 run: $(RUN_READY)  ## start the service (HOST, PORT, DATA_DIR, DATABASE_URL: see .env.example)
 	$(BIN)/python -m app
@@ -33,6 +35,17 @@ format: $(DEV_READY)  ## mend style and formatting
 
 bench: $(RUN_READY)  ## measure, and print beside the floors
 	$(BIN)/python -m bench
+
+bench-quick: $(RUN_READY)  ## measure W1 to W3 and their floors in less than two minutes
+	$(BIN)/python -m bench --quick --only w1 --only w2 --only w3
+
+bench-check: $(RUN_READY)  ## fail if a ratio has fallen below 60 % of the committed baseline
+	$(BIN)/python -m bench.check
+
+soak: $(RUN_READY)  ## watch memory, connections and descriptors under load for MINUTES (2; an hour tells more)
+	$(BIN)/python -m bench.soak --minutes $(MINUTES)
+
+bench-peers: $(PEERS)/dbos $(PEERS)/pgqueuer $(PEERS)/prefect $(PEERS)/restate  ## install what make bench compares with
 
 chaos: $(RUN_READY)  ## break real processes for MINUTES (2) at random, and look for what was lost
 	$(BIN)/python -m chaos --minutes $(MINUTES)
@@ -73,7 +86,7 @@ LOCK_FLAGS := --quiet --universal --python-version 3.11 --generate-hashes --no-e
 	--custom-compile-command "make lock"
 
 clean:  ## remove what the other targets made, except data
-	rm -rf .venv $(AUDIT) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv $(AUDIT) $(PEERS) .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV_READY):
@@ -94,3 +107,11 @@ $(AUDIT_READY): requirements-audit.lock
 	$(PYTHON) -m venv $(AUDIT)
 	$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
+
+# One that cannot be installed is a line here and one in the report, and stops nothing.
+$(PEERS)/%: bench/peers/%.txt
+	@rm -rf $@
+	@$(PYTHON) -m venv $@ && \
+		$@/bin/python -m pip install --quiet --disable-pip-version-check --requirement $< && \
+		{ test $* != restate || npm install --silent --no-save --ignore-scripts --prefix $@ $(RESTATE_SERVER); } || \
+		{ echo "$* could not be installed"; rm -rf $@; }

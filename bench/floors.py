@@ -48,6 +48,15 @@ class BareJournal:
         await self._store.flush(self._worker, Batch(steps=[row]))
         return perf_counter() - began
 
+    async def one_flush(self, template: ExecutionContext, steps: int) -> float:
+        """Seconds for one execution with all its steps: one flush, one commit."""
+        context = replace(template, execution_id=str(uuid_utils.uuid7()))
+        rows = [self._row(context.execution_id, seq) for seq in range(2, steps + 2)]
+        created = {context.execution_id: (context, self._ended(context))}
+        began = perf_counter()
+        await self._store.flush(self._worker, Batch(created=created, steps=rows))
+        return perf_counter() - began
+
     async def run(
         self, template: ExecutionContext, executions: int, steps: int, group: int
     ) -> float:

@@ -6,10 +6,13 @@ quoted is the median of the rounds and of their ratios.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from statistics import median
 from time import perf_counter
+
+_BOUND = re.compile(r"(?P<sign><=|>=) (?P<limit>[\d.,]+)( (%|µs|ms|s|MiB|KiB))?$")
 
 Measured = Callable[[], Awaitable[float]]
 
@@ -28,6 +31,23 @@ class Figure:
     def middle(self) -> float:
         """The median of the rounds."""
         return median(self.values)
+
+    @property
+    def share_of_target(self) -> float | None:
+        """How much of what the target allows is used: 1 is all of it, more is too much. None
+        without a target that is one number."""
+        bound = _BOUND.match(self.target)
+        if bound is None:
+            return None
+        limit = float(bound["limit"].replace(",", ""))
+        if bound["sign"] == ">=":
+            return limit / self.middle if self.middle else None
+        return self.middle / limit if limit else None
+
+    @property
+    def beside_a_peer(self) -> bool:
+        """Whether it says how many times as fast as a peer ours is."""
+        return self.what.startswith("ours over ") or " over ours, " in self.what
 
     def as_json(self) -> dict[str, object]:
         return {
@@ -82,5 +102,5 @@ def _number(value: float, unit: str) -> str:
     if unit == "ms":
         return f"{value:.2f} ms"
     if unit == "/s":
-        return f"{value:,.0f}/s"
+        return f"{value:,.0f}/s" if value >= 10 else f"{value:.1f}/s"
     return f"{value:.2f}{unit}"

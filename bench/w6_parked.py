@@ -105,9 +105,10 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A running service, by the id of its process."""
+    """A running service, by the id of its process, and where it listens."""
 
     pid: int
+    url: str
 
     async def cost(self, size: Size) -> Cost:
         """What it uses while it is watched."""
@@ -115,7 +116,7 @@ class Service:
         began, used = perf_counter(), self.cpu_seconds()
         await asyncio.sleep(size.watch_seconds)
         share = (self.cpu_seconds() - used) / (perf_counter() - began)
-        return Cost(self._resident(), share)
+        return Cost(self.resident(), share)
 
     def cpu_seconds(self) -> float:
         """The CPU time it has used. See proc(5): fields 14 and 15, counted after the name, which
@@ -123,7 +124,12 @@ class Service:
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    def _resident(self) -> int:
+    def descriptors(self) -> int:
+        """How many files and sockets it has open."""
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def resident(self) -> int:
+        """Its bytes that are in memory."""
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
@@ -131,8 +137,8 @@ class Service:
 async def run(world: World, size: Size) -> list[Figure]:
     """A service beside nothing and one beside what is asleep, in turn, on a database each; the
     second one then wakes those that are due."""
-    idle, parked = [await _database(world, name) for name in ("w6_idle", "w6_parked")]
-    memory, share, extra, woken, done, worked = _figures(size)
+    idle, parked = [await database(world, name) for name in ("w6_idle", "w6_parked")]
+    memory, each, share, extra, woken, done, worked = _figures(size)
     async with AsyncDAL(parked) as dal:
         template = await park_one(dal, parked)
         await copies_of(dal, template, size.asleep - 1)
@@ -145,18 +151,21 @@ async def run(world: World, size: Size) -> list[Figure]:
                 used = beside_many.cpu_seconds()
                 seconds = await wake(dal, template, size.due)
                 worked.values.append(beside_many.cpu_seconds() - used)
-            memory.values.append((many.resident - nothing.resident) / MIB)
+            more = many.resident - nothing.resident
+            memory.values.append(more / MIB)
+            each.values.append(more / size.asleep / 1024)
             share.values.append(many.share * 100)
             extra.values.append((many.share - nothing.share) * 100)
             woken.values.append(seconds[0])
             done.values.append(seconds[1])
-    return [memory, share, extra, woken, done, worked]
+    return [memory, each, share, extra, woken, done, worked]
 
 
 def _figures(size: Size) -> tuple[Figure, ...]:
     asleep, due = f"{size.asleep:,} asleep", f"{size.due:,} due at once"
     return (
         Figure("W6", f"{asleep}, memory over idle", " MiB", target="<= 20 MiB"),
+        Figure("W6", f"{asleep}, memory of each", " KiB", target="0"),
         Figure("W6", f"{asleep}, CPU", " %", target="<= 1 %"),
         Figure("W6", f"{asleep}, CPU over idle", " %"),
         Figure("W6", f"{due}, all woken", " s", target="<= 5 s"),
@@ -217,8 +226,9 @@ async def _answer(
 
 
 @asynccontextmanager
-async def service(dsn: str) -> AsyncIterator[Service]:
-    """`python -m app` on this database, ready to serve; it is told to stop afterwards."""
+async def service(dsn: str, **settings: str) -> AsyncIterator[Service]:
+    """`python -m app` on this database, ready to serve; it is told to stop afterwards. What
+    `settings` name comes before the environment."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with tempfile.TemporaryDirectory() as directory:
@@ -227,12 +237,18 @@ async def service(dsn: str) -> AsyncIterator[Service]:
             "-m",
             "app",
             cwd=ROOT,
-            env={**os.environ, "DATABASE_URL": dsn, "DATA_DIR": directory, "PORT": str(port)},
+            env={
+                **os.environ,
+                "DATABASE_URL": dsn,
+                "DATA_DIR": directory,
+                "PORT": str(port),
+                **settings,
+            },
             stdout=asyncio.subprocess.DEVNULL,
         )
         try:
             await _ready(process, port)
-            yield Service(process.pid)
+            yield Service(process.pid, f"http://127.0.0.1:{port}")
             process.terminate()
             await asyncio.wait_for(process.wait(), 30)
         finally:
@@ -258,7 +274,7 @@ async def _ready(process: asyncio.subprocess.Process, port: int) -> None:
             await asyncio.sleep(0.05)
 
 
-async def _database(world: World, name: str) -> str:
+async def database(world: World, name: str) -> str:
     """A migrated database of its own on the world's server; returns its URL."""
     await world.dal.execute(f"CREATE DATABASE {name}")
     dsn = urlunsplit(urlsplit(world.dsn)._replace(path=f"/{name}"))

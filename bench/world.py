@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import random
 import tempfile
 from collections.abc import AsyncIterator
@@ -22,7 +24,7 @@ from models.execution_store import PostgresExecutionStore
 from models.migrate import migrate
 from services.clock import SystemClock
 
-LIMITS = Limits(max_parallel_nodes=100)
+LIMITS = Limits(max_parallel_nodes=100, max_workflow_nodes=2_500, max_total_operations=5_000)
 PAYLOAD = {"user": "ada_lovelace", "text": "x" * 130, "tier": "gold", "count": 12, "vip": True}
 """About 200 bytes of JSON, in and out of every step."""
 
@@ -121,13 +123,22 @@ async def world() -> AsyncIterator[World]:
             server.stop()
 
 
+async def machine(world: World) -> str:
+    """What is measured on, in a line."""
+    version = await world.dal.fetchval("SHOW server_version")
+    return f"{os.cpu_count()} cores, Python {platform.python_version()}, PostgreSQL {version}"
+
+
 @asynccontextmanager
-async def engine_on(dal: AsyncDAL) -> AsyncIterator[tuple[WorkflowEngine, SystemClock]]:
-    """An engine that runs on a database that is there."""
+async def engine_on(
+    dal: AsyncDAL, store: PostgresExecutionStore | None = None, outside: Quiet | None = None
+) -> AsyncIterator[tuple[WorkflowEngine, SystemClock]]:
+    """An engine that runs on a database that is there: on a store and with an outside world of
+    its own, unless they are given."""
     clock = SystemClock()
-    quiet = Quiet()
+    quiet = outside or Quiet()
     engine = WorkflowEngine(
-        PostgresExecutionStore(dal),
+        store or PostgresExecutionStore(dal),
         quiet,
         quiet,  # type: ignore[arg-type]  # it answers nothing, and need not
         quiet,  # type: ignore[arg-type]  # nor does it know a workflow to start
@@ -156,6 +167,27 @@ def chain(length: int, node_type: str) -> JsonObject:
         before = name
     return {
         "name": f"{length} x {node_type}",
+        "community_id": 1,
+        "nodes": nodes,
+        "connections": connections,
+    }
+
+
+def fan(width: int, node_type: str) -> JsonObject:
+    """A trigger, `width` nodes side by side, each with `PAYLOAD` in and out, and a merge."""
+    nodes: JsonObject = {
+        "start": {"node_type": "trigger_command", "config": {"command": "!go"}},
+        "fan": {"node_type": "flow_parallel", "config": {}},
+        "merge": {"node_type": "flow_merge", "config": {}},
+    }
+    connections = [{"from_node_id": "start", "to_node_id": "fan"}]
+    for number in range(width):
+        name = f"step{number}"
+        nodes[name] = {"node_type": node_type, "config": _config(node_type)}
+        connections.append({"from_node_id": "fan", "to_node_id": name})
+        connections.append({"from_node_id": name, "to_node_id": "merge"})
+    return {
+        "name": f"{width} x {node_type}, side by side",
         "community_id": 1,
         "nodes": nodes,
         "connections": connections,

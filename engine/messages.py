@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from dataclasses import dataclass
 from enum import Enum
 
@@ -68,7 +67,7 @@ class Inbox:
     """What tasks, timers and callers have to say to one execution, in order. One reader."""
 
     def __init__(self) -> None:
-        self._messages: deque[Message] = deque()
+        self._messages: list[Message] = []
         self._awake: asyncio.Future[None] | None = None
 
     def __bool__(self) -> bool:
@@ -82,7 +81,7 @@ class Inbox:
 
     def take(self) -> Message:
         """The oldest message. Raises `IndexError` if there is none."""
-        return self._messages.popleft()
+        return self._messages.pop(0)
 
     async def filled(self) -> None:
         """Returns when there is something to take."""

@@ -6,7 +6,6 @@ next number and every position that must be durable is known in one place.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -51,7 +50,7 @@ class Recorder:
         self._progress = replace(progress, start_time=started, total_steps=graph.enabled_count)
         self._seq = max(progress.last_seq, recorded)
         self._engine_seconds = progress.engine_seconds
-        self._recent: deque[tuple[Json, bytes]] = deque(maxlen=_REMEMBERED)
+        self._recent: list[tuple[Json, bytes]] = []
         self.size = 0
         """Bytes of JSON recorded by this process: inputs, outputs, variables."""
         self.position = journal.position
@@ -103,8 +102,10 @@ class Recorder:
             return None
         data = next((data for known, data in self._recent if known is value), None)
         if data is None:
-            data = orjson.dumps(value)
+            # A copy, for what orjson returns keeps a whole page of memory, however short it is.
+            data = b"%b" % orjson.dumps(value)
             self._recent.append((value, data))
+            del self._recent[:-_REMEMBERED]
         self.size += len(data)
         return data
 

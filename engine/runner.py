@@ -192,7 +192,7 @@ class Runner(Waits):
                 began = self._tools.clock.monotonic()
                 if self._inbox:
                     return
-            step = self._ready.popleft()
+            step = self._ready.pop(0)
             family = step.node.spec.family
             if family in ("effect", "subworkflow"):
                 self._queue.append(step)
@@ -225,14 +225,14 @@ class Runner(Waits):
         room = self.graph.limits.max_parallel_nodes - len(self._running)
         postponed: list[Step] = []
         while self._queue and room > 0:
-            step = self._queue.popleft()
+            step = self._queue.pop(0)
             if lane_is_full(step, self._busy()):
                 postponed.append(step)
             elif self._start_effect(step):
                 room -= 1
         # One that failed to render may have cancelled some of those put aside before it.
         active = self._state.active
-        self._queue.extendleft(s for s in reversed(postponed) if active.get(s.key) is s)
+        self._queue[:0] = [step for step in postponed if active.get(step.key) is step]
 
     def _busy(self) -> Iterator[Step]:
         """The steps that hold a place in their lanes: effects that run, children awaited."""

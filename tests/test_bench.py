@@ -4,10 +4,23 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
-from bench import w5_lists, w6_parked, w7_live, w8_scale
+from bench import (
+    footprint,
+    memory,
+    soak,
+    w2_http,
+    w4_fan_out,
+    w5_lists,
+    w6_parked,
+    w7_live,
+    w8_scale,
+    w9_idle,
+)
+from bench.relay import relay
 from bench.w2_throughput import STEPS, run_all
 from bench.world import World, chain, engine_on
 from models.dal import AsyncDAL
@@ -122,3 +135,77 @@ async def test_w5_builds_the_indexes_that_the_schema_has(dal: AsyncDAL) -> None:
     assert len(before) > 10
     ended = "SELECT count(*) FROM workflow_executions WHERE end_time IS NOT NULL"
     assert await dal.fetchval(ended) == 0
+
+
+async def test_w4_counts_the_flushes_of_what_stands_side_by_side(
+    dal: AsyncDAL, database_url: str
+) -> None:
+    async with engine_on(dal) as (engine, clock):
+        figures = await w4_fan_out.run(World(dal, database_url, engine, clock), 1, (20, 40))
+    flushes = {figure.what: figure.values for figure in figures if "flushes" in figure.what}
+    assert flushes["20 pure steps, flushes"] <= [3]
+    assert flushes["40 effectful steps, flushes"] >= [3]
+    steps = "SELECT count(*) FROM workflow_steps WHERE node_type = 'action_module'"
+    assert await dal.fetchval(steps) == 2 * (20 + 40)
+
+
+async def test_w9_counts_every_statement_of_a_service(dal: AsyncDAL, database_url: str) -> None:
+    async with relay(database_url) as between:
+        name = urlsplit(database_url).path[1:]
+        async with AsyncDAL(between.dsn(name), min_size=1) as through:
+            before = between.statements
+            assert await through.fetchval("SELECT $1::int", 7) == 7
+            assert await through.execute("SELECT generate_series(1, 10000)") == 10_000
+            assert between.statements == before + 2
+
+
+async def test_w9_watches_a_service_that_is_left_alone(dal: AsyncDAL, database_url: str) -> None:
+    async with engine_on(dal) as (engine, clock):
+        world = World(dal, database_url, engine, clock)
+        figures = await w9_idle.run(world, w6_parked.Size(0, 0, 1, 0, 1.5))
+    share, memory_used, statements = [figure.middle for figure in figures]
+    assert share >= 0
+    assert memory_used > 10
+    assert statements > 0
+    await dal.execute("DROP DATABASE w9_idle")
+
+
+async def test_memory_holds_as_many_as_it_divides_by(dal: AsyncDAL, database_url: str) -> None:
+    async with engine_on(dal) as (engine, clock):
+        figures = await memory.run(World(dal, database_url, engine, clock), 1, 60)
+    assert [len(figure.values) for figure in figures] == [1, 1]
+    assert figures[0].middle > 0
+
+
+async def test_size_divides_what_is_there_by_what_has_run(dal: AsyncDAL, database_url: str) -> None:
+    async with engine_on(dal) as (engine, clock):
+        figures = await footprint.run(World(dal, database_url, engine, clock), 50)
+    found = {figure.what: figure.middle for figure in figures}
+    assert found["pure, 64 in flight: rows"] == STEPS + 2
+    assert 0 < found["effectful, 64 in flight: commits"] < 2 * STEPS
+    assert found["pure, 64 in flight: bytes of WAL"] > 1_000
+    assert found["pure, 64 in flight: CPU of the engine"] > 0
+    assert found["pure, 64 in flight: CPU of PostgreSQL"] >= 0
+
+
+async def test_a_soak_watches_a_service_that_works(dal: AsyncDAL, database_url: str) -> None:
+    async with engine_on(dal) as (engine, clock):
+        samples = await soak.soak(World(dal, database_url, engine, clock), 2, 0.5)
+    await dal.execute("DROP DATABASE soak")
+    assert samples[-1].executions > samples[0].executions
+    assert all(each.memory_mib > 10 for each in samples)
+    assert all(each.connections > 0 for each in samples)
+    assert all(each.descriptors > each.connections for each in samples)
+    assert set(soak.growth(samples)) == {"memory_mib", "connections", "descriptors"}
+
+
+def test_what_grows_in_the_last_third_is_told() -> None:
+    samples = [soak.Sample(n, 100 + max(n - 5, 0), 4, 20 + n // 6, n) for n in range(9)]
+    grown = soak.growth(samples)
+    assert grown == pytest.approx({"memory_mib": 2, "connections": 0, "descriptors": 1})
+
+
+async def test_w2_over_http_takes_in_what_a_service_completes() -> None:
+    figures = await w2_http.run(1, 200)
+    assert [len(figure.values) for figure in figures] == [1] * 4
+    assert all(figure.middle > 0 for figure in figures)
