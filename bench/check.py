@@ -17,6 +17,7 @@ from bench import w1_trigger, w2_throughput, w3_forty
 from bench.measure import Figure
 from bench.report import RESULTS, Report, load
 from bench.world import World, machine, world
+from services import collector
 
 BASELINE = RESULTS / "baseline.json"
 KEPT = 0.6
@@ -106,7 +107,9 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m bench.check", description=__doc__)
     parser.add_argument("--save", action="store_true", help="write a new baseline")
-    if parser.parse_args().save:
+    saves = parser.parse_args().save
+    collector.settle()  # as the service does
+    if saves:
         asyncio.run(_new_baseline())
         return
     found = asyncio.run(check(load(BASELINE)))

@@ -22,6 +22,7 @@ from bench.w6_parked import SLEEPER, database
 from bench.world import PAYLOAD, Quiet, World, engine_on
 from engine.context import ExecutionContext, JsonObject
 from models.dal import AsyncDAL
+from services import collector
 
 ROOT = Path(__file__).resolve().parent.parent
 EXECUTIONS = 1_500
@@ -84,6 +85,7 @@ async def _measured(dsn: str, executions: int) -> dict[str, float]:
 
 async def _measure(dsn: str, executions: int) -> None:
     """The process that is measured."""
+    collector.settle()  # as the service does
     mute = Mute()
     async with AsyncDAL(dsn) as dal, engine_on(dal, outside=mute) as (engine, clock):
         world = World(dal, dsn, engine, clock)
