@@ -11,11 +11,7 @@ import random
 import socket
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import (
-    AbstractAsyncContextManager,
-    AsyncExitStack,
-    asynccontextmanager,
-)
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
@@ -53,7 +49,6 @@ from models.metered_store import Meter, MeteredExecutionStore
 from models.migrate import DatabaseRefused, migrate
 from models.opening import database_url, opened
 from models.permissions import Permissions
-from models.retention import History
 from models.rollups import Rollups
 from models.secrets import Secrets
 from models.steps import Steps
@@ -86,10 +81,12 @@ from services.once import Once
 from services.operating import Operating, operating
 from services.permission_service import PermissionService
 from services.rate_limits import RateLimits
-from services.retention import Retention
+from services.secret_client import VaultClient
+from services.secret_keeping import SecretKeeping, keep_secrets
 from services.telemetry import Telemetry, start_telemetry
 from services.tokens import TokenPolicy, verifier
 from services.transports import open_transport
+from services.upkeep import upkeep
 from services.welcome import welcome
 from services.workflow_service import WorkflowService
 
@@ -152,7 +149,8 @@ async def running(config: Config, stream: TextIO | None = None) -> AsyncIterator
         stack.callback(route_library_logs(lines))
         try:
             dal = await stack.enter_async_context(database(config))
-            service = await _compose(_Ground(config, lines, stream, dal, stack))
+            ground = _Ground(config, lines, stream, dal, stack, _kept(config, dal))
+            service = await _compose(ground)
         except Exception as error:
             lines.error("start", reason=str(error), error_type=type(error).__name__)
             raise
@@ -181,6 +179,7 @@ class _Ground:
     stream: TextIO
     dal: AsyncDAL
     stack: AsyncExitStack
+    kept: SecretKeeping
     clock: SystemClock = field(default_factory=SystemClock)
 
 
@@ -198,7 +197,7 @@ async def _compose(on: _Ground) -> Running:
     once = Once(IdempotencyKeys(dal), Executions(dal))
     traces = telemetry.traces
     executions = ExecutionService(
-        engine, once, permissions, workflows, now=clock.now, new_id=new_id, traces=traces
+        engine, once, permissions, workflows, on.kept, now=clock.now, new_id=new_id, traces=traces
     )
     cursors = Cursors(Secrets(dal), config.secret_key)
     keys = ApiKeyService(ApiKeys(dal), now=clock.now, new_id=new_id)
@@ -221,6 +220,7 @@ async def _compose(on: _Ground) -> Running:
         metrics=MetricsService(Rollups(dal), permissions, now=clock.now),
         grants=GrantService(Grants(dal), permissions, new_id=new_id),
         members=MemberService(Members(dal), permissions, cursors),
+        secrets=on.kept.service,
         live=live,
         health=health,
         audit=audit,
@@ -256,15 +256,10 @@ def _live(
 
 
 async def _upkeep(on: _Ground) -> AuditTrail:
-    """Starts what works beside the requests: writing the audit log, and dropping history."""
-    audit = AuditTrail(on.lines, AuditLog(on.dal), now=on.clock.now)
-    await audit.start()
-    on.stack.push_async_callback(audit.stop)
     days, webhook_days = on.config.retention_days, on.config.webhook_retention_days
-    retention = Retention(on.lines, History(on.dal), days=days, webhook_days=webhook_days)
-    retention.start()
-    on.stack.push_async_callback(retention.stop)
-    return audit
+    return await on.stack.enter_async_context(
+        upkeep(on.dal, on.lines, on.clock.now, days=days, webhook_days=webhook_days)
+    )
 
 
 def _telemetry(on: _Ground) -> Telemetry:
@@ -297,6 +292,7 @@ async def _engine(
             runs=config.runs_executions,
             **{each: getattr(config, each) for each in _ENGINE_SETTINGS},
         ),
+        secrets=VaultClient(http, on.kept.vault),
     )
     await engine.start()
     on.stack.push_async_callback(engine.shutdown)
@@ -313,6 +309,11 @@ async def _authenticator(on: _Ground, keys: ApiKeyService) -> Authenticator:
     return Authenticator(keys, tokens, attempts)
 
 
+def _kept(config: Config, dal: AsyncDAL) -> SecretKeeping:
+    home = config.data_dir if config.embedded else None
+    return keep_secrets(dal, config.secrets_key, home, config.secret_key)
+
+
 def _egress(config: Config) -> Egress:
     return Egress(config.egress_allow, config.egress_deny)
 
@@ -321,7 +322,7 @@ def _add_commands(app: Quart, config: Config) -> None:
     @asynccontextmanager
     async def open_operating() -> AsyncIterator[Operating]:
         async with database(config) as dal:
-            yield operating(dal, config.secret_key, SystemClock().now, new_id)
+            yield operating(dal, config.secret_key, _kept(config, dal), SystemClock().now, new_id)
 
     async def run_migrations() -> list[str]:
         async with database_url(config.database_url, config.data_dir) as dsn:

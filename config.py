@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 
-from config_lists import destinations, networks, origins
+from config_lists import destinations, networks, origins, secret_keys
 
 T = TypeVar("T")
 
@@ -27,6 +27,7 @@ LONGEST_RETENTION_DAYS = 36_500
 LOOPBACK = ("127.0.0.0/8", "::1/128")
 ROLES = ("all", "api", "worker")
 
+_SECRETS_KEY = "SECRETS_KEY"
 _LISTEN_FDS, _LISTEN_PID = "LISTEN_FDS", "LISTEN_PID"
 _FIRST_FD = 3
 """Where systemd's protocol (sd_listen_fds(3)) puts the first inherited socket."""
@@ -51,6 +52,7 @@ class Config:
     database_pool_max: int = 20
     database_command_timeout_seconds: float = 10.0
     secret_key: str | None = field(default=None, repr=False)
+    secrets_key: tuple[bytes, ...] = field(default=(), repr=False)
     jwks_url: str | None = None
     jwt_issuer: str | None = None
     jwt_audience: str | None = None
@@ -207,8 +209,10 @@ def _service(read: _Reader) -> dict[str, object]:
 
 def _callers(read: _Reader) -> dict[str, object]:
     nowhere: tuple[str, ...] = ()
+    nokeys: tuple[bytes, ...] = ()
     return {
         "secret_key": read.secret("SECRET_KEY"),
+        "secrets_key": read.value("SECRETS_KEY", nokeys, secret_keys),
         "jwks_url": read.value("JWKS_URL", None, _http_url),
         "jwt_issuer": read.value("JWT_ISSUER", None, str),
         "jwt_audience": read.value("JWT_AUDIENCE", None, str),
@@ -282,7 +286,8 @@ class _Reader:
         try:
             return parse(text)
         except ValueError as error:
-            shown = "a value" if "@" in text else repr(text)  # never print a password
+            private = candidate == _SECRETS_KEY or "@" in text  # never print a password
+            shown = "a value" if private else repr(text)
             self.problems.append(f"{candidate} is {shown}; it must be {error}")
             return default
 

@@ -16,6 +16,7 @@ from services.alert_service import AlertService
 from services.audit import AuditTrail
 from services.audit_reader import AuditReader
 from services.batch_service import BatchService
+from services.community_secrets import SecretService
 from services.execution_control import ExecutionControl
 from services.execution_details import ExecutionDetails
 from services.execution_lists import ExecutionLists
@@ -53,6 +54,7 @@ class AppState:
     metrics: MetricsService
     grants: GrantService
     members: MemberService
+    secrets: SecretService
     live: LiveUpdates
     health: HealthService
     audit: AuditTrail
