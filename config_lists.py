@@ -48,7 +48,7 @@ def networks(text: str) -> tuple[str, ...]:
 
 def secret_keys(text: str) -> tuple[bytes, ...]:
     """A comma list of keys of 32 bytes, each in hex or base64. What is wrong is not shown."""
-    return tuple(_key(part.strip()) for part in text.split(",") if part.strip())
+    return tuple(_key(part.strip()) for part in text.split(","))
 
 
 def _key(text: str) -> bytes:
@@ -59,7 +59,9 @@ def _key(text: str) -> bytes:
     except ValueError:
         key = b""
     if len(key) != _KEY_BYTES:
-        raise ValueError("a comma list of keys, such as that of: openssl rand -hex 32")
+        raise ValueError(
+            "a comma list of keys of 32 bytes in hex or base64, as of: openssl rand -hex 32"
+        )
     return key
 
 

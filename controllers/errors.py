@@ -71,7 +71,7 @@ ERRORS: tuple[tuple[type[Exception], int, str | None, Mapping[str, str]], ...] =
     (refusals.TooManyWebhooks, 409, None, {}),
     (refusals.TooManyAlerts, 409, None, {}),
     (refusals.TooManySecrets, 409, None, {}),
-    (refusals.SecretsUnavailable, 503, None, {}),
+    (refusals.SecretsUnavailable, 409, None, {}),
     (refusals.DefinitionRefused, 422, None, {}),
     (refusals.IdempotencyKeyReused, 422, None, {}),
     (refusals.TooManyStreams, 429, None, _RETRY),

@@ -68,7 +68,9 @@ def _plain(host: str) -> str:
     except ValueError:
         raise ValueError(_WANTED) from None
     labels = name.split(".")
-    if not all(_LABEL.match(label) for label in labels) or labels[-1].isdecimal():
+    # What ends in a number is an address to whoever looks it up, in a form that is not judged here.
+    is_number = labels[-1].isdecimal() or labels[-1].startswith("0x")
+    if is_number or not all(_LABEL.match(label) for label in labels):
         raise ValueError(_WANTED)
     return name
 
