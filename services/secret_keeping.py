@@ -1,6 +1,6 @@
 """Secrets, put together: the keys, the vault, and those who use it.
 
-Its one rule: without a configured key there is none, but beside an embedded database, which has
+Its one rule: without a configured key there is none, except beside an embedded database, which has
 one of its own.
 """
 
@@ -16,7 +16,7 @@ from models.secrets import Secrets
 from services.community_secrets import SecretService
 from services.cursors import Cursors
 from services.key_ring import KeyRing
-from services.local_key import local_key
+from services.local_key import KEY_FILE, local_key
 from services.vault import Vault
 
 
@@ -31,11 +31,18 @@ class SecretKeeping:
 def keep_secrets(
     dal: AsyncDAL, keys: Sequence[bytes], home: Path | None, secret_key: str | None
 ) -> SecretKeeping:
-    """The secrets of this database, under the configured keys; if there are none, under that of
-    the embedded database in `home`. `secret_key` signs cursors. Raises `RuntimeError`,
-    `OSError`."""
-    ring = KeyRing(keys if keys or home is None else [local_key(home)])
+    """The secrets of this database. `home` is where an embedded one is, None for any other;
+    `secret_key` signs cursors. Raises `RuntimeError`, `OSError`."""
+    ring = KeyRing(keys_of(keys, home))
     secrets = CommunitySecrets(dal)
     vault = Vault(secrets, ring)
     cursors = Cursors(Secrets(dal), secret_key)
     return SecretKeeping(SecretService(secrets, vault, cursors), vault)
+
+
+def keys_of(configured: Sequence[bytes], home: Path | None) -> list[bytes]:
+    """The configured keys, and after them the one in `home`: it is made if there is no other, and
+    decrypts what is under it still when another one is configured later."""
+    if home is None or (configured and not (home / KEY_FILE).exists()):
+        return list(configured)
+    return [*configured, local_key(home)]
