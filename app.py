@@ -11,11 +11,7 @@ import random
 import socket
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import (
-    AbstractAsyncContextManager,
-    AsyncExitStack,
-    asynccontextmanager,
-)
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
@@ -54,7 +50,6 @@ from models.migrate import DatabaseRefused, migrate
 from models.opening import database_url, opened
 from models.permissions import Permissions
 from models.quotas import Quota
-from models.retention import History
 from models.rollups import Rollups
 from models.secrets import Secrets
 from models.steps import Steps
@@ -88,11 +83,13 @@ from services.once import Once
 from services.operating import Operating, operating
 from services.permission_service import PermissionService
 from services.rate_limits import RateLimits
-from services.retention import Retention
+from services.secret_client import VaultClient
+from services.secret_keeping import SecretKeeping, keep_secrets
 from services.shared_counts import SharedCounts, open_counts
 from services.telemetry import Telemetry, start_telemetry
 from services.tokens import TokenPolicy, verifier
 from services.transports import open_transport
+from services.upkeep import upkeep
 from services.welcome import welcome
 from services.workflow_service import WorkflowService
 
@@ -156,7 +153,8 @@ async def running(config: Config, stream: TextIO | None = None) -> AsyncIterator
         stack.callback(route_library_logs(lines))
         try:
             dal = await stack.enter_async_context(database(config))
-            service = await _compose(_Ground(config, lines, stream, dal, stack))
+            ground = _Ground(config, lines, stream, dal, stack, _kept(config, dal))
+            service = await _compose(ground)
         except Exception as error:
             lines.error("start", reason=str(error), error_type=type(error).__name__)
             raise
@@ -179,6 +177,7 @@ class _Ground:
     stream: TextIO
     dal: AsyncDAL
     stack: AsyncExitStack
+    kept: SecretKeeping
     clock: SystemClock = field(default_factory=SystemClock)
 
 
@@ -191,12 +190,10 @@ async def _compose(on: _Ground) -> Running:
     permissions = PermissionService(Permissions(dal), definitions)
     feed = LiveFeed(dal, new_id())
     engine = await _engine(on, feed, WorkflowDirectory(permissions, definitions), telemetry)
-    live = _live(on, feed, engine, permissions)
     workflows = WorkflowService(definitions, permissions, engine.limits, new_id=new_id)
     once = Once(IdempotencyKeys(dal), Executions(dal))
-    traces = telemetry.traces
     executions = ExecutionService(
-        engine, once, permissions, workflows, now=clock.now, new_id=new_id, traces=traces
+        engine, once, permissions, workflows, on.kept, clock.now, new_id, traces=telemetry.traces
     )
     cursors = Cursors(Secrets(dal), config.secret_key)
     keys = ApiKeyService(ApiKeys(dal), now=clock.now, new_id=new_id)
@@ -220,7 +217,8 @@ async def _compose(on: _Ground) -> Running:
         metrics=MetricsService(Rollups(dal), permissions, now=clock.now),
         grants=GrantService(Grants(dal), permissions, new_id=new_id),
         members=MemberService(Members(dal), permissions, cursors),
-        live=live,
+        secrets=on.kept.service,
+        live=_live(on, feed, engine, permissions),
         cursors=cursors,
         health=health,
         audit=audit,
@@ -256,15 +254,10 @@ def _live(
 
 
 async def _upkeep(on: _Ground) -> AuditTrail:
-    """Starts what works beside the requests: writing the audit log, and dropping history."""
-    audit = AuditTrail(on.lines, AuditLog(on.dal), now=on.clock.now)
-    await audit.start()
-    on.stack.push_async_callback(audit.stop)
     days, webhook_days = on.config.retention_days, on.config.webhook_retention_days
-    retention = Retention(on.lines, History(on.dal), days=days, webhook_days=webhook_days)
-    retention.start()
-    on.stack.push_async_callback(retention.stop)
-    return audit
+    return await on.stack.enter_async_context(
+        upkeep(on.dal, on.lines, on.clock.now, days=days, webhook_days=webhook_days)
+    )
 
 
 def _telemetry(on: _Ground) -> Telemetry:
@@ -297,6 +290,7 @@ async def _engine(
             runs=config.runs_executions,
             **{each: getattr(config, each) for each in _ENGINE_SETTINGS},
         ),
+        secrets=VaultClient(http, on.kept.vault),
     )
     await engine.start()
     on.stack.push_async_callback(engine.shutdown)
@@ -315,6 +309,11 @@ async def _authenticator(
     return Authenticator(keys, tokens, attempts)
 
 
+def _kept(config: Config, dal: AsyncDAL) -> SecretKeeping:
+    home = config.data_dir if config.embedded else None
+    return keep_secrets(dal, config.secrets_key, home, config.secret_key)
+
+
 def _egress(config: Config) -> Egress:
     return Egress(config.egress_allow, config.egress_deny)
 
@@ -323,7 +322,7 @@ def _add_commands(app: Quart, config: Config) -> None:
     @asynccontextmanager
     async def open_operating() -> AsyncIterator[Operating]:
         async with database(config) as dal:
-            yield operating(dal, config.secret_key, SystemClock().now, new_id)
+            yield operating(dal, config.secret_key, _kept(config, dal), SystemClock().now, new_id)
 
     async def run_migrations() -> list[str]:
         async with database_url(config.database_url, config.data_dir) as dsn:

@@ -15,7 +15,7 @@ from typing import Self, TypedDict
 
 from dotenv import dotenv_values
 
-from config_lists import destinations, networks, origins
+from config_lists import destinations, networks, origins, secret_keys
 from config_reader import Reader
 from config_urls import database_url, http_url, redis_url
 
@@ -56,6 +56,7 @@ class Config:
     database_pool_max: int = 20
     database_command_timeout_seconds: float = 10.0
     secret_key: str | None = field(default=None, repr=False)
+    secrets_key: tuple[bytes, ...] = field(default=(), repr=False)
     jwks_url: str | None = None
     jwt_issuer: str | None = None
     jwt_audience: str | None = None
@@ -230,8 +231,10 @@ def _service(read: Reader) -> dict[str, object]:
 
 def _callers(read: Reader) -> dict[str, object]:
     nowhere: tuple[str, ...] = ()
+    nokeys: tuple[bytes, ...] = ()
     return {
         "secret_key": read.secret("SECRET_KEY"),
+        "secrets_key": read.value("SECRETS_KEY", nokeys, secret_keys, hidden=True),
         "jwks_url": read.value("JWKS_URL", None, http_url),
         "jwt_issuer": read.value("JWT_ISSUER", None, str),
         "jwt_audience": read.value("JWT_AUDIENCE", None, str),

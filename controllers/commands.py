@@ -15,6 +15,7 @@ import click
 from controllers.audit_commands import audit_commands
 from controllers.command_line import OpenOperating, run_command
 from controllers.member_commands import member_commands
+from controllers.secret_commands import secret_commands
 from services.api_keys import GRACE_SECONDS, LONGEST_GRACE_SECONDS, NewKey
 from services.caller import SCOPES
 
@@ -22,9 +23,10 @@ Migrate = Callable[[], Awaitable[list[str]]]
 
 
 def add_commands(cli: click.Group, open_operating: OpenOperating, migrate: Migrate) -> None:
-    """Adds the groups `keys`, `members`, `audit`, `db` and `metrics`."""
+    """Adds the groups `keys`, `members`, `secrets`, `audit`, `db` and `metrics`."""
     cli.add_command(_keys(open_operating))
     cli.add_command(member_commands(open_operating))
+    cli.add_command(secret_commands(open_operating))
     cli.add_command(audit_commands(open_operating))
     cli.add_command(_db(migrate))
     cli.add_command(_metrics(open_operating))

@@ -16,6 +16,7 @@ from services.alert_service import AlertService
 from services.audit import AuditTrail
 from services.audit_reader import AuditReader
 from services.batch_service import BatchService
+from services.community_secrets import SecretService
 from services.cursors import Cursors
 from services.execution_control import ExecutionControl
 from services.execution_details import ExecutionDetails
@@ -54,6 +55,7 @@ class AppState:
     metrics: MetricsService
     grants: GrantService
     members: MemberService
+    secrets: SecretService
     live: LiveUpdates
     cursors: Cursors
     health: HealthService

@@ -17,8 +17,9 @@ Json = Any
 
 JsonObject = dict[str, Any]
 
-RESERVED_NAMES = frozenset({"execution", "trigger", "nodes", "input"})
-"""Names every expression can read and no caller or node may set."""
+RESERVED_NAMES = frozenset({"execution", "trigger", "nodes", "input", "secrets"})
+"""Names every expression can read and no caller or node may set; `secrets` only where a field takes
+secrets."""
 
 
 class ExecutionStatus(StrEnum):

@@ -15,7 +15,7 @@ from datetime import datetime
 from engine.context import Json, JsonObject
 from engine.errors import LeaseLost, StepFailure
 from engine.nodes.base import EffectIO
-from engine.ports import Clock, HttpClient, Transport
+from engine.ports import Clock, HttpClient, SecretClient, Transport
 from engine.scopes import Step
 
 DEFAULT_TIMEOUT_SECONDS = 30.0
@@ -44,6 +44,8 @@ def effect_io(
     transport: Transport,
     http: HttpClient,
     trace: Mapping[str, str] | None = None,
+    secrets: SecretClient | None = None,
+    may_act: Callable[[], bool] = lambda: True,
 ) -> EffectIO:
     """What a step's effect may touch, who it is, and how long one attempt may take."""
     return EffectIO(
@@ -53,6 +55,8 @@ def effect_io(
         execution=execution,
         timeout_seconds=step.node.timeout_seconds or DEFAULT_TIMEOUT_SECONDS,
         trace=trace or {},
+        secrets=secrets,
+        may_act=may_act,
     )
 
 
@@ -77,6 +81,7 @@ class Effects:
     clock: Clock
     may_act: Callable[[], bool]
     crashed: Callable[[Step, Exception], None]
+    secrets: SecretClient | None = None
 
     async def perform(
         self,
@@ -88,7 +93,9 @@ class Effects:
         """One attempt. Raises `LeaseLost` if the worker may not act any more."""
         if not self.may_act():
             raise LeaseLost
-        io = effect_io(step, execution, self.transport, self.http, trace)
+        io = effect_io(
+            step, execution, self.transport, self.http, trace, self.secrets, self.may_act
+        )
         seconds = io.timeout_seconds
         started = self.clock.now()
         try:
@@ -98,6 +105,8 @@ class Effects:
             failure = too_late(step.node.node_id, seconds)
         except StepFailure as refused:
             failure = refused
+        except LeaseLost:
+            raise  # It may not act any more: whoever has the execution now does it.
         except Exception as unexpected:  # the edge of a step: a node's own bug fails its step
             self.crashed(step, unexpected)
             failure = StepFailure("NODE_CRASHED", "The node failed unexpectedly.")

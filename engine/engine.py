@@ -47,6 +47,7 @@ from engine.ports import (
     EngineLog,
     ExecutionStore,
     HttpClient,
+    SecretClient,
     Transport,
 )
 from engine.records import StepRow, StoredExecution
@@ -86,6 +87,7 @@ class WorkflowEngine(Requests):
         log: EngineLog,
         limits: Limits,
         settings: EngineSettings,
+        secrets: SecretClient | None = None,
     ) -> None:
         self.limits = limits
         self.settings = settings
@@ -93,7 +95,7 @@ class WorkflowEngine(Requests):
         self.graphs = GraphCache(store.definition, limits)
         self._callees = Callees(directory, self.graphs, clock.now, impure.uuid, limits)
         self._store = store
-        self._make_effects = partial(Effects, transport, http, clock)
+        self._make_effects = partial(Effects, transport, http, clock, secrets=secrets)
         self._clock = clock
         self._impure = impure
         self._log = log

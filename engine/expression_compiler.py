@@ -56,6 +56,7 @@ from engine.expression_values import (
     ExpressionSyntaxError,
     shortened,
 )
+from engine.secret_names import SECRETS, is_secret
 
 _CONSTANTS = {"true": True, "false": False, "null": None}
 """JSON's names, readable beside Python's."""
@@ -79,6 +80,8 @@ _UNARY: dict[type[ast.unaryop], Callable[[Json], Json]] = {
     ast.UAdd: affirm,
 }
 _BAD_TEXT = "the text is not valid Unicode, or holds U+0000"
+_ALONE = "a secret stands alone in its braces: no expression can look into it"
+_ALONE_HINT = "write {{ secrets.name }}, with any text around it, as in Bearer {{ secrets.name }}"
 _NO_PIPES = "there are no filters: write name.upper() instead of name | upper"
 
 
@@ -97,7 +100,7 @@ class Compiled:
 def compile_tree(tree: ast.expr, size: int, source: str) -> Compiled:
     """Compiles a syntax tree of that many nodes. Raises `ExpressionSyntaxError` with a position in
     the source."""
-    compiler = _Compiler(source)
+    compiler = _Compiler(source, tree)
     run = compiler.expression(tree)
     is_read = _names_of(tree) is not None or isinstance(tree, ast.Constant)
     return Compiled(run, tuple(compiler.paths), size, compiler.slots, not is_read)
@@ -106,10 +109,11 @@ def compile_tree(tree: ast.expr, size: int, source: str) -> Compiled:
 class _Compiler:
     """Compiles one expression; holds what is known at the node it is at."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, whole: ast.expr) -> None:
         self.paths: dict[Path, None] = {}
         self.slots = 0
         self._source = source
+        self._whole = whole
         self._names: dict[str, int] = {}
         self._depth = 0
         self._quiet = 0
@@ -208,6 +212,8 @@ class _Compiler:
         if not all(map(valid_text, names)):
             self.refuse(node, _BAD_TEXT)
         path = tuple(names)
+        if names[0] == SECRETS and not (node is self._whole and is_secret(path)):
+            self.refuse(node, _ALONE, _ALONE_HINT)
         if not self._quiet:
             self.paths[path] = None
         return read_path(path)

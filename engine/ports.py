@@ -2,18 +2,20 @@
 
 `ExecutionStore` is kept by PostgreSQL and by memory, `Transport` by the router and the console,
 `HttpClient` by aiohttp and by the tests' recorder, `Clock` by the wall and by virtual time,
-`Directory` by the permission service's answers and by the tests' list.
+`Directory` by the permission service's answers and by the tests' list, `SecretClient` by the
+community's vault and by the dry run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol
 
 from engine.context import ExecutionContext, ExecutionStatus, Json, JsonObject
 from engine.records import Batch, Letter, StoredExecution
+from engine.sealed import Place
 
 
 class Clock(Protocol):
@@ -81,6 +83,35 @@ class HttpClient(Protocol):
     ) -> HttpResponse:
         """Sends one request. `body` None sends none, a string is sent as text, anything else as
         JSON. Raises `StepFailure` (`NETWORK_ERROR`, `TIMEOUT`, `EGRESS_BLOCKED`, …)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SecretUse:
+    """Whose secrets a request carries, and where. `may_act` says whether it may still be sent."""
+
+    community_id: int
+    places: Sequence[Place]
+    may_act: Callable[[], bool]
+
+
+class SecretClient(Protocol):
+    """Outbound HTTP with a community's secrets: see `services/secret_client.py`."""
+
+    async def request_with_secrets(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        params: Mapping[str, str | list[str]] | None,
+        body: Json,
+        timeout_seconds: float,
+        use: SecretUse,
+    ) -> HttpResponse:
+        """Fills the secrets in, sends the request, and answers without them. Raises `StepFailure`
+        as `HttpClient.request` does, and `SECRET_NOT_FOUND`, `SECRET_NOT_ALLOWED`,
+        `SECRETS_UNAVAILABLE`; `LeaseLost` if it may not be sent any more."""
         ...
 
 

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from engine.context import Json, JsonObject
 from engine.effects import effect_io
+from engine.ports import SecretUse
 from engine.scopes import Step
 
 
@@ -23,7 +24,8 @@ class _Sealed(Exception):
 
 
 class _Door:
-    """The `Transport` and the `HttpClient` of a world without an outside."""
+    """The `Transport` and the HTTP clients of a world without an outside. No secret is known
+    here: a request that carries some shows their names."""
 
     async def execute_module(
         self, request: JsonObject, *, idempotency_key: str, timeout_seconds: float
@@ -61,13 +63,33 @@ class _Door:
             }
         )
 
+    async def request_with_secrets(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        params: Mapping[str, str | list[str]] | None,
+        body: Json,
+        timeout_seconds: float,
+        use: SecretUse,
+    ) -> NoReturn:
+        await self.request(
+            method,
+            url,
+            headers=headers,
+            params=params,
+            body=body,
+            timeout_seconds=timeout_seconds,
+        )
+
 
 async def would_send(step: Step, given: JsonObject, execution: JsonObject) -> JsonObject:
     """The request that the effect would send: for a webhook what the HTTP client is given, for
     the other actions the body that is posted to the router. Raises `StepFailure` if the node
     refuses to send it."""
     door = _Door()
-    io = effect_io(step, execution, door, door)
+    io = effect_io(step, execution, door, door, secrets=door)
     try:
         await step.node.handler.perform(given, io)
     except _Sealed as sealed:

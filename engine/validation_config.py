@@ -22,6 +22,7 @@ from engine.expressions import (
 )
 from engine.issues import Findings, listed, pointer, sentence, shown
 from engine.nodes.base import Field, JsonType, NodeSpec
+from engine.secret_names import SECRETS
 from engine.static_names import Mention, Moment
 
 _ARTICLES: dict[JsonType, str] = {
@@ -33,6 +34,8 @@ _ARTICLES: dict[JsonType, str] = {
     "array": "an array",
     "any": "any value",
 }
+
+_SECRETS_IN = "Use them in the `headers`, `params` or `body` of an action_webhook."
 
 Paths = Iterable[tuple[str, ...]]
 
@@ -81,8 +84,15 @@ class ConfigJudge:
         names: tuple[str, ...] = (),
         target: str | None = None,
         moment: Moment = "run",
+        *,
+        secrets: bool = False,
     ) -> None:
-        """Remembers free names for the static look at variables."""
+        """Remembers free names for the static look at variables; `secrets` says whether secrets
+        may be used here."""
+        if not secrets and any(path[0] == SECRETS for path in paths if path):
+            message = "Secrets cannot be used here."
+            self.findings.error("SECRET_MISPLACED", message, place, node=node_id, hint=_SECRETS_IN)
+            return
         self.mentions.extend(
             Mention(path, place, node_id, names, target, moment) for path in paths if path
         )
@@ -229,7 +239,15 @@ class _FieldJudge:
                 self.judge_.syntax(error, where, self.node_id)
 
     def _mention(self, paths: Paths, place: str, target: str | None = None) -> None:
-        self.judge_.mention(paths, place, self.node_id, self.field.locals, target, self.moment)
+        self.judge_.mention(
+            paths,
+            place,
+            self.node_id,
+            self.field.locals,
+            target,
+            self.moment,
+            secrets=self.field.secrets,
+        )
 
     def _bounds(self, value: Json) -> None:
         each = self.field

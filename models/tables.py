@@ -260,6 +260,15 @@ def _operations(define: Any) -> None:
         primarykey=["name"],
     )
     define(
+        "community_secrets",
+        *_bigint("community_id", "created_by", "updated_by"),
+        *_text("name", "key_id"),
+        Field("ciphertext", BYTES),
+        *_texts("allowed_hosts"),
+        *_instant("created_at", "updated_at"),
+        primarykey=["community_id", "name"],
+    )
+    define(
         "idempotency_keys",
         *_bigint("user_id"),
         *_uuid("workflow_id", "execution_id"),

@@ -223,6 +223,24 @@ class MemberUnknown(Refusal):
     code = "MEMBER_NOT_FOUND"
 
 
+class SecretUnknown(Refusal):
+    """The community has no such secret."""
+
+    code = "SECRET_NOT_FOUND"
+
+
+class TooManySecrets(Refusal):
+    """The community has as many secrets as it may have."""
+
+    code = "TOO_MANY_SECRETS"
+
+
+class SecretsUnavailable(Refusal):
+    """Secrets cannot be kept here: the operator has set no SECRETS_KEY."""
+
+    code = "SECRETS_UNAVAILABLE"
+
+
 class WebhookUnknown(Refusal):
     """There is no such webhook."""
 

@@ -28,7 +28,9 @@ from services.errors import (
 )
 from services.once import Once, digest_of
 from services.permission_service import PermissionService
+from services.rehearsed_secrets import warn_of_secrets
 from services.requested import pending, refuse_reserved
+from services.secret_keeping import SecretKeeping
 from services.workflow_service import WorkflowService
 
 
@@ -55,9 +57,10 @@ class ExecutionService:
         once: Once,
         permissions: PermissionService,
         workflows: WorkflowService,
-        *,
+        kept: SecretKeeping,
         now: Callable[[], datetime],
         new_id: Callable[[], str],
+        *,
         traces: bool = False,
     ) -> None:
         self._traces = traces
@@ -65,6 +68,7 @@ class ExecutionService:
         self._once = once
         self._permissions = permissions
         self._workflows = workflows
+        self._kept = kept
         self._now = now
         self._new_id = new_id
 
@@ -159,9 +163,11 @@ class ExecutionService:
         graph = self._engine.graphs.compile(document)
         context = self.context(caller, facts, graph, request)
         try:
-            return await self._engine.dry_run(graph, context, **trial)
+            report = await self._engine.dry_run(graph, context, **trial)
         except TrialRefused as refused:
             raise NotValid([_problem(issue) for issue in refused.issues]) from None
+        await warn_of_secrets(report, facts.community_id, self._kept.vault)
+        return report
 
     async def startable(
         self, caller: Caller, workflow_id: str, community_id: int | None

@@ -17,7 +17,7 @@ from services.cursors import Cursors
 from services.errors import CommunityUnknown, Denied, MemberUnknown
 from services.permission_service import PermissionService
 
-__all__ = ["EVERYDAY_ROLE", "MOST_ROLES", "Member", "MemberPage", "MemberService"]
+__all__ = ["EVERYDAY_ROLE", "MOST_ROLES", "Member", "MemberPage", "MemberService", "within_reach"]
 
 EVERYDAY_ROLE = "member"
 """The role of those who are given no other."""
@@ -52,7 +52,7 @@ class MemberService:
     ) -> MemberPage:
         """A page of a community's members by user id; only those in `role`, if asked. Raises
         `CommunityUnknown`, `Denied`, `InvalidCursor`."""
-        community = _within_reach(caller, community_id)
+        community = within_reach(caller, community_id)
         binding: Json = ["members", caller.user_id, caller.community_id, community, role]
         after = -1 if cursor is None else await self._cursors.open(cursor, binding)
         found = await self._members.page(community, role, limit=limit + 1, after=after)
@@ -63,7 +63,7 @@ class MemberService:
 
     async def get(self, caller: Caller, community_id: int | None, user_id: int | None) -> Member:
         """One member. Raises `CommunityUnknown`, `Denied`, `MemberUnknown`."""
-        community = _within_reach(caller, community_id)
+        community = within_reach(caller, community_id)
         found = None if user_id is None else await self._members.get(community, user_id)
         if found is None:
             raise MemberUnknown
@@ -74,7 +74,7 @@ class MemberService:
     ) -> Member:
         """Makes the user a member with exactly these roles, whatever they had. Raises
         `CommunityUnknown`, `Denied`."""
-        community = _within_reach(caller, community_id)
+        community = within_reach(caller, community_id)
         await self._members.set(community, user_id, roles)
         self._permissions.forget_user(user_id)
         return Member(community, user_id, tuple(sorted(set(roles))))
@@ -83,7 +83,7 @@ class MemberService:
         self, caller: Caller, community_id: int | None, user_id: int, roles: Sequence[str]
     ) -> Member:
         """Gives the user these roles beside those they have. Raises as `get`."""
-        community = _within_reach(caller, community_id)
+        community = within_reach(caller, community_id)
         await self._members.add(community, user_id, roles)
         self._permissions.forget_user(user_id)
         return await self.get(caller, community, user_id)
@@ -97,7 +97,7 @@ class MemberService:
     ) -> Member:
         """Takes a role from the user, or all, and with the last one the membership; what was
         taken. Raises `CommunityUnknown`, `Denied`, `MemberUnknown` if there was nothing to take."""
-        community = _within_reach(caller, community_id)
+        community = within_reach(caller, community_id)
         taken = () if user_id is None else await self._members.remove(community, user_id, role)
         if user_id is None or not taken:
             raise MemberUnknown
@@ -105,8 +105,8 @@ class MemberService:
         return Member(community, user_id, taken)
 
 
-def _within_reach(caller: Caller, community_id: int | None) -> int:
-    """The community, if it is the caller's to administer."""
+def within_reach(caller: Caller, community_id: int | None) -> int:
+    """The community, if it is the caller's to administer. Raises `CommunityUnknown`, `Denied`."""
     if not caller.is_admin:
         raise Denied(f"This needs the scope {ADMIN}.", {"scope": ADMIN})
     if community_id is None:

@@ -22,9 +22,11 @@ from models.rollups import Rollups
 from models.secrets import Secrets
 from models.workflows import Workflows
 from services.api_keys import ApiKeyService
+from services.community_secrets import SecretService
 from services.cursors import Cursors
 from services.members import MemberService
 from services.permission_service import PermissionService
+from services.secret_keeping import SecretKeeping
 
 __all__ = ["Broken", "Operating", "Tip", "Verdict", "operating"]
 
@@ -35,6 +37,7 @@ class Operating:
 
     keys: ApiKeyService
     members: MemberService
+    secrets: SecretService
     chain: AuditChain
     rollups: Rollups
     log: AuditLog
@@ -56,13 +59,19 @@ class Operating:
 
 
 def operating(
-    dal: AsyncDAL, secret_key: str | None, now: Callable[[], datetime], new_id: Callable[[], str]
+    dal: AsyncDAL,
+    secret_key: str | None,
+    kept: SecretKeeping,
+    now: Callable[[], datetime],
+    new_id: Callable[[], str],
 ) -> Operating:
-    """The use cases on an open database. `now` and `new_id` are the clock and the source of ids."""
+    """The use cases on an open database, of which `kept` has the secrets. `now` and `new_id` are
+    the clock and the source of ids."""
     permissions = PermissionService(Permissions(dal), Workflows(dal))
-    members = MemberService(Members(dal), permissions, Cursors(Secrets(dal), secret_key))
+    cursors = Cursors(Secrets(dal), secret_key)
+    members = MemberService(Members(dal), permissions, cursors)
     keys = ApiKeyService(ApiKeys(dal), now=now, new_id=new_id)
-    return Operating(keys, members, AuditChain(dal), Rollups(dal), AuditLog(dal), now)
+    return Operating(keys, members, kept.service, AuditChain(dal), Rollups(dal), AuditLog(dal), now)
 
 
 def _who() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import tomllib
@@ -152,6 +153,7 @@ def test_a_password_is_shown_neither_in_an_error_nor_in_the_representation() -> 
     secrets = {
         "DATABASE_URL": "postgresql://me:hunter2@db/flows",
         "SECRET_KEY": "hunter2" * 5,
+        "SECRETS_KEY": b"hunter2hunter2hunter2hunter2hunt".hex(),
         "ROUTER_SERVICE_KEY": "hunter2",
     }
     assert "hunter2" not in repr(Config.from_env(secrets))
@@ -250,6 +252,25 @@ def test_a_secret_that_could_be_guessed_is_refused_and_not_shown() -> None:
     assert line.startswith("SECRET_KEY has 31 bytes; it must have at least 32")
     assert "hunter2" not in line
     assert Config.from_env({"SECRET_KEY": "é" * 16}).secret_key == "é" * 16
+
+
+def test_keys_of_secrets_are_read_in_hex_and_base64() -> None:
+    key = bytes(range(32))
+    in_base64 = base64.b64encode(key).decode()
+    for text in (key.hex(), key.hex().upper(), in_base64, in_base64.replace("+", "-")):
+        assert Config.from_env({"SECRETS_KEY": text}).secrets_key == (key,)
+    several = f"{'ab' * 32}, {in_base64}"
+    assert Config.from_env({"SECRETS_KEY": several}).secrets_key == (b"\xab" * 32, key)
+
+
+@pytest.mark.parametrize(
+    "value", ["hunter2", "ab" * 31, "ab" * 33, "zz" * 32, ",", "ab" * 32 + ",", "hunter2" * 9 + "h"]
+)
+def test_what_is_no_key_of_secrets_is_refused_and_not_shown(value: str) -> None:
+    assert problems(SECRETS_KEY=value) == [
+        "SECRETS_KEY is a value; it must be a comma list of keys of 32 bytes in hex or base64, "
+        "as of: openssl rand -hex 32"
+    ]
 
 
 @pytest.mark.parametrize("value", ["proxy.example", "10.0.0.0/33", "10.0.0.1;10.0.0.2"])

@@ -24,7 +24,7 @@ from typing import Any, Literal, Protocol
 
 from engine.context import Json, JsonObject
 from engine.expressions import Budget, Env
-from engine.ports import HttpClient, Transport
+from engine.ports import HttpClient, SecretClient, Transport
 
 FieldKind = Literal["literal", "template", "expression", "expressions", "condition", "reference"]
 """How a configuration value is read.
@@ -61,6 +61,8 @@ class Field:
     maximum: float | None = None
     locals: tuple[str, ...] = ()
     """Names an expression in this field can read besides the usual ones (`item` in a filter)."""
+    secrets: bool = False
+    """Whether templates in this field may hold secrets of the community."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,10 @@ class EffectIO:
     trace: Mapping[str, str] = field(default_factory=dict)
     """Headers that tell whoever is called that it is called for this step; none if nobody traces
     the execution."""
+    secrets: SecretClient | None = None
+    """The client for requests that carry secrets; None where there are no secrets."""
+    may_act: Callable[[], bool] = lambda: True
+    """Whether the effect may still start: its worker's lease may have run out meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from functools import partial
 from urllib.parse import SplitResult, urlsplit
 
 from engine.context import Json, JsonObject
 from engine.errors import StepFailure
-from engine.expressions import Budget, Env, Template, compile_template
+from engine.expressions import Budget, Env, Overlay, Template, compile_template
 from engine.nodes.base import EffectIO, Field, Finding, NodeSpec, Result, options
 from engine.nodes.checks import check_written, url_problem, written
 from engine.nodes.delay import LONGEST_SECONDS
@@ -30,7 +31,9 @@ from engine.nodes.http_request import (
     params_of,
 )
 from engine.nodes.usage import USAGE, check_usage, reported_usage
-from engine.ports import HttpResponse
+from engine.ports import HttpResponse, SecretUse
+from engine.sealed import PARTS, StandIns, places_of
+from engine.secret_names import SECRETS
 from engine.trace_context import TRACEPARENT
 
 RETRYABLE = frozenset({408, 425, 429})
@@ -40,6 +43,8 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 SHOWN_CHARACTERS = 2000
 """How much of an unwelcome answer is kept with the error."""
+
+_NO_HOST = "a request that carries secrets goes to the host of its `url`: it cannot set `Host`"
 
 _DELAY = re.compile(r"[0-9]+(\.[0-9]+)?")
 """RFC 9110 knows whole seconds only, but chat platforms send fractions too."""
@@ -58,17 +63,23 @@ class Webhook:
     expected_status: Json
     output_variable: str | None
     usage: JsonObject | None
+    secrets: tuple[str, ...] = ()
 
     def render(self, env: Env, budget: Budget) -> JsonObject:
-        """The request. Raises `StepFailure` when it could not be sent."""
+        """The request, sealed if it carries secrets. Raises `StepFailure` when it could not be
+        sent."""
         url = self.url.render(env, budget)
         if not isinstance(url, str):
             raise StepFailure("BAD_URL", f"`url` must give a string, not {url!r:.80}")
         url = url.strip()
         if problem := url_problem(url):
             raise StepFailure("BAD_URL", f"Cannot request {url!r:.200}: {problem}")
+        stand_ins = StandIns(self.secrets, env.uuid()) if self.secrets else None
+        if stand_ins is not None:
+            env = Overlay(env, {SECRETS: stand_ins.values})
         headers = headers_of(self.headers.render(env, budget))
-        body = encoded_body(headers, self.body.render(env, budget))
+        plain = self.body.render(env, budget)
+        body = encoded_body(headers, plain)
         rendered: JsonObject = {
             "method": self.method,
             "url": url,
@@ -79,7 +90,11 @@ class Webhook:
         }
         if self.timeout_seconds is not None:
             rendered["timeout_seconds"] = self.timeout_seconds
-        return rendered
+        if stand_ins is None:
+            return rendered
+        if has_header(headers, "Host"):
+            raise StepFailure("BAD_CONFIG", _NO_HOST)
+        return stand_ins.seal(rendered, form=body is not plain)
 
     async def perform(self, rendered: JsonObject, io: EffectIO) -> Json:
         headers: dict[str, str] = rendered["headers"]
@@ -87,7 +102,7 @@ class Webhook:
             headers = {**headers, "Idempotency-Key": io.idempotency_key}
         if io.trace and not has_header(headers, TRACEPARENT):
             headers = {**headers, **io.trace}
-        response = await io.http.request(
+        response = await _sender(rendered, io)(
             rendered["method"],
             rendered["url"],
             headers=headers,
@@ -110,6 +125,18 @@ class Webhook:
         body = output.get("body") if isinstance(output, dict) else None
         usage = reported_usage(body, self.usage)
         return Result(output=output, variables=variables, usage=usage)
+
+
+def _sender(rendered: JsonObject, io: EffectIO) -> Callable[..., Awaitable[HttpResponse]]:
+    """Who sends the request: whoever can fill in its secrets, if it carries any. Raises
+    `StepFailure`."""
+    places = places_of(rendered)
+    if not places:
+        return io.http.request
+    if io.secrets is None:
+        raise StepFailure("SECRETS_UNAVAILABLE", "there are no secrets here")
+    use = SecretUse(io.execution["community_id"], places, io.may_act)
+    return partial(io.secrets.request_with_secrets, use=use)
 
 
 def _unexpected(rendered: JsonObject, response: HttpResponse) -> StepFailure:
@@ -198,9 +225,9 @@ def _show_expected(value: Json) -> str:
 FIELDS = (
     Field("url", ("string",), "template", required=True),
     Field("method", ("string",), default="POST", choices=METHODS),
-    Field("headers", ("object",), "template", default={}),
-    Field("params", ("object",), "template", default={}),
-    Field("body", kind="template", aliases=("body_template",)),
+    Field("headers", ("object",), "template", default={}, secrets=True),
+    Field("params", ("object",), "template", default={}, secrets=True),
+    Field("body", kind="template", aliases=("body_template",), secrets=True),
     Field("timeout_seconds", ("number",), minimum=0.001, maximum=LONGEST_SECONDS),
     Field("output_variable", ("string",)),
     Field("expected_status", ("string", "integer", "array"), default="2xx"),
@@ -212,16 +239,18 @@ FIELDS = (
 def _compile(config: JsonObject) -> Webhook:
     config = options(FIELDS, config)
     timeout = config.get("timeout_seconds")
+    headers, params, body = parts = [compile_template(config.get(name)) for name in PARTS]
     return Webhook(
         config["method"],
         compile_template(config["url"]),
-        compile_template(config["headers"]),
-        compile_template(config["params"]),
-        compile_template(config.get("body")),
+        headers,
+        params,
+        body,
         None if timeout is None else float(timeout),
         config["expected_status"],
         config.get("output_variable"),
         config.get("usage"),
+        tuple(dict.fromkeys(p[1] for part in parts for p in part.paths if p[0] == SECRETS)),
     )
 
 

@@ -21,6 +21,7 @@ from services.caller import EVERYDAY_SCOPES
 from services.clock import SystemClock, new_id
 
 SECRET_KEY = "a secret of the tests, long enough"
+SECRETS_KEY = b"a key of the tests, of 32 bytes."
 COMMUNITY = 123
 OWNER = 456
 
@@ -126,6 +127,7 @@ async def service(database_url: str, tmp_path: Path, log: io.StringIO) -> AsyncI
         database_url=database_url,
         data_dir=tmp_path,
         secret_key=SECRET_KEY,
+        secrets_key=(SECRETS_KEY,),
         max_body_bytes=65_536,
         max_batch_body_bytes=262_144,
         shutdown_grace_seconds=1,

@@ -1,4 +1,7 @@
-"""The command line: `quart --app app keys …`, `members`, `audit`, `db` and `metrics`."""
+"""The command line: `quart --app app keys …`, `members`, `audit`, `db` and `metrics`.
+
+Secrets are in `test_secret_commands.py`.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,13 @@ from services.clock import SystemClock, new_id
 from tests.models.aged import aged
 
 
-async def invoke(database_url: str, *arguments: str) -> Result:
-    """Runs a command in a thread of its own: it brings its own event loop."""
-    app = create_app(Config(database_url=database_url))
-    return await asyncio.to_thread(CliRunner().invoke, app.cli, arguments)
+async def invoke(
+    database_url: str, *arguments: str, stdin: str = "", keys: tuple[bytes, ...] = ()
+) -> Result:
+    """Runs a command in a thread of its own: it brings its own event loop. `keys` are those of
+    secrets."""
+    app = create_app(Config(database_url=database_url, secrets_key=keys))
+    return await asyncio.to_thread(CliRunner().invoke, app.cli, arguments, input=stdin)
 
 
 CREATE = ("keys", "create", "--user", "456", "--community", "123", "--scope", "executions:read")

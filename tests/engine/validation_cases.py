@@ -283,6 +283,25 @@ CASES = [
         warning=True,
     ),
     Case(
+        "SECRET_MISPLACED",
+        one(node("action_webhook", url="https://example.com/{{ secrets.token }}")),
+        "/nodes/a/config/url",
+        one(node("action_webhook", url="https://a.example", params={"key": "{{secrets.token}}"})),
+        hint="`params`",
+    ),
+    Case(
+        "SECRET_MISPLACED",
+        condition_if("{{ secrets.token }}"),
+        "/nodes/a/config/condition",
+        condition_if("{{ token }}"),
+    ),
+    Case(
+        "SECRET_MISPLACED",
+        condition_if({"variable": "secrets.token", "operator": "equals", "value": "s"}),
+        "/nodes/a/config/condition",
+        condition_if({"variable": "token", "operator": "equals", "value": "s"}),
+    ),
+    Case(
         "UNKNOWN_VARIABLE",
         document(
             {"a": SAY, "b": setter(greeting="{{ usrname }}")},

@@ -136,6 +136,8 @@ class Worlds:
             await self._alert(world)
         if "members" in needs or "audit" in needs:
             await self._company()
+        if "secrets" in needs:
+            world.ids["name"] = await self._secret()
         if "api-keys" in needs:
             world.ids["key_id"] = await self._key()
         if kind.column in FLAGS:
@@ -221,6 +223,16 @@ class Worlds:
         scopes = ["workflows:read"]
         new = NewKey(user_id=MEMBER, name="theirs", scopes=scopes, community_id=COMMUNITY)
         return (await self.api.keys.create(new)).key_id
+
+    async def _secret(self) -> str:
+        """The name of a secret of the community."""
+        await self.dal.execute(
+            "INSERT INTO community_secrets (community_id, name, ciphertext, key_id, allowed_hosts, "
+            "created_by, updated_by) VALUES ($1, 'of_theirs', 'x', 'k', '{example.org}', 1, 1) "
+            "ON CONFLICT DO NOTHING",
+            COMMUNITY,
+        )
+        return "of_theirs"
 
     async def _company(self) -> None:
         """A member of the community, and an event that concerned it."""

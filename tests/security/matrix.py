@@ -140,6 +140,14 @@ TABLE = """
   -    -    -    -    -    -    -    -    -    -    +    x    +  admin
   200 DELETE /communities/<community_id>/members/<user_id>
   -    -    -    -    -    -    -    -    -    -    +    x    +  admin
+  200 GET    /communities/<community_id>/secrets
+  -    -    -    -    -    -    -    -    -    -    +    x    +  admin lists secret
+  200 GET    /communities/<community_id>/secrets/<name>
+  -    -    -    -    -    -    -    -    -    -    +    x    +  admin
+  200 PUT    /communities/<community_id>/secrets/<name>
+  -    -    -    -    -    -    -    -    -    -    +    x    +  admin
+  200 DELETE /communities/<community_id>/secrets/<name>
+  -    -    -    -    -    -    -    -    -    -    +    x    +  admin
   201 POST   /api-keys
   -    -    -    -    -    -    -    -    -    -    +    +    +  admin
   200 GET    /api-keys
@@ -202,6 +210,10 @@ BODIES: dict[str, Any] = {
     "POST /api-keys": {"name": "made", "scopes": ["workflows:read"]},
     "POST /api-keys/<key_id>/rotate": {"grace_seconds": 0},
     "PUT /communities/<community_id>/members/<user_id>": {"roles": ["mod"]},
+    "PUT /communities/<community_id>/secrets/<name>": {
+        "value": "what nobody sees",
+        "allowed_hosts": ["example.org"],
+    },
     "GET /workflow-management/executions/ws": {"workflow_id": "<workflow_id>"},
 }
 """What is sent, where something is. `here` is the workflow's community."""
