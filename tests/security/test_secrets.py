@@ -19,7 +19,7 @@ from aiohttp import web
 from models.dal import AsyncDAL
 from tests.controllers.conftest import COMMUNITY, OWNER, Api, greeting
 from tests.models.aged import until
-from tests.security.secret_world import NAME, SECRET, SecretWorld, listening
+from tests.security.secret_world import NAME, SECRET, SecretWorld, forms, listening
 
 BEARER = {"headers": {"Authorization": "Bearer {{ secrets.token }}"}}
 PLAIN = "tok-4c1f0a9b7d2e"
@@ -199,7 +199,9 @@ async def test_read_from_steps_events_lists_and_the_audit_log(world: SecretWorld
 
 async def test_read_from_a_webhook_out(world: SecretWorld) -> None:
     await world.keep()
-    world.peer.say = lambda request, body: web.json_response({"echo": SECRET})
+    world.peer.say = lambda request, body: web.json_response(
+        {"echo": SECRET} if request.path == "/" else "heard"
+    )
     hook = {
         "url": world.peer.url + "/hook",
         "events": ["execution.completed"],
@@ -209,8 +211,10 @@ async def test_read_from_a_webhook_out(world: SecretWorld) -> None:
     assert made.status == 201, made.body
     await world.send(BEARER)
 
-    payloads = await world.dal.fetch("SELECT payload FROM webhook_deliveries")
-    assert len(payloads) == 1
+    told = "SELECT count(*) = 1 FROM webhook_deliveries WHERE status = 'delivered'"
+    await until(lambda: world.dal.fetchval(told))
+    assert world.peer.seen[-1].path == "/hook"
+    assert forms(SECRET)[1].encode() not in world.peer.seen[-1].body
     assert await world.leaks() == []
 
 
