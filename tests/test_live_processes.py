@@ -18,6 +18,7 @@ SET = {"node_type": "data_transform", "config": {"transformations": {"x": "1"}}}
 SLEEP = {"node_type": "action_delay", "config": {"delay_seconds": 0.4}}
 NAP = {"node_type": "action_delay", "config": {"delay_seconds": 1.2}}
 CLIENTS = 1_000
+WAIT = {"node_type": "flow_wait", "config": {"signal": "go"}}
 SEED = 7
 
 
@@ -168,7 +169,7 @@ async def test_g12_a_process_leaves_in_time_though_streams_are_open_and_some_are
         one, url = await member(world, SHUTDOWN_GRACE_SECONDS="20")
         _, other = await member(world)
         async with aiohttp.ClientSession(headers={"X-API-Key": world.key()}) as http:
-            workflow_id = await published(http, url, NAP, NAP)
+            workflow_id = await published(http, url, WAIT)
             execution_id = await started(http, url, workflow_id)
             events = f"/api/v1/workflows/executions/{execution_id}/events"
             streams = "/api/v1/workflow-management/executions/stream"
@@ -182,6 +183,9 @@ async def test_g12_a_process_leaves_in_time_though_streams_are_open_and_some_are
                 seen = await stream.all()
                 assert stream.retry is not None
                 assert await one.ended(18) == 0
+            path = f"{other}/api/v1/workflows/executions/{execution_id}/signals/go"
+            async with http.post(path, json={}) as answer:
+                assert answer.status == 202, await answer.text()
             async with sse(http, other + events, Last_Event_ID=stream.last_id) as rest:
                 seen += await rest.all()
     assert [event["seq"] for event in seen] == list(range(1, len(seen) + 1))
