@@ -6,6 +6,9 @@ community's are before it. The lowest places are taken, so communities take turn
 queue of one of them is (G13). Neither history nor the length of a queue costs anything: the next
 community, and the first of each, are found by an index.
 
+What was looked at may have moved on when it is locked: another worker may have claimed it, run it
+and parked it. Then it has one claim more, and is left alone.
+
 Executions of workflows with `max_parallel_executions`, and communities under
 `MAX_CONCURRENT_PER_COMMUNITY`, are counted from live rows while a lock keeps other claimers away.
 `$1` the worker, `$2` how many at most, `$3` and `$4` communities and how many of each run here,
@@ -39,18 +42,16 @@ communities AS (
 )
 """
 
-_BEGUN = "last_seq > 1 OR start_time IS NOT NULL"
-
 _DUE = """
 SELECT * FROM (
-    SELECT execution_id, community_id, wake_at AS since, true AS begun FROM workflow_executions
+    SELECT execution_id, community_id, wake_at AS since, claims FROM workflow_executions
      WHERE status = 'waiting' AND wake_at IS NOT NULL AND wake_at <= statement_timestamp()
      ORDER BY wake_at LIMIT 2 * $2::int) due
 """
 
-_FREE = f"""
+_FREE = """
 SELECT q.* FROM communities c CROSS JOIN LATERAL (
-    SELECT execution_id, community_id, created AS since, {_BEGUN} AS begun
+    SELECT execution_id, community_id, created AS since, claims
       FROM workflow_executions
      WHERE status = 'pending' AND max_parallel_executions IS NULL
        AND community_id = c.community_id
@@ -72,8 +73,8 @@ flows AS (
 """
 
 # Live are those that run or are parked, and paused ones that had started.
-_LIMITED = f"""
-SELECT q.execution_id, q.community_id, q.since, q.begun FROM flows f CROSS JOIN LATERAL (
+_LIMITED = """
+SELECT q.execution_id, q.community_id, q.since, q.claims FROM flows f CROSS JOIN LATERAL (
     SELECT count(*) AS busy FROM workflow_executions
      WHERE end_time IS NULL AND max_parallel_executions IS NOT NULL
        AND community_id = f.community_id AND workflow_id = f.workflow_id
@@ -81,7 +82,7 @@ SELECT q.execution_id, q.community_id, q.since, q.begun FROM flows f CROSS JOIN 
             OR status = 'paused' AND start_time IS NOT NULL)) live
  CROSS JOIN LATERAL (
     SELECT *, row_number() OVER () AS turn FROM (
-        SELECT execution_id, community_id, created AS since, {_BEGUN} AS begun,
+        SELECT execution_id, community_id, created AS since, claims,
                max_parallel_executions AS most
           FROM workflow_executions
          WHERE end_time IS NULL AND max_parallel_executions IS NOT NULL
@@ -117,13 +118,13 @@ WITH RECURSIVE {FENCE}, {", ".join(recursive)}, candidates AS (
     SELECT c.*, {turn} AS turn, coalesce(m.running, 0) AS running_here{columns}
       FROM candidates c LEFT JOIN mine m USING (community_id) {joined}
 ), chosen AS (
-    SELECT execution_id, begun, since, turn + running_here AS place FROM placed
+    SELECT execution_id, claims, since, turn + running_here AS place FROM placed
      WHERE turn + running_here <= $5::int {anywhere}
      ORDER BY place, since LIMIT 2 * $2::int
 ), picked AS (
-    SELECT e.execution_id, chosen.begun
+    SELECT e.execution_id, e.last_seq > 1 OR e.start_time IS NOT NULL AS begun
       FROM chosen JOIN workflow_executions e USING (execution_id)
-     WHERE e.status IN ('pending', 'waiting')
+     WHERE e.status IN ('pending', 'waiting') AND e.claims = chosen.claims
      ORDER BY chosen.place, chosen.since LIMIT $2::int FOR UPDATE OF e SKIP LOCKED
 )
 UPDATE workflow_executions e

@@ -37,6 +37,15 @@ STAGED = (
         (f"{GUARANTEES}/test_g04_effects.py", "-k", "with_its_key"),
     ),
     Sabotage(
+        "claim-of-what-has-moved",
+        "what another worker took and parked meanwhile is not taken as if it were new",
+        "G3",
+        "models/claim_sql.py",
+        "e.status IN ('pending', 'waiting') AND e.claims = chosen.claims",
+        "e.status IN ('pending', 'waiting')",
+        ("tests/models/test_execution_store.py", "-k", "g03"),
+    ),
+    Sabotage(
         "call-before-its-intent",
         "an at_most_once effect starts once its intent is committed",
         "G4",

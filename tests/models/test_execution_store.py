@@ -5,19 +5,30 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import asyncpg
 import pytest
 
 from engine.context import ExecutionStatus
 from engine.errors import StoreUnavailable
+from engine.ports import Room
 from engine.records import Batch
-from models import worker_sql
+from models import claim_sql, worker_sql
 from models.dal import AsyncDAL
 from models.execution_store import PostgresExecutionStore, lock_key
 from tests.family_contract import FamilyContract
 from tests.queue_contract import QueueContract
-from tests.store_contract import FIRST, SECOND, Kill, StoreContract, a_context, created, progress_of
+from tests.store_contract import (
+    FIRST,
+    SECOND,
+    Kill,
+    StoreContract,
+    a_context,
+    a_step,
+    created,
+    progress_of,
+)
 
 BLOCKED = "SELECT pid FROM pg_stat_activity WHERE $1 = ANY(pg_blocking_pids(pid))"
 
@@ -37,6 +48,15 @@ async def blocked_by_backend(dal: AsyncDAL, backend: int) -> list[int]:
 
 
 CUT_OFF = "SELECT pg_terminate_backend(pg_backend_pid()), $1::bigint"
+
+
+HOLD = 24_386_077
+HELD_UP = (
+    "FROM chosen JOIN workflow_executions e",
+    f"FROM (SELECT c.*, pg_advisory_xact_lock({HOLD}) FROM chosen c OFFSET 0) chosen"
+    " JOIN workflow_executions e",
+)
+"""What holds a claim up after it has looked: between the two it waits for a lock."""
 
 
 class TestPostgresStore(StoreContract, FamilyContract, QueueContract):
@@ -165,6 +185,28 @@ class TestPostgresStore(StoreContract, FamilyContract, QueueContract):
         assert await ends == 2
         assert await store.held(FIRST) == {}
         await outsider.close()
+
+    async def test_g03_what_another_took_and_parked_meanwhile_is_not_taken_as_if_it_were_new(
+        self, store: PostgresExecutionStore, dal: AsyncDAL, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A claim is held up between looking and taking. What it has seen was new; what it would
+        take waits for something, and has records."""
+        assert HELD_UP[0] in claim_sql.CLAIM
+        context = a_context()
+        await store.flush(FIRST, created((context, progress_of(context, ExecutionStatus.PENDING))))
+        async with dal.transaction() as tx:
+            await tx.execute(f"SELECT pg_advisory_xact_lock({HOLD})")
+            monkeypatch.setattr(claim_sql, "CLAIM", claim_sql.CLAIM.replace(*HELD_UP))
+            late = asyncio.create_task(store.claim(SECOND, Room(10), limited=False))
+            await blocked_by_backend(dal, await tx.fetchval("SELECT pg_backend_pid()"))
+            monkeypatch.undo()
+            (taken,) = await store.claim(FIRST, Room(10), limited=False)
+            parked = replace(taken.progress, status=ExecutionStatus.WAITING, held=False, last_seq=2)
+            batch = Batch(steps=[a_step(context)], updates={context.execution_id: parked})
+            await store.flush(FIRST, batch)
+        assert await late == []
+        assert taken.context.execution_id == context.execution_id
+        assert await store.status(context.execution_id) is ExecutionStatus.WAITING
 
     async def test_g08_what_is_parked_while_it_is_asked_to_stop_is_cancelled(
         self, store: PostgresExecutionStore, dal: AsyncDAL, database_url: str
