@@ -11,12 +11,14 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
+from keyword import kwlist
 from typing import Any
 
 from werkzeug.routing import Rule
 
 from controllers.responses import JSON, PROBLEM
 from controllers.schemas import MAX_ID
+from engine.secret_names import LONGEST_NAME
 
 DESCRIPTION_ATTRIBUTE = "_description"
 
@@ -28,6 +30,11 @@ _PATH_PARTS: dict[str, dict[str, Any]] = {
     "user_id": _NUMBER,
     "number": {"type": "integer", "minimum": 1, "maximum": 999_999_999},
     "name": {"type": "string", "minLength": 1},
+    "secret_name": {
+        "type": "string",
+        "pattern": f"^[A-Za-z][A-Za-z0-9_]{{0,{LONGEST_NAME - 1}}}$",
+        "not": {"enum": kwlist},
+    },
     "step_key": {"type": "string", "minLength": 1},
 }
 """What stands in a path. Everything else there is the id of something, a UUID."""

@@ -45,41 +45,41 @@ async def list_secrets(community_id: str) -> Response:
     return success(rows, "Secrets found", meta={"pagination": pagination})
 
 
-@blueprint.get("/<community_id>/secrets/<name>")
+@blueprint.get("/<community_id>/secrets/<secret_name>")
 @async_endpoint("get_secret", answers={200: answers.Answer[SecretView]}, errors=(404,))
 @auth_required(ADMIN)
-async def get_secret(community_id: str, name: str) -> Response:
+async def get_secret(community_id: str, secret_name: str) -> Response:
     """Shows what there is to know of a secret, but not its value."""
-    note(target=f"secrets.{name}")
-    secret = await state().secrets.get(current_caller(), _community(community_id), name)
+    note(target=f"secrets.{secret_name}")
+    secret = await state().secrets.get(current_caller(), _community(community_id), secret_name)
     return success(_shown(secret), "Secret found")
 
 
-@blueprint.put("/<community_id>/secrets/<name>")
+@blueprint.put("/<community_id>/secrets/<secret_name>")
 @async_endpoint(
     "set_secret", body=SecretBody, answers={200: answers.Answer[SecretView]}, errors=(404, 409)
 )
 @auth_required(ADMIN)
-async def set_secret(community_id: str, name: str) -> Response:
+async def set_secret(community_id: str, secret_name: str) -> Response:
     """Makes a secret, or gives one another value and other hosts. Workflows of the community send
     it as `{{ secrets.name }}`; nobody is shown it again."""
     community = _community(community_id)
-    note(target=f"secrets.{name}")
+    note(target=f"secrets.{secret_name}")
     body = await read_body(SecretBody)
     secret = await state().secrets.set(
-        current_caller(), community, name, value=body.value, allowed_hosts=body.allowed_hosts
+        current_caller(), community, secret_name, value=body.value, allowed_hosts=body.allowed_hosts
     )
     note(allowed_hosts=",".join(secret.allowed_hosts))
     return success(_shown(secret), "Secret set")
 
 
-@blueprint.delete("/<community_id>/secrets/<name>")
+@blueprint.delete("/<community_id>/secrets/<secret_name>")
 @async_endpoint("remove_secret", answers={200: answers.Answer[SecretView]}, errors=(404,))
 @auth_required(ADMIN)
-async def remove_secret(community_id: str, name: str) -> Response:
+async def remove_secret(community_id: str, secret_name: str) -> Response:
     """Removes a secret: the next request that would carry it fails."""
-    note(target=f"secrets.{name}")
-    secret = await state().secrets.remove(current_caller(), _community(community_id), name)
+    note(target=f"secrets.{secret_name}")
+    secret = await state().secrets.remove(current_caller(), _community(community_id), secret_name)
     return success(_shown(secret), "Secret removed")
 
 

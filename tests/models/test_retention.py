@@ -332,12 +332,19 @@ async def test_one_process_at_a_time_is_the_one_that_drops(
             assert second
 
 
+HELD_HERE = (
+    "(classid, objid) = (24386, 3)"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
+"""Other tests have databases of their own on the same server."""
+
+
 async def test_the_lock_goes_with_the_connection_of_its_holder(
     dal: AsyncDAL, history: History
 ) -> None:
     async with history.alone() as first:
         assert first
-        [pid] = await dal.fetch("SELECT pid FROM pg_locks WHERE (classid, objid) = (24386, 3)")
+        [pid] = await dal.fetch(f"SELECT pid FROM pg_locks WHERE {HELD_HERE}")
         await dal.execute("SELECT pg_terminate_backend($1, 5000)", pid["pid"])
         async with history.alone() as second:
             assert second
@@ -415,10 +422,7 @@ async def test_a_connection_cut_under_the_lock_harms_nobody(
 ) -> None:
     await aged(dal, ended=8 * DAY)
     async with history.alone():
-        await dal.execute(
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_locks"
-            " WHERE (classid, objid) = (24386, 3)"
-        )
+        await dal.execute(f"SELECT pg_terminate_backend(pid, 5000) FROM pg_locks WHERE {HELD_HERE}")
         assert await drop_all(history) == 1
 
 

@@ -137,7 +137,7 @@ class Worlds:
         if "members" in needs or "audit" in needs:
             await self._company()
         if "secrets" in needs:
-            world.ids["name"] = await self._secret()
+            world.ids["secret_name"] = await self._secret()
         if "api-keys" in needs:
             world.ids["key_id"] = await self._key()
         if kind.column in FLAGS:

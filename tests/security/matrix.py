@@ -142,11 +142,11 @@ TABLE = """
   -    -    -    -    -    -    -    -    -    -    +    x    +  admin
   200 GET    /communities/<community_id>/secrets
   -    -    -    -    -    -    -    -    -    -    +    x    +  admin lists secret
-  200 GET    /communities/<community_id>/secrets/<name>
+  200 GET    /communities/<community_id>/secrets/<secret_name>
   -    -    -    -    -    -    -    -    -    -    +    x    +  admin
-  200 PUT    /communities/<community_id>/secrets/<name>
+  200 PUT    /communities/<community_id>/secrets/<secret_name>
   -    -    -    -    -    -    -    -    -    -    +    x    +  admin
-  200 DELETE /communities/<community_id>/secrets/<name>
+  200 DELETE /communities/<community_id>/secrets/<secret_name>
   -    -    -    -    -    -    -    -    -    -    +    x    +  admin
   201 POST   /api-keys
   -    -    -    -    -    -    -    -    -    -    +    +    +  admin
@@ -210,7 +210,7 @@ BODIES: dict[str, Any] = {
     "POST /api-keys": {"name": "made", "scopes": ["workflows:read"]},
     "POST /api-keys/<key_id>/rotate": {"grace_seconds": 0},
     "PUT /communities/<community_id>/members/<user_id>": {"roles": ["mod"]},
-    "PUT /communities/<community_id>/secrets/<name>": {
+    "PUT /communities/<community_id>/secrets/<secret_name>": {
         "value": "what nobody sees",
         "allowed_hosts": ["example.org"],
     },

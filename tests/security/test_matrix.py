@@ -28,7 +28,7 @@ THING = {
     "alert": "alert_id",
     "member": "user_id",
     "key": "key_id",
-    "secret": "name",
+    "secret": "secret_name",
 }
 """By which of the world's ids a list's thing is found in it."""
 
