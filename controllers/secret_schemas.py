@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from controllers.schemas import Request, Size
+from controllers.schemas import Cursor, Request, Size
 from engine.context import JsonObject
 from services.community_secrets import LEAST_CHARACTERS, MOST_HOSTS, MOST_VALUE_BYTES
 
@@ -28,6 +28,7 @@ class SecretBody(Request):
     value: str = Field(
         repr=False,
         description=f"{LEAST_CHARACTERS} characters to {MOST_VALUE_BYTES} bytes, never shown.",
+        json_schema_extra={"minLength": LEAST_CHARACTERS, "maxLength": MOST_VALUE_BYTES},
     )
     allowed_hosts: Annotated[list[str], Field(min_length=1, max_length=MOST_HOSTS)] = Field(
         description="Host names, `*.example.com` for all below one, addresses; `http://` before "
@@ -39,7 +40,7 @@ class SecretsQuery(Request):
     """Which secrets to list."""
 
     limit: Size = 20
-    cursor: str | None = Field(default=None, description="`next_cursor` of the page before.")
+    cursor: Cursor | None = Field(default=None, description="`next_cursor` of the page before.")
 
 
 class SecretView(BaseModel):

@@ -48,6 +48,8 @@ UNSAYABLE = (
     Unsayable("VALIDATION_ERROR", "the community of what is changed", "_id: must be the"),
     Unsayable("VALIDATION_ERROR", "it depends on the metric", "^/condition/threshold"),
     Unsayable("VALIDATION_ERROR", "the host must be one to connect to", "^/url: "),
+    Unsayable("VALIDATION_ERROR", "names, patterns and addresses of hosts", "^/allowed_hosts/"),
+    Unsayable("VALIDATION_ERROR", "bytes, and white space as Unicode has it", "^/value: must"),
     Unsayable("VALIDATION_ERROR", "a definition in a rehearsal", "A workflow has no field"),
     Unsayable("VALIDATION_ERROR", "two parameters together", "^target_id must be the id"),
     Unsayable("VALIDATION_ERROR", "printable, as Unicode has it", "role's name"),
