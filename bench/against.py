@@ -181,7 +181,7 @@ async def _program(world: World, key: str) -> AsyncIterator[Program]:
     python = INSTALLED / key / "bin" / "python"
     if not python.exists():
         raise PeerUnavailable("it is not installed; `make bench-peers` does that")
-    name = f"peer_{key}"
+    name = f"{urlsplit(world.dsn).path[1:]}_peer_{key}"
     await world.dal.execute(f"CREATE DATABASE {name}")
     dsn = urlunsplit(urlsplit(world.dsn)._replace(path=f"/{name}"))
     pipe = asyncio.subprocess.PIPE
