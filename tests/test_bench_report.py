@@ -182,8 +182,8 @@ asyncio.run(main())
             world = World(dal, database_url, engine, clock)
             with pytest.raises(against.PeerUnavailable, match="w4: ValueError: no fans here"):
                 await against.run(world, "dbos", 1)
-        databases = "SELECT count(*) FROM pg_database WHERE starts_with(datname, current_database() || '_peer')"
-        assert await dal.fetchval(databases) == 0
+        of_peers = "starts_with(datname, current_database() || '_peer')"
+        assert not await dal.fetch(f"SELECT 1 FROM pg_database WHERE {of_peers}")
 
     async def test_a_peer_that_is_not_installed_is_a_line_of_the_report(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
