@@ -25,7 +25,7 @@ from controllers.key_schemas import (
 )
 from controllers.operation import note
 from controllers.requests import key_id_of, read_body, read_optional, read_query
-from controllers.responses import success
+from controllers.responses import listed, success
 from controllers.state import state
 from engine.context import JsonObject
 from services.api_keys import NewKey
@@ -63,15 +63,11 @@ async def list_api_keys() -> Response:
     filters = ["api-keys", query.community_id, query.user_id]
     after = None if query.cursor is None else await read_cursor(query.cursor, "api keys", filters)
     page = await state().key_admin.page(current_caller(), narrow, limit=query.limit, after=after)
-    pagination = {
-        "per_page": query.limit,
-        "has_next": page.after is not None,
-        "next_cursor": None
-        if page.after is None
-        else await cursor_after(page.after, "api keys", filters),
-    }
+    cursor = None
+    if page.after is not None:
+        cursor = await cursor_after(page.after, "api keys", filters)
     rows = [_view(row) for row in page.rows]
-    return success(rows, "API keys found", meta={"pagination": pagination})
+    return listed(rows, "API keys found", size=query.limit, cursor=cursor)
 
 
 @blueprint.get("/<key_id>")

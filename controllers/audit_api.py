@@ -17,7 +17,7 @@ from controllers.endpoint import async_endpoint
 from controllers.listing_queries import Moment, moment
 from controllers.operation import note
 from controllers.requests import read_query
-from controllers.responses import success
+from controllers.responses import listed
 from controllers.schemas import Cursor, Id, Request, Size
 from controllers.state import state
 from engine.context import JsonObject
@@ -84,13 +84,8 @@ async def list_audit() -> Response:
     page = await state().audit_reader.page(
         current_caller(), narrow, limit=query.limit, cursor=query.cursor
     )
-    pagination = {
-        "per_page": query.limit,
-        "has_next": page.cursor is not None,
-        "next_cursor": page.cursor,
-    }
     rows = [_shown(entry) for entry in page.entries]
-    return success(rows, "Audit entries found", meta={"pagination": pagination})
+    return listed(rows, "Audit entries found", size=query.limit, cursor=page.cursor)
 
 
 def _shown(entry: AuditEntry) -> JsonObject:

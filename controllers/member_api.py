@@ -13,8 +13,8 @@ from controllers.described import Description
 from controllers.endpoint import async_endpoint
 from controllers.member_schemas import MemberBody, MembersQuery, MemberView, RoleQuery
 from controllers.operation import note
-from controllers.requests import number_of, read_optional, read_query
-from controllers.responses import success
+from controllers.requests import community_id_of, number_of, read_optional, read_query
+from controllers.responses import listed, success
 from controllers.state import state
 from engine.context import JsonObject
 from services.caller import ADMIN
@@ -37,18 +37,13 @@ async def list_members(community_id: str) -> Response:
     query = read_query(MembersQuery)
     page = await state().members.page(
         current_caller(),
-        _community(community_id),
+        community_id_of(community_id),
         role=query.role,
         limit=query.limit,
         cursor=query.cursor,
     )
-    pagination = {
-        "per_page": query.limit,
-        "has_next": page.cursor is not None,
-        "next_cursor": page.cursor,
-    }
     rows = [_shown(member) for member in page.members]
-    return success(rows, "Members found", meta={"pagination": pagination})
+    return listed(rows, "Members found", size=query.limit, cursor=page.cursor)
 
 
 @blueprint.get("/<community_id>/members/<user_id>")
@@ -58,7 +53,7 @@ async def get_member(community_id: str, user_id: str) -> Response:
     """Shows a member's roles."""
     note(target=f"user:{user_id}")
     member = await state().members.get(
-        current_caller(), _community(community_id), number_of(user_id)
+        current_caller(), community_id_of(community_id), number_of(user_id)
     )
     return success(_shown(member), "Member found")
 
@@ -75,7 +70,7 @@ async def get_member(community_id: str, user_id: str) -> Response:
 async def set_member(community_id: str, user_id: str) -> Response:
     """Makes a user a member with exactly these roles, whatever they had; without a body in the
     role `member`."""
-    community, user = _community(community_id), number_of(user_id)
+    community, user = community_id_of(community_id), number_of(user_id)
     note(target=f"user:{user_id}")
     body = await read_optional(MemberBody)
     if user is None:
@@ -96,19 +91,12 @@ async def set_member(community_id: str, user_id: str) -> Response:
 async def remove_member(community_id: str, user_id: str) -> Response:
     """Takes one role from a member, or all of them; answers with what was taken. Who has no role
     left is no member."""
-    community = _community(community_id)
+    community = community_id_of(community_id)
     role = read_query(RoleQuery).role
     note(target=f"user:{user_id}")
     member = await state().members.remove(current_caller(), community, number_of(user_id), role)
     note(roles=",".join(member.roles))
     return success(_shown(member), "Roles removed")
-
-
-def _community(text: str) -> int | None:
-    """The community of the path; what is no id is no community."""
-    found = number_of(text)
-    note(community_id=found)
-    return found
 
 
 def _shown(member: Member) -> JsonObject:

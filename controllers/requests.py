@@ -155,6 +155,13 @@ def execution_id_of(text: str) -> str:
     return found
 
 
+def community_id_of(text: str) -> int | None:
+    """A community's id from the path; None for what is no id, and so no community."""
+    found = number_of(text)
+    note(community_id=found)
+    return found
+
+
 def id_of(text: str) -> str | None:
     """Any other id from the path, canonical; None for what is no UUID."""
     return canonical_uuid(text)

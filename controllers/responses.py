@@ -77,6 +77,12 @@ def success(
     return plain(body, status=status, headers=headers)
 
 
+def listed(rows: Json, message: str, *, size: int, cursor: str | None) -> Response:
+    """A page of `size` rows at most of a list that goes on at `cursor`, unless that is None."""
+    pagination = {"per_page": size, "has_next": cursor is not None, "next_cursor": cursor}
+    return success(rows, message, meta={"pagination": pagination})
+
+
 def plain(body: Json, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """A JSON answer without the envelope."""
     return _answer(_dumps(body), JSON, status, headers)

@@ -11,8 +11,8 @@ from controllers import answers
 from controllers.auth import auth_required, current_caller
 from controllers.endpoint import async_endpoint
 from controllers.operation import note
-from controllers.requests import number_of, read_body, read_query
-from controllers.responses import success
+from controllers.requests import community_id_of, read_body, read_query
+from controllers.responses import listed, success
 from controllers.secret_schemas import SecretBody, SecretsQuery, SecretView
 from controllers.state import state
 from engine.context import JsonObject
@@ -34,15 +34,10 @@ async def list_secrets(community_id: str) -> Response:
     """Lists a community's secrets by name, without their values."""
     query = read_query(SecretsQuery)
     page = await state().secrets.page(
-        current_caller(), _community(community_id), limit=query.limit, cursor=query.cursor
+        current_caller(), community_id_of(community_id), limit=query.limit, cursor=query.cursor
     )
-    pagination = {
-        "per_page": query.limit,
-        "has_next": page.cursor is not None,
-        "next_cursor": page.cursor,
-    }
     rows = [_shown(secret) for secret in page.secrets]
-    return success(rows, "Secrets found", meta={"pagination": pagination})
+    return listed(rows, "Secrets found", size=query.limit, cursor=page.cursor)
 
 
 @blueprint.get("/<community_id>/secrets/<secret_name>")
@@ -51,7 +46,7 @@ async def list_secrets(community_id: str) -> Response:
 async def get_secret(community_id: str, secret_name: str) -> Response:
     """Shows what there is to know of a secret, but not its value."""
     note(target=f"secrets.{secret_name}")
-    secret = await state().secrets.get(current_caller(), _community(community_id), secret_name)
+    secret = await state().secrets.get(current_caller(), community_id_of(community_id), secret_name)
     return success(_shown(secret), "Secret found")
 
 
@@ -63,7 +58,7 @@ async def get_secret(community_id: str, secret_name: str) -> Response:
 async def set_secret(community_id: str, secret_name: str) -> Response:
     """Makes a secret, or gives one another value and other hosts. Workflows of the community send
     it as `{{ secrets.name }}`; nobody is shown it again."""
-    community = _community(community_id)
+    community = community_id_of(community_id)
     note(target=f"secrets.{secret_name}")
     body = await read_body(SecretBody)
     secret = await state().secrets.set(
@@ -79,15 +74,10 @@ async def set_secret(community_id: str, secret_name: str) -> Response:
 async def remove_secret(community_id: str, secret_name: str) -> Response:
     """Removes a secret: the next request that would carry it fails."""
     note(target=f"secrets.{secret_name}")
-    secret = await state().secrets.remove(current_caller(), _community(community_id), secret_name)
+    secret = await state().secrets.remove(
+        current_caller(), community_id_of(community_id), secret_name
+    )
     return success(_shown(secret), "Secret removed")
-
-
-def _community(text: str) -> int | None:
-    """The community of the path; what is no id is no community."""
-    found = number_of(text)
-    note(community_id=found)
-    return found
 
 
 def _shown(secret: Secret) -> JsonObject:

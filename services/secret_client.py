@@ -51,9 +51,7 @@ class VaultClient:
             raise redaction.failure(failure) from None
         except LeaseLost:
             raise
-        except (
-            Exception
-        ) as unexpected:  # the edge of what may be told: a bug's text goes to the log
+        except Exception as unexpected:  # the edge of what may be told: its text may hold a secret
             kind = type(unexpected).__name__
             raise StepFailure("BAD_REQUEST", f"the request cannot be sent ({kind})") from None
         return redaction.response(answer)
