@@ -5,7 +5,8 @@ harm would give it back: as it is, URL-encoded, escaped for JSON or HTML, in bas
 or within a longer text. A peer that hides it on purpose cannot be caught so; which hosts get it at
 all is the answer to those.
 
-The cost is one search for each form, over answers of requests that carried secrets only.
+Only answers of requests that carried secrets pay for it: one search for each form through the body,
+and through each of the headers.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from engine.ports import HttpResponse
 
 MASK = "***"
 _PERCENT = re.compile("%[0-9A-F]{2}")
+_UNICODE = re.compile(r"\\u[0-9a-f]{4}")
+_NO_MARKUP = str.maketrans({each: f"\\u{ord(each):04x}" for each in "<>&"})
+"""How Go and others keep JSON harmless within HTML."""
 _URL_SAFE = str.maketrans("+/", "-_")
 _SAFE_CHARACTERS = ("", "/", "!'()*-._~", "/:@!$&'()*+,;=-._~?")
 """What encoders leave as it is besides letters and digits: all, paths, JavaScript, queries."""
@@ -85,12 +89,17 @@ def _forms(secret: str) -> Iterator[str]:
     for safe in _SAFE_CHARACTERS:
         yield from _with_small_letters(quote(secret, safe=safe))
     yield from _with_small_letters(quote_plus(secret))
-    for escaped in (json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]):
-        yield escaped
-        yield escaped.replace("/", "\\/")
-        yield json.dumps(escaped)[1:-1]
+    for plain in (json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]):
+        for escaped in (plain, plain.translate(_NO_MARKUP)):
+            yield escaped
+            yield escaped.replace("/", "\\/")
+            yield json.dumps(escaped)[1:-1]
+            yield _UNICODE.sub(lambda found: "\\u" + found[0][2:].upper(), escaped)
     yield html.escape(secret)
     yield html.escape(secret, quote=False)
+    decimal = html.escape(secret).replace("&#x27;", "&#39;").replace("&quot;", "&#34;")
+    yield decimal  # as Jinja writes it
+    yield decimal.replace("+", "&#43;")  # as Go does
     raw = secret.encode()
     yield raw.hex()
     yield raw.hex().upper()

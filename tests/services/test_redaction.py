@@ -80,3 +80,17 @@ def test_the_beginning_of_an_answer_that_was_cut_is_not_shown() -> None:
 
     assert redacted.body == {"truncated": True, "bytes": 300_000, "preview": MASK}
     assert redacted.cut
+
+
+@pytest.mark.parametrize(
+    "echoed",
+    [
+        "it&#39;s&lt;a&gt;&#34;b&#34;&amp;c+d",
+        "it&#39;s&lt;a&gt;&#34;b&#34;&amp;c&#43;d",
+        r"""it's\u003ca\u003e\"b\"\u0026c+d""",
+        r"""it's\u003Ca\u003E\"b\"\u0026c+d""",
+    ],
+    ids=["Jinja", "Go's HTML", "Go's JSON", ".NET's JSON"],
+)
+def test_what_others_escape_in_their_ways_is_found(echoed: str) -> None:
+    assert Redaction(['it\'s<a>"b"&c+d']).text(f"x {echoed} y") == f"x {MASK} y"
