@@ -22,6 +22,7 @@ from engine.context import JsonObject
 from engine.errors import OutcomeUnknown, StoreUnavailable
 from models.audit import AuditLog, AuditRow, Unstorable
 from services.aaa_log import AaaLog, Category, Result
+from services.rounds import elapse
 
 STORED = frozenset({"AUTH", "AUTHZ", "AUDIT"})
 """The categories that become rows; `ERROR` and `SYSTEM` are lines only."""
@@ -99,6 +100,8 @@ class AuditTrail:
         _, pending = await asyncio.wait({loop}, timeout=timeout_seconds)
         for task in pending:
             task.cancel()
+        if pending:
+            await asyncio.wait(pending)
         if self._rows:
             self._lines.error("audit_write", unwritten=len(self._rows))
 
@@ -201,10 +204,7 @@ class AuditTrail:
         if seconds <= 0 or self._stopping.is_set():
             await asyncio.sleep(0)
             return
-        await asyncio.wait(
-            {stopping := asyncio.ensure_future(self._stopping.wait())}, timeout=seconds
-        )
-        stopping.cancel()
+        await elapse(self._stopping, seconds)
 
     def _say_dropped(self) -> None:
         dropped, self._dropped = self._dropped, 0

@@ -41,14 +41,18 @@ class Rounds:
         self._loop = asyncio.create_task(self._run(), name=self._action)
 
     async def stop(self, timeout_seconds: float, besides: Iterable[asyncio.Task[Any]] = ()) -> None:
-        """Ends after the round under way and the tasks `besides`, waiting at most
-        `timeout_seconds` for them; then they are cancelled."""
+        """Ends after the round under way and then the tasks `besides`, also those that the round
+        has still begun, waiting at most `timeout_seconds`; what is left is cancelled."""
         self._stopping.set()
         self.awake.set()
         loop, self._loop = self._loop, None
         if loop is None:
             return
-        _, pending = await asyncio.wait({loop, *besides}, timeout=timeout_seconds)
+        clock = asyncio.get_running_loop().time
+        until = clock() + timeout_seconds
+        # Before those besides: the round under way may still begin some.
+        await asyncio.wait({loop}, timeout=timeout_seconds)
+        _, pending = await asyncio.wait({loop, *besides}, timeout=max(until - clock(), 0.0))
         for task in pending:
             task.cancel()
         if pending:
@@ -56,7 +60,7 @@ class Rounds:
 
     async def pause(self, seconds: float) -> None:
         """Waits in the middle of a round, but not once told to stop."""
-        await _elapse(self._stopping, seconds)
+        await elapse(self._stopping, seconds)
 
     async def _run(self) -> None:
         while not self.stopping:
@@ -70,10 +74,11 @@ class Rounds:
             except Exception as error:  # the edge of a background loop: it must not end
                 self._lines.error(self._action, cause=error)
                 seconds = self._retry_seconds
-            await _elapse(self.awake, seconds)
+            await elapse(self.awake, seconds)
 
 
-async def _elapse(event: asyncio.Event, seconds: float) -> None:
+async def elapse(event: asyncio.Event, seconds: float) -> None:
+    """Waits so long, or until the event is set."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()
