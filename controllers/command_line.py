@@ -11,11 +11,16 @@ from contextlib import AbstractAsyncContextManager
 
 import click
 
+from controllers.schemas import MAX_ID
 from engine.errors import WorkflowEngineException
 from services.errors import Refusal
 from services.operating import Operating
 
 OpenOperating = Callable[[], AbstractAsyncContextManager[Operating]]
+
+
+ID = click.IntRange(0, MAX_ID)
+COMMUNITY = click.option("--community", type=ID, required=True)
 
 
 def run_command(work: Awaitable[None]) -> None:

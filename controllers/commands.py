@@ -13,7 +13,7 @@ from contextlib import aclosing
 import click
 
 from controllers.audit_commands import audit_commands
-from controllers.command_line import OpenOperating, run_command
+from controllers.command_line import ID, OpenOperating, run_command
 from controllers.member_commands import member_commands
 from controllers.secret_commands import secret_commands
 from services.api_keys import GRACE_SECONDS, LONGEST_GRACE_SECONDS, NewKey
@@ -43,8 +43,8 @@ def _keys(open_operating: OpenOperating) -> click.Group:
 
 def _create(open_operating: OpenOperating) -> click.Command:
     @click.command("create")
-    @click.option("--user", type=int, required=True, help="Whose key it is.")
-    @click.option("--community", type=int, help="The only community it is good for.")
+    @click.option("--user", type=ID, required=True, help="Whose key it is.")
+    @click.option("--community", type=ID, help="The only community it is good for.")
     @click.option(
         "--scope", "scopes", multiple=True, required=True, type=click.Choice(sorted(SCOPES))
     )
@@ -151,8 +151,10 @@ def _revoke(open_operating: OpenOperating) -> click.Command:
 
         async def run() -> None:
             async with open_operating() as operating:
-                await operating.keys.revoke(str(key_id))
-                await operating.note("revoke_api_key", target=str(key_id))
+                key = await operating.keys.revoke(str(key_id))
+                await operating.note(
+                    "revoke_api_key", community_id=key.community_id, target=str(key_id)
+                )
             click.echo(f"Key {key_id} is revoked.", err=True)
 
         run_command(run())
@@ -190,6 +192,9 @@ def _metrics(open_operating: OpenOperating) -> click.Group:
                 aclosing(operating.rollups.rebuild()) as wrong,
             ):
                 corrections = [corrected async for corrected in wrong]
+                await operating.note(
+                    "rebuild_metrics", workflows=len(corrections), corrected=sum(corrections)
+                )
             click.echo(
                 f"Workflows: {len(corrections)}. Roll-ups corrected: {sum(corrections)}.", err=True
             )

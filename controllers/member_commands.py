@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import click
 
-from controllers.command_line import OpenOperating, run_command
+from controllers.command_line import COMMUNITY, ID, OpenOperating, run_command
 from controllers.member_schemas import role_name
 from services.bootstrap import OPERATOR
 from services.members import EVERYDAY_ROLE, Member
@@ -15,8 +15,7 @@ from services.members import EVERYDAY_ROLE, Member
 _PAGE = 100
 
 
-_COMMUNITY = click.option("--community", type=click.IntRange(min=0), required=True)
-_USER = click.option("--user", type=click.IntRange(min=0), required=True)
+_USER = click.option("--user", type=ID, required=True)
 
 
 def member_commands(open_operating: OpenOperating) -> click.Group:
@@ -30,7 +29,7 @@ def member_commands(open_operating: OpenOperating) -> click.Group:
 
 def _add(open_operating: OpenOperating) -> click.Command:
     @click.command("add")
-    @_COMMUNITY
+    @COMMUNITY
     @_USER
     @click.option("--role", "roles", multiple=True, default=[EVERYDAY_ROLE], show_default=True)
     def add(community: int, user: int, roles: tuple[str, ...]) -> None:
@@ -55,7 +54,7 @@ def _add(open_operating: OpenOperating) -> click.Command:
 
 def _list(open_operating: OpenOperating) -> click.Command:
     @click.command("list")
-    @_COMMUNITY
+    @COMMUNITY
     @click.option("--role", help="Only those in this role.")
     def show(community: int, role: str | None) -> None:
         """Lists the members of a community and their roles."""
@@ -80,7 +79,7 @@ def _list(open_operating: OpenOperating) -> click.Command:
 
 def _remove(open_operating: OpenOperating) -> click.Command:
     @click.command("remove")
-    @_COMMUNITY
+    @COMMUNITY
     @_USER
     @click.option("--role", help="Only this role; without it all, and the membership.")
     def remove(community: int, user: int, role: str | None) -> None:

@@ -74,6 +74,11 @@ Statuses = Annotated[
 """A comma list of statuses of executions."""
 
 
+def is_role_name(name: str) -> bool:
+    """Whether a role can be called so."""
+    return 0 < len(name) <= MAX_ROLE_LENGTH and name.isprintable()
+
+
 class Request(BaseModel):
     """A part of a request: nothing but what is declared."""
 

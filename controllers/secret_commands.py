@@ -10,18 +10,16 @@ import sys
 
 import click
 
-from controllers.command_line import OpenOperating, run_command
+from controllers.command_line import COMMUNITY, OpenOperating, run_command
 from services.bootstrap import OPERATOR
 from services.community_secrets import MOST_SECRETS, Secret
-
-_COMMUNITY = click.option("--community", type=click.IntRange(min=0), required=True)
 
 
 def secret_commands(open_operating: OpenOperating) -> click.Group:
     """The group `secrets`."""
     group = click.Group("secrets", help="The secrets of communities: set, list, remove, rotate.")
     group.add_command(_set(open_operating))
-    group.add_command(_shown(open_operating))
+    group.add_command(_list(open_operating))
     group.add_command(_remove(open_operating))
     group.add_command(_rotate(open_operating))
     return group
@@ -30,7 +28,7 @@ def secret_commands(open_operating: OpenOperating) -> click.Group:
 def _set(open_operating: OpenOperating) -> click.Command:
     @click.command("set")
     @click.argument("name")
-    @_COMMUNITY
+    @COMMUNITY
     @click.option(
         "--host", "hosts", multiple=True, required=True, help="Where it may be sent; repeatable."
     )
@@ -56,9 +54,9 @@ def _set(open_operating: OpenOperating) -> click.Command:
     return set_secret
 
 
-def _shown(open_operating: OpenOperating) -> click.Command:
+def _list(open_operating: OpenOperating) -> click.Command:
     @click.command("list")
-    @_COMMUNITY
+    @COMMUNITY
     def show(community: int) -> None:
         """Lists a community's secrets and where they may be sent."""
 
@@ -76,7 +74,7 @@ def _shown(open_operating: OpenOperating) -> click.Command:
 def _remove(open_operating: OpenOperating) -> click.Command:
     @click.command("remove")
     @click.argument("name")
-    @_COMMUNITY
+    @COMMUNITY
     def remove(name: str, community: int) -> None:
         """Removes a secret: the next request that would carry it fails."""
 

@@ -90,8 +90,9 @@ def valid_data_is_accepted(context: CheckContext, response: Response, case: Case
 
 def _foreseen(response: Response) -> bool:
     said: dict[str, Any] = json.loads(response.text or "{}")
+    message = str(said.get("message", said.get("detail", "")))  # in the envelope, or as a problem
     return any(
-        said.get("error_code") == each.code and re.search(each.message, str(said["message"]))
+        said.get("error_code") == each.code and re.search(each.message, message)
         for each in UNSAYABLE
     )
 

@@ -103,9 +103,12 @@ async def _round(service: Service, home: Path, report: Report, options: tuple[st
         for status, count in statuses.items():
             counts[status] = counts.get(status, 0) + count
     found.unlink()
+    tally.unlink()
 
 
 def _add(report: Report, told: dict[str, Any], text: str) -> None:
+    if not told["test_cases"]["generated"]:
+        raise RuntimeError(f"schemathesis made no case up:\n{text[-4000:]}")
     report.rounds += 1
     report.cases += told["test_cases"]["generated"]
     report.failures += told["failures"] + told["errors"]

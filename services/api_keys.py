@@ -128,12 +128,16 @@ class ApiKeyService:
         )
         return MadeKey(key_id, secret)
 
-    async def revoke(self, key_id: str) -> None:
-        """Ends a key's life: at once in this process, within a second elsewhere. Raises
-        `KeyUnknown`."""
+    async def revoke(self, key_id: str) -> ApiKey:
+        """Ends a key's life: at once in this process, within a second elsewhere. Returns it as
+        it is then. Raises `KeyUnknown`."""
         if not await self._keys.revoke(key_id):
             raise KeyUnknown
         self._forget()
+        revoked = await self._keys.get(key_id)
+        if revoked is None:
+            raise KeyUnknown
+        return revoked
 
     async def rotate(
         self, key_id: str, *, grace_seconds: int = GRACE_SECONDS, by: int | None = None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from engine.context import Json
-from engine.secret_names import is_secret_name
+from engine.secret_names import LONGEST_NAME, is_secret_name
 from models.community_secrets import CommunitySecrets, SecretRow
 from services.caller import Caller
 from services.cursors import Cursors
@@ -138,7 +138,10 @@ class SecretService:
 def _name_problems(name: str) -> list[Problem]:
     if is_secret_name(name):
         return []
-    message = "must be a name such as api_token: letters, digits and _, at most 64"
+    message = (
+        "must be a name such as api_token: a letter, then letters, digits and _, at most "
+        f"{LONGEST_NAME}, and no keyword such as `class`"
+    )
     return [Problem(path="/name", message=message)]
 
 

@@ -38,19 +38,17 @@ class VaultClient:
         """Sends one request with the secrets in their places. Raises as `SecretClient` says."""
         names = {place.name for place in use.places}
         values = await self._vault.opened(use.community_id, names, url)
+        if not use.may_act():  # The lease may have run out while the secrets were fetched.
+            raise LeaseLost
         redaction = Redaction(values.values())
         try:
             parts = {"headers": dict(headers), "params": params, "body": body}
             filled = unsealed(parts, use.places, values)
-            if not use.may_act():  # The lease may have run out while the secrets were fetched.
-                raise LeaseLost
             answer = await self._http.request(
                 method, url, **filled, timeout_seconds=timeout_seconds
             )
         except StepFailure as failure:
             raise redaction.failure(failure) from None
-        except LeaseLost:
-            raise
         except Exception as unexpected:  # the edge of what may be told: its text may hold a secret
             kind = type(unexpected).__name__
             raise StepFailure("BAD_REQUEST", f"the request cannot be sent ({kind})") from None

@@ -7,7 +7,7 @@ at no other time. Nothing is cached, so what was changed or removed counts from 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Set
 from dataclasses import dataclass, replace
 
 from engine.context import Json
@@ -54,16 +54,16 @@ class Vault:
             raise SecretsUnavailable from None
         return SealedSecret(community_id, name, allowed_hosts, key_id, ciphertext)
 
-    async def opened(self, community_id: int, names: Collection[str], url: str) -> dict[str, str]:
+    async def opened(self, community_id: int, names: Set[str], url: str) -> dict[str, str]:
         """The values of these secrets, for a request to `url`; asks again while the database
         cannot say. Raises `StepFailure`."""
         found = {each.name: each for each in await self._fetched(community_id, names)}
         return {name: self._value(name, found.get(name), url) for name in names}
 
-    async def judge(self, community_id: int, names: Collection[str]) -> Judge:
+    async def judge(self, community_id: int, names: Set[str]) -> Judge:
         """Says of each of these secrets and a URL why a request there could not carry it, in
         words; None if it could. Nothing is opened. Raises `StoreUnavailable`."""
-        fetched = await self._secrets.fetch(community_id, sorted(set(names)))
+        fetched = await self._secrets.fetch(community_id, sorted(names))
         found = {each.name: each for each in fetched}
 
         def why_not(name: str, url: str) -> str | None:
@@ -94,10 +94,10 @@ class Vault:
         key_id, ciphertext = self._ring.seal(value, context)
         return replace(secret, key_id=key_id, ciphertext=ciphertext)
 
-    async def _fetched(self, community_id: int, names: Collection[str]) -> list[SealedSecret]:
+    async def _fetched(self, community_id: int, names: Set[str]) -> list[SealedSecret]:
         while True:
             try:
-                return await self._secrets.fetch(community_id, sorted(set(names)))
+                return await self._secrets.fetch(community_id, sorted(names))
             except StoreUnavailable:
                 await asyncio.sleep(_STORE_PAUSE_SECONDS)
 

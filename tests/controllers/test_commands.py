@@ -78,6 +78,9 @@ async def test_metrics_are_rebuilt_from_what_there_is(database_url: str, dal: As
 
     again = await invoke(database_url, "metrics", "rebuild")
     assert again.output == "Workflows: 1. Roll-ups corrected: 0.\n"
+    noted = await dal.fetch("SELECT action, details FROM audit_log ORDER BY audit_id")
+    assert [row["action"] for row in noted] == ["rebuild_metrics"] * 2
+    assert [row["details"]["corrected"] for row in noted] == [1, 0]
 
 
 async def test_no_database_is_a_message_and_no_traceback() -> None:
