@@ -186,7 +186,7 @@ class Config:
 
 
 def _service(read: Reader) -> dict[str, object]:
-    database = read.value("DATABASE_URL", None, database_url, "DATABASE_URI")
+    database = read.value("DATABASE_URL", None, database_url, "DATABASE_URI", hidden=True)
     router_url = read.value("ROUTER_URL", None, http_url)
     transport = "router" if router_url else "console"
     nowhere: tuple[str, ...] = ()

@@ -54,8 +54,9 @@ def secret_keys(text: str) -> tuple[bytes, ...]:
 def _key(text: str) -> bytes:
     try:
         if len(text) == 2 * _KEY_BYTES:
-            return bytes.fromhex(text)
-        key = base64.b64decode(text.translate(_STANDARD), validate=True)
+            key = bytes.fromhex(text)
+        else:
+            key = base64.b64decode(text.translate(_STANDARD), validate=True)
     except ValueError:
         key = b""
     if len(key) != _KEY_BYTES:

@@ -7,35 +7,44 @@ hold a password is never shown.
 from __future__ import annotations
 
 import re
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 _REDIS = "a URL such as redis://user:password@host:6379/0, or rediss:// for TLS"
 
 
 def database_url(text: str) -> str:
     """The URL of a PostgreSQL."""
-    if urlsplit(text).scheme not in ("postgres", "postgresql"):
-        raise ValueError("a URL such as postgresql://user:password@host:5432/name")
+    wanted = "a URL such as postgresql://user:password@host:5432/name"
+    if _split(text, wanted).scheme not in ("postgres", "postgresql"):
+        raise ValueError(wanted)
     return text
 
 
 def http_url(text: str) -> str:
     """The URL of an HTTP service, without a slash at its end."""
-    url = urlsplit(text)
+    wanted = "a URL such as https://router.example.org"
+    url = _split(text, wanted)
     if url.scheme not in ("http", "https") or not url.hostname:
-        raise ValueError("a URL such as https://router.example.org")
+        raise ValueError(wanted)
     return text.rstrip("/")
 
 
 def redis_url(text: str) -> str:
     """The URL of a Redis or Valkey server: a host and, if not 0, the number of a database."""
+    url = _split(text, _REDIS)
     try:
-        url = urlsplit(text)
         right = url.scheme in ("redis", "rediss") and url.hostname and url.port != 0
-    except ValueError:  # of brackets, and of a port that is none
+    except ValueError:  # of a port that is none
         raise ValueError(_REDIS) from None
     if not right or not re.fullmatch(r"/?|/[0-9]{1,5}", url.path):
         raise ValueError(_REDIS)
     if url.query or url.fragment or re.search(r"[\s\x00-\x1f]", text):
         raise ValueError(f"{_REDIS}, with nothing behind the number of the database")
     return text
+
+
+def _split(text: str, wanted: str) -> SplitResult:
+    try:
+        return urlsplit(text)
+    except ValueError:  # of brackets
+        raise ValueError(wanted) from None

@@ -254,6 +254,16 @@ def test_a_secret_that_could_be_guessed_is_refused_and_not_shown() -> None:
     assert Config.from_env({"SECRET_KEY": "é" * 16}).secret_key == "é" * 16
 
 
+def test_a_url_of_brackets_is_refused_with_an_example_and_a_database_s_is_not_shown() -> None:
+    assert problems(ROUTER_URL="http://[") == [
+        "ROUTER_URL is 'http://['; it must be a URL such as https://router.example.org"
+    ]
+    assert problems(DATABASE_URL="mysql://h/db?password=hunter2") == [
+        "DATABASE_URL is a value; it must be a URL such as "
+        "postgresql://user:password@host:5432/name"
+    ]
+
+
 def test_keys_of_secrets_are_read_in_hex_and_base64() -> None:
     key = bytes(range(32))
     in_base64 = base64.b64encode(key).decode()
@@ -264,7 +274,17 @@ def test_keys_of_secrets_are_read_in_hex_and_base64() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["hunter2", "ab" * 31, "ab" * 33, "zz" * 32, ",", "ab" * 32 + ",", "hunter2" * 9 + "h"]
+    "value",
+    [
+        "hunter2",
+        "ab" * 31,
+        "ab" * 33,
+        "zz" * 32,
+        ",",
+        "ab" * 32 + ",",
+        "hunter2" * 9 + "h",
+        "ab " * 16 + "ab" * 8,
+    ],
 )
 def test_what_is_no_key_of_secrets_is_refused_and_not_shown(value: str) -> None:
     assert problems(SECRETS_KEY=value) == [
