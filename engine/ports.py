@@ -111,7 +111,7 @@ class SecretClient(Protocol):
     ) -> HttpResponse:
         """Fills the secrets in, sends the request, and answers without them. Raises `StepFailure`
         as `HttpClient.request` does, and `SECRET_NOT_FOUND`, `SECRET_NOT_ALLOWED`,
-        `SECRETS_UNAVAILABLE`; `LeaseLost` if it may not be sent any more."""
+        `SECRET_UNREADABLE`, `BAD_REQUEST`; `LeaseLost` if it may not be sent any more."""
         ...
 
 

@@ -46,15 +46,17 @@ DECLARE
     entry audit_log;
     tip bytea := '';
     latest timestamptz := '-infinity';
+    last bigint := 0;
 BEGIN
     FOR entry IN SELECT * FROM audit_log ORDER BY audit_id LOOP
         latest := greatest(latest, entry.at);
         entry.recorded_at := latest;
         tip := audit_row_hash(tip, entry);
+        last := entry.audit_id;
         UPDATE audit_log SET recorded_at = latest, hash = tip WHERE audit_id = entry.audit_id;
     END LOOP;
     INSERT INTO audit_chain (last_id, last_hash, recorded_at)
-    VALUES (coalesce(entry.audit_id, 0), tip, latest);
+    VALUES (last, tip, latest);
 END
 $$;
 

@@ -34,7 +34,7 @@ SELECT audit_id, at, recorded_at, category, action, result, community_id, user_i
 """
 
 # Only their owner may do this, and only for the length of a transaction in which nobody inserts.
-UNLOCK = """
+GUARDS_OFF = """
 SET LOCAL lock_timeout = '5s';
 ALTER TABLE audit_log DISABLE TRIGGER audit_log_is_append_only;
 ALTER TABLE audit_chain DISABLE TRIGGER audit_chain_follows_the_log
@@ -52,10 +52,10 @@ WITH gone AS (
     UPDATE audit_chain SET pruned_id = audit_id, pruned_hash = hash
       FROM gone WHERE audit_id = (SELECT max(audit_id) FROM gone)
 )
-SELECT count(*) AS rows, max(audit_id) AS last_id FROM gone
+SELECT count(*) FROM gone
 """
 
-LOCK = """
+GUARDS_ON = """
 ALTER TABLE audit_log ENABLE TRIGGER audit_log_is_append_only;
 ALTER TABLE audit_chain ENABLE TRIGGER audit_chain_follows_the_log
 """
@@ -138,11 +138,9 @@ class AuditChain:
         pruned = 0
         while True:
             async with self._dal.transaction() as tx:
-                await tx.execute(UNLOCK)
-                row = await tx.fetchrow(PRUNE, up_to, before, self._page)
-                await tx.execute(LOCK)
-            assert row is not None
-            rows: int = row["rows"]
+                await tx.execute(GUARDS_OFF)
+                rows: int = await tx.fetchval(PRUNE, up_to, before, self._page)
+                await tx.execute(GUARDS_ON)
             pruned += rows
             if rows < self._page:
                 return pruned

@@ -226,7 +226,7 @@ class PostgresExecutionStore:
             except StoreUnavailable as crossed:
                 if not isinstance(crossed.__cause__, asyncpg.DeadlockDetectedError):
                     raise
-        raise StoreUnavailable("the execution's family is busy ending")
+        raise StoreUnavailable("the execution keeps changing hands, or its family ends")
 
     async def _request_cancel(self, execution_id: str) -> Cancellation | None:
         at = await self._dal.fetchval(sql.CANCEL_UNHELD, execution_id)

@@ -1,7 +1,7 @@
 """The table `community_members`: who is in a community, in which roles.
 
-Its one rule: a member has at least one role, for a row is a role. Changes to one member's roles
-take turns, so that what was set last is what is there, and all of it.
+Its one rule: a member has at least one role, for a row is a role. Two who set one member's
+roles take turns, so that what was set last is what is there, and all of it.
 """
 
 from __future__ import annotations
