@@ -174,7 +174,7 @@ class WorkflowEngine(Requests):
         """Waits at most `seconds` for an execution to end, wherever it runs, and no longer once
         this process is to stop. Whether it did."""
         deadline = self._clock.monotonic() + seconds
-        while True:
+        while not self._watch.has_ended(execution_id):
             async with self._watch.over(execution_id) as hint:
                 hurried = self.departure.begun or self._clock.monotonic() >= deadline
                 if hurried or not self._runs_here(execution_id):
@@ -185,6 +185,7 @@ class WorkflowEngine(Requests):
                 if left <= 0 or self.departure.begun:
                     return False
                 await self.departure.wait(hint, seconds=left)
+        return True
 
     def _runs_here(self, execution_id: str) -> bool:
         return self._session is not None and self._session.holds(execution_id)

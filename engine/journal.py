@@ -6,11 +6,17 @@ Every execution of a process appends here: its creation, its steps' records, its
 is a list append; it gives a *position*, a number that grows by one. One writer flushes: it takes
 everything appended so far, writes it in one transaction, and while that is on its way the next
 batch collects by itself. There is no timer and no minimum wait, so an idle service commits at
-once and a busy one in large groups.
+once and a busy one in large groups. Only what has just been created is given one turn of the event
+loop: an execution of a few pure steps is over by then, and is written once, by one commit.
 
 `committed(position)` waits until the flush that holds the position is durable. That is output
 commit: whoever is about to show something to the outside (start an effect, answer 202, announce an
 end) waits for the position of the last thing it depends on. Pure steps never wait.
+
+*No convoy.* Executions whose effects are quick would all wait for the same flush, go on together
+and be written together: the database would rest while they compute, and they while it writes. So
+where a flush leaves nothing behind to be written, only half of those it held up go on at once;
+what they append is on its way before the others have their turn.
 
 *Failures.* A flush that did not get through is repeated with the same batch until it does: writing
 it twice is harmless by construction (`ExecutionStore.flush`), so an ambiguous commit needs no
@@ -36,6 +42,8 @@ from engine.records import Batch, Progress, StepRow
 
 _FIRST_BACKOFF_SECONDS = 0.05
 _LONGEST_BACKOFF_SECONDS = 2.0
+_CONVOY = 16
+"""So many waiters of one flush are worth another one."""
 
 
 class Journal:
@@ -128,6 +136,8 @@ class Journal:
                 self._wake = asyncio.get_running_loop().create_future()
                 await self._wake
                 self._wake = None
+                if self._batch.created:
+                    await asyncio.sleep(0)
                 continue
             await self._flush(self._take(), self._appended)
 
@@ -199,7 +209,20 @@ class Journal:
 
     def _settle(self, upto: int) -> None:
         self._durable = upto
+        waiters = []
         while self._waiters and self._waiters[0][0] <= upto:
-            _, _, waiter = heapq.heappop(self._waiters)
-            if not waiter.done():
-                waiter.set_result(None)
+            waiters.append(heapq.heappop(self._waiters)[2])
+        first = len(waiters)
+        if first >= _CONVOY and self._taken == self._appended:
+            first //= 2
+        _release(waiters[:first])
+        if waiters[first:]:
+            # Two turns later: what the first half appends has woken the writer by then.
+            loop = asyncio.get_running_loop()
+            loop.call_soon(loop.call_soon, _release, waiters[first:])
+
+
+def _release(waiters: list[asyncio.Future[None]]) -> None:
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_result(None)

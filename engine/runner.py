@@ -348,14 +348,20 @@ class Runner(Waits):
             output=ended.output,
             error=ended.error,
         )
-        await self._tools.journal.committed(self.recorder.position)
-        return Exit.ENDED
+        return await self._told()
 
     async def _cancelled(self) -> Exit:
         for step in list(self._running):
             self._forget(step)
         self.recorder.ended(self._state, ExecutionStatus.CANCELLED, self._tools.clock.now())
-        await self._tools.journal.committed(self.recorder.position)
+        return await self._told()
+
+    async def _told(self) -> Exit:
+        """Returns once the end is durable; where the store refuses it, the one that replaced it."""
+        position = -1
+        while position != self.recorder.position:
+            position = self.recorder.position
+            await self._tools.journal.committed(position)
         return Exit.ENDED
 
     def _time_out(self) -> None:

@@ -57,7 +57,7 @@ class Session(Claims):
         settings: EngineSettings,
         departure: Departure,
         make_effects: MakeEffects,
-        left: Callable[[str], None],
+        left: Callable[[str, bool], None],
     ) -> None:
         self.over = asyncio.Event()
         self._store = store
@@ -276,7 +276,7 @@ class Session(Claims):
             going = leaving in (Exit.PARKED, Exit.LEFT)
             if self.crowded or limited or answerable or going:
                 self.nudge()
-            self._left(execution_id)
+            self._left(execution_id, leaving is Exit.ENDED)
 
     def _fail(self, runner: Runner, bug: Exception) -> None:
         try:

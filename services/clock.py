@@ -43,8 +43,7 @@ class SystemClock:
     def now(self) -> datetime:
         """The present moment, aware, UTC."""
         moment = self._moment() if self._heard else self._wall()
-        back = (self._last - moment).total_seconds()
-        if not 0 < back < _SLEW_SECONDS:
+        if moment > self._last or (self._last - moment).total_seconds() >= _SLEW_SECONDS:
             self._last = moment
         return self._last
 

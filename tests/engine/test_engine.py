@@ -52,13 +52,58 @@ def chain(length: int, node: Any = setting) -> Any:
     return document(nodes, *edges)
 
 
-def test_forty_pure_steps_cost_at_most_three_commits() -> None:
+def test_forty_pure_steps_cost_one_commit() -> None:
     async def main(world: World) -> None:
         before = flushes(world)
         state = await world.run(chain(40))
         assert state["status"] == "completed"
         assert len(state["steps"]) == 41
-        assert flushes(world) - before <= 3
+        assert flushes(world) - before == 1
+
+    in_world(main)
+
+
+def test_whoever_waits_for_what_ends_here_does_not_ask_the_store() -> None:
+    async def main(world: World) -> None:
+        slow = await world.context(document({"m": message("slow")}, "start -> m"))
+        quick = await world.context(chain(1))
+        asked: list[str] = []
+        status = world.store.status
+
+        async def counted(execution_id: str) -> ExecutionStatus | None:
+            asked.append(execution_id)
+            return await status(execution_id)
+
+        world.store.status = counted  # type: ignore[method-assign]  # counts
+        world.outside.answers["slow"] = lambda: asyncio.sleep(1)
+        await world.engine.execute_many([slow, quick])
+        assert await world.engine.wait(quick.execution_id, 10)
+        assert await world.engine.wait(slow.execution_id, 10)
+        assert await world.engine.wait(slow.execution_id, 10)
+        assert asked == []
+        assert await status(slow.execution_id) is ExecutionStatus.COMPLETED
+
+    in_world(main)
+
+
+def test_an_end_that_the_store_refuses_is_not_told_before_the_one_that_replaced_it() -> None:
+    async def main(world: World) -> None:
+        context = await world.context(document({"m": message("x")}, "start -> m"))
+        flush = world.store.flush
+
+        async def refusing(worker_id: str, batch: Batch) -> None:
+            if any(update.end_time and update.final_output for update in batch.updates.values()):
+                raise ValueError("unstorable")
+            await asyncio.sleep(1)
+            await flush(worker_id, batch)
+
+        world.store.flush = refusing  # type: ignore[method-assign]  # dislikes every output
+        await world.engine.execute_workflow(context)
+        assert await world.engine.wait(context.execution_id, 10)
+        stored = await world.store.load(context.execution_id)
+        assert stored is not None
+        assert stored.progress.status is ExecutionStatus.FAILED
+        assert stored.progress.error_message == "A value of this execution cannot be stored."
 
     in_world(main)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from engine.context import ExecutionStatus
+from engine.context import ExecutionContext, ExecutionStatus
 from engine.errors import LeaseLost, StoreUnavailable
 from engine.journal import Journal
 from engine.memory_store import MemoryStore
@@ -64,6 +64,45 @@ def test_what_collects_during_a_flush_is_written_by_the_next_one_together() -> N
                 j.journal.create(context, progress_of(context))
             await j.journal.committed(j.journal.position)
             assert [len(batch.created) for batch in j.store.batches] == [1, 9]
+
+    simulate(main())
+
+
+def test_those_that_one_flush_held_up_are_not_all_held_up_by_the_next_one() -> None:
+    """Else the store would rest while they compute, and they while it writes."""
+
+    async def main() -> None:
+        async with Journaled() as j:
+            contexts = [a_context() for _ in range(40)]
+
+            async def five_steps(context: ExecutionContext) -> None:
+                await j.journal.committed(j.journal.position)
+                for seq in range(2, 7):
+                    await j.journal.committed(j.journal.step(a_step(context, seq)))
+
+            for context in contexts:
+                j.journal.create(context, progress_of(context))
+            await asyncio.gather(*map(five_steps, contexts))
+            sizes = [len(batch.created) + len(batch.steps) for batch in j.store.batches]
+            assert sizes == [40, *[20] * 10]
+
+    simulate(main())
+
+
+def test_a_few_that_one_flush_held_up_go_on_together() -> None:
+    async def main() -> None:
+        async with Journaled() as j:
+            contexts = [a_context() for _ in range(10)]
+            for context in contexts:
+                j.journal.create(context, progress_of(context))
+            await j.journal.committed(j.journal.position)
+
+            async def a_step_of(context: ExecutionContext, seq: int) -> None:
+                await j.journal.committed(j.journal.step(a_step(context, seq)))
+
+            for seq in (2, 3):
+                await asyncio.gather(*(a_step_of(context, seq) for context in contexts))
+            assert [len(batch.steps) for batch in j.store.batches] == [0, 10, 10]
 
     simulate(main())
 
