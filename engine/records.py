@@ -106,6 +106,17 @@ class Letter:
     sent_by: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class StatusChange:
+    """A number of an execution that is no step's record: that it was paused (`paused`), or may go
+    on (`pending` if it has not started, else `waiting`)."""
+
+    execution_id: str
+    seq: int
+    status: ExecutionStatus
+    at: datetime
+
+
 @dataclass(slots=True)
 class StoredExecution:
     """An execution as a store gives it back; `steps` in order of `seq`, `letters` as they came."""
