@@ -24,8 +24,9 @@ from engine.context import (
 
 @dataclass(slots=True)
 class StepRow:
-    """One record of the journal. `seq` is gapless per execution; seq 1 is its creation, so the
-    first record has seq 2. `status` is `completed`, `failed`, `running` or `waiting`."""
+    """One record of the journal. `seq` is gapless per execution, `StatusChange`s counted in; seq 1
+    is its creation, so the first record has seq 2, unless it was paused before that. `status` is
+    `completed`, `failed`, `running` or `waiting`."""
 
     execution_id: str
     seq: int
