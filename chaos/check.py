@@ -32,8 +32,9 @@ _EXECUTIONS = """
 SELECT execution_id::text AS execution_id, workflow_id::text AS workflow_id, status, error_code,
        execution_name, parent_execution_id::text AS parent,
        error_message, final_output, input_parameters, nodes_executed, steps_completed, end_time,
-       recoveries, worker_id IS NOT NULL AS held
-  FROM workflow_executions WHERE workflow_id = ANY($1::uuid[])
+       recoveries, worker_id IS NOT NULL AS held,
+       ARRAY(SELECT seq FROM workflow_events v WHERE v.execution_id = e.execution_id) AS pauses
+  FROM workflow_executions e WHERE workflow_id = ANY($1::uuid[])
 """
 
 _STEPS = """
@@ -100,7 +101,7 @@ def _run(row: asyncpg.Record, steps: list[asyncpg.Record]) -> Run:
         error_code=row["error_code"],
         result=result,
         moments=sorted(moments),
-        defects=_defects(finished, steps),
+        defects=_defects(finished, steps, row["pauses"]),
         facts=f"status {row['status']}, {row['error_code']}: {row['error_message']},"
         f" held {row['held']}, taken over {row['recoveries']} times",
         name=row["execution_name"],
@@ -108,12 +109,14 @@ def _run(row: asyncpg.Record, steps: list[asyncpg.Record]) -> Run:
     )
 
 
-def _defects(finished: list[asyncpg.Record], steps: list[asyncpg.Record]) -> list[str]:
+def _defects(
+    finished: list[asyncpg.Record], steps: list[asyncpg.Record], pauses: list[int]
+) -> list[str]:
     twice = [key for key, n in Counter(step["step_key"] for step in finished).items() if n > 1]
     defects = [f"{key} is recorded twice" for key in twice]
-    numbers = [step["seq"] for step in steps]
-    if numbers != list(range(2, len(steps) + 2)):  # 1 is the start, which has no record
-        defects.append(f"its records are numbered {numbers}")
+    numbers = sorted([step["seq"] for step in steps] + pauses)
+    if numbers != list(range(2, len(numbers) + 2)):  # 1 is the start, which has no record
+        defects.append(f"its records and pauses are numbered {numbers}")
     return defects
 
 

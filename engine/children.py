@@ -68,12 +68,6 @@ class Callees:
         `SUBWORKFLOW_TOO_DEEP`, `AMBIGUOUS_TRIGGER`), `StoreUnavailable`.
         """
         callee, graph = await self._find(given["workflow_id"], caller)
-        if given["wait"] and _waits_for_itself(caller, callee, graph):
-            raise StepFailure(
-                "SUBWORKFLOW_DEADLOCK",
-                "The workflow runs once at a time (max_parallel_executions) and would wait for "
-                "another execution of its own.",
-            )
         context = _family_member(
             caller,
             callee,
@@ -136,11 +130,6 @@ def sent_off(child: ExecutionContext) -> JsonObject:
         "workflow_id": child.workflow_id,
         "status": str(ExecutionStatus.PENDING),
     }
-
-
-def _waits_for_itself(caller: ExecutionContext, callee: Callee, graph: Graph) -> bool:
-    once_at_a_time = graph.document.get("max_parallel_executions") == 1
-    return once_at_a_time and callee.workflow_id == caller.workflow_id
 
 
 def _family_member(

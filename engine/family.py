@@ -4,12 +4,17 @@ A child is created in the very flush that records that its parent waits for it, 
 there without the other. How a child's end reaches its parent, and a parent's end its children, is
 the store's business (`ExecutionStore`). An error workflow is started from the table, like
 everything that may run: failures that nobody answered are rows that match a query.
+
+A child that an execution of its own workflow waits for, directly or through others, shares that
+one's place under the workflow's limit: it is born without one, so whatever claims or counts need
+not know of families, and nobody waits for a place that is held by who waits for him.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from engine.children import Callees
 from engine.context import ExecutionContext, JsonObject
@@ -66,12 +71,14 @@ class Family:
         self, caller: ExecutionContext, step_key: str, given: JsonObject
     ) -> tuple[ExecutionContext, Graph]:
         """The child that a step may start; asks again while the store cannot say. Raises
-        `StepFailure`."""
+        `StepFailure`, `LeaseLost`."""
         while True:
             try:
-                child = await self._callees.call(caller, step_key, given)
+                child, graph = await self._callees.call(caller, step_key, given)
+                if await self._has_its_place(caller, child):
+                    child = replace(child, max_parallel_executions=None)
                 await self._admit(caller.community_id)
-                return child
+                return child, graph
             except Overloaded as overloaded:
                 raise StepFailure("OVERLOADED", str(overloaded), retryable=True) from overloaded
             except (StoreUnavailable, OutcomeUnknown):
@@ -126,6 +133,26 @@ class Family:
         await self._admit(context.community_id)
         # Not started here: another process may be answering it too, and one of the two runs it.
         self._submit(context, graph, False)
+
+    async def _has_its_place(self, caller: ExecutionContext, child: ExecutionContext) -> bool:
+        """Whether one of those that wait for the child counts against its workflow's limit: the
+        caller, or who waits for that, and so on."""
+        if child.max_parallel_executions is None or child.parent_step_key is None:
+            return False
+        above: ExecutionContext | None = caller
+        while above is not None:
+            if above.workflow_id == child.workflow_id and above.max_parallel_executions is not None:
+                return True
+            above = await self._waits_for(above)
+        return False
+
+    async def _waits_for(self, execution: ExecutionContext) -> ExecutionContext | None:
+        """The execution that waits for this one, if any does."""
+        if execution.parent_step_key is None or execution.parent_execution_id is None:
+            return None
+        await self._journal.committed(self._journal.position)  # It may have been born just now.
+        stored = await self._store.peek(execution.parent_execution_id)
+        return None if stored is None else stored.context
 
     async def _claimable_at(self, position: int) -> None:
         await self._journal.committed(position)

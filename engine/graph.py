@@ -79,8 +79,9 @@ class Node:
     body_out: tuple[OutEdge, ...] = ()
     """A loop's edges from its port `loop`; they live in the iteration's scope."""
     indegree: int = 0
-    catches: bool = False
-    """Whether an enabled edge leaves from port `error`."""
+    catches: tuple[OutEdge, ...] = ()
+    """The enabled edges from port `error`; one that goes straight back to its loop is among
+    them, though its only meaning is that the iteration ends there."""
     guarded: bool = False
     """Whether any outgoing edge has a `conditional`."""
     body_guarded: bool = False
@@ -169,7 +170,7 @@ def compile_graph(
     _link(nodes, kept, index)
     for edge in edges:  # An error that goes straight back to its loop is taken as well.
         if edge.connection_id in regions.back_edges and edge.port == ERROR_PORT:
-            nodes[index[edge.source]].catches = True
+            nodes[index[edge.source]].catches += (_out_edge(edge, index),)
     order = _topological(nodes)
     _find_races(nodes, order)
     _find_lanes(nodes)
@@ -261,19 +262,20 @@ def _quorum(node_type: str, config: JsonObject) -> int:
 def _link(nodes: Sequence[Node], edges: Sequence[Edge], index: Mapping[str, int]) -> None:
     outgoing: list[list[OutEdge]] = [[] for _ in nodes]
     for edge in edges:
-        target = index[edge.target]
-        conditional = compile_expression(edge.conditional) if edge.conditional else None
-        outgoing[index[edge.source]].append(
-            OutEdge(edge.connection_id, edge.port, target, conditional)
-        )
-        nodes[target].indegree += 1
+        outgoing[index[edge.source]].append(_out_edge(edge, index))
+        nodes[index[edge.target]].indegree += 1
     for node, out in zip(nodes, outgoing, strict=True):
         is_loop = node.family == "loop"
         node.all_out = tuple(e for e in out if not (is_loop and e.port == LOOP_PORT))
         node.body_out = tuple(e for e in out if is_loop and e.port == LOOP_PORT)
-        node.catches = any(e.port == ERROR_PORT for e in node.all_out)
+        node.catches = tuple(e for e in node.all_out if e.port == ERROR_PORT)
         node.guarded = any(e.conditional is not None for e in node.all_out)
         node.body_guarded = any(e.conditional is not None for e in node.body_out)
+
+
+def _out_edge(edge: Edge, index: Mapping[str, int]) -> OutEdge:
+    conditional = compile_expression(edge.conditional) if edge.conditional else None
+    return OutEdge(edge.connection_id, edge.port, index[edge.target], conditional)
 
 
 def _bodies(nodes: Sequence[Node]) -> dict[int, tuple[int, ...]]:

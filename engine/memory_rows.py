@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from copy import deepcopy
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import TypeVar
 
@@ -16,7 +16,7 @@ import orjson
 
 from engine.context import ExecutionContext, ExecutionStatus, Json
 from engine.ports import Room
-from engine.records import Progress, StepRow
+from engine.records import Progress, StatusChange, StepRow
 
 T = TypeVar("T", Progress, StepRow)
 
@@ -41,6 +41,33 @@ class Row:
     pause_requested: bool = False
     paused_at: datetime | None = None
     error_answered: bool = False
+    changes: list[StatusChange] = field(default_factory=list)
+    """Its numbers that are no records: pauses, and their ends."""
+
+    def pause(self, now: datetime, seq: int) -> None:
+        """Is paused from now on, unless it is already: that is its number `seq`."""
+        self.paused_at = now
+        self._change(seq, ExecutionStatus.PAUSED, now, wake_at=None)
+
+    def unpause(self, now: datetime, seq: int | None) -> None:
+        """May go on: its number `seq`, if the pause had one. One that had started is due rather
+        than pending, as it keeps its place among the live executions of a workflow that has a
+        limit."""
+        progress, since = self.progress, self.paused_at or now
+        self.paused_at = None
+        if progress.start_time is None:
+            self._change(seq, ExecutionStatus.PENDING, now)
+            return
+        paused = progress.paused_seconds + (now - since).total_seconds()
+        self._change(seq, ExecutionStatus.WAITING, now, wake_at=now, paused_seconds=paused)
+
+    def _change(
+        self, seq: int | None, status: ExecutionStatus, now: datetime, **columns: Json
+    ) -> None:
+        if seq is not None:
+            columns["last_seq"] = seq
+            self.changes.append(StatusChange(self.context.execution_id, seq, status, now))
+        self.progress = replace(self.progress, status=status, **columns)
 
     @property
     def parked(self) -> bool:

@@ -182,9 +182,8 @@ class MemoryStore:
         row.pause_requested = True
         if row.worker_id is not None:
             self._notify(f"pause:{execution_id}")
-        else:
-            row.progress = replace(row.progress, status=ExecutionStatus.PAUSED, wake_at=None)
-            row.paused_at = row.paused_at or self._clock.now()
+        elif row.paused_at is None:
+            row.pause(self._clock.now(), self._next_seq(row))
         return row.progress.status
 
     async def request_resume(self, execution_id: str) -> ExecutionStatus | None:
@@ -194,7 +193,7 @@ class MemoryStore:
             return None if row is None else row.progress.status
         row.pause_requested = False
         if row.progress.status is ExecutionStatus.PAUSED:
-            self._wake_paused(row)
+            row.unpause(self._clock.now(), self._next_seq(row))
             self._notify("pending")
         elif row.worker_id is not None:
             self._notify(f"resume:{execution_id}")
@@ -357,25 +356,14 @@ class MemoryStore:
     def _settle(self, row: Row) -> None:
         """What has left its worker's memory meets what somebody wanted of it meanwhile."""
         if row.progress.status is ExecutionStatus.PAUSED:
-            row.paused_at = self._clock.now()
-            if row.cancel_requested or not row.pause_requested:
-                self._wake_paused(row)
+            now = self._clock.now()
+            if row.pause_requested and not row.cancel_requested:
+                row.pause(now, self._next_seq(row))
+            else:  # It was called off on the way, so it never was.
+                row.unpause(now, None)
         self._wake_if_unread(row)
         if row.parked or row.progress.status is ExecutionStatus.PAUSED:
             row.recoveries = 0
-
-    def _wake_paused(self, row: Row) -> None:
-        """One that had started is due rather than pending, as it keeps its place among the live
-        executions of a workflow that has a limit."""
-        progress, now = row.progress, self._clock.now()
-        if progress.start_time is None or row.paused_at is None:
-            row.progress = replace(progress, status=ExecutionStatus.PENDING)
-        else:
-            paused = progress.paused_seconds + (now - row.paused_at).total_seconds()
-            row.progress = replace(
-                progress, status=ExecutionStatus.WAITING, wake_at=now, paused_seconds=paused
-            )
-        row.paused_at = None
 
     def _wake_if_unread(self, row: Row) -> None:
         come = len(self._letters.get(row.context.execution_id, {}))

@@ -24,8 +24,9 @@ from engine.context import (
 
 @dataclass(slots=True)
 class StepRow:
-    """One record of the journal. `seq` is gapless per execution; seq 1 is its creation, so the
-    first record has seq 2. `status` is `completed`, `failed`, `running` or `waiting`."""
+    """One record of the journal. `seq` is gapless per execution, `StatusChange`s counted in; seq 1
+    is its creation, so the first record has seq 2, unless it was paused before that. `status` is
+    `completed`, `failed`, `running` or `waiting`."""
 
     execution_id: str
     seq: int
@@ -104,6 +105,17 @@ class Letter:
     payload: Json
     sent_at: datetime
     sent_by: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StatusChange:
+    """A number of an execution that is no step's record: that it was paused (`paused`), or may go
+    on (`pending` if it has not started, else `waiting`)."""
+
+    execution_id: str
+    seq: int
+    status: ExecutionStatus
+    at: datetime
 
 
 @dataclass(slots=True)

@@ -273,6 +273,9 @@ class Runner(Waits):
             context, graph = await self._tools.family.call(self.context, step.key, given)
         except StepFailure as refused:
             failure = refused
+        except LeaseLost:
+            self._inbox.post(Request.DROP)
+            return
         except Exception as unexpected:  # the edge of a step: a version that cannot be compiled
             self._tools.effects.crashed(step, unexpected)
             failure = StepFailure("NODE_CRASHED", "The node failed unexpectedly.")

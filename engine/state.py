@@ -21,6 +21,11 @@ that ran last in it, and the loop goes on.
 `test` (ITERATE for each true one), iterations, `finish`. What a loop decided is in the journal, so
 a replay never evaluates it again.
 
+*Errors.* Whether a node takes its own error, by an edge from port `error` or by going on, is
+decided where it fails (`steps.failed`: the edges' conditionals are asked there). The record's port
+says what was decided, so a replay never asks again; a failure without a port is nobody's yet, and
+goes to the loops around it, then to the execution.
+
 *Ending.* Steps that a break, a lost race, a failure or `terminate` makes pointless are returned as
 `cancelled`; their late outcomes are ignored. The execution ends when the root scope does, when a
 `terminate` ran, or when an error found nobody to take it.
@@ -131,12 +136,10 @@ class ExecutionState(Frontier):
         self._record(step, outcome)
         if error is not None and step.loop is not None:
             self.cancel_loop(step.loop, transition)
-        if error is not None and (error.fatal or not handles(node)):
+        port, output = outcome.port, outcome.output
+        if error is not None and (error.fatal or port is None):
             self._escalate(scope, error, transition)
             return
-        port, output = outcome.port, outcome.output
-        if error is not None:
-            port, output = handled(node, error)
         scope.results[node.node_id] = {
             "output": output,
             "port": port,
@@ -299,17 +302,3 @@ class ExecutionState(Frontier):
         if len(self.ends) == 1:
             return next(iter(self.ends.values()))
         return dict(self.ends) if self.ends else dict(self.root.tails)
-
-
-def handles(node: Node) -> bool:
-    """Whether a node takes its own errors, by an edge from port `error` or by going on."""
-    return node.catches or node.continue_on_error
-
-
-def handled(node: Node, error: StepError) -> tuple[str | None, Json]:
-    """The port and output with which a node takes its own error; nothing if it does not."""
-    if error.fatal or not handles(node):
-        return None, None
-    if node.catches:
-        return ERROR_PORT, error.as_json()
-    return node.fallback_port, {"error": error.as_json()}

@@ -15,11 +15,10 @@ from engine.environment import StepEnv
 from engine.errors import StepFailure
 from engine.expressions import Budget, ExpressionError
 from engine.frontier import chosen
-from engine.graph import Graph, OutEdge
+from engine.graph import ERROR_PORT, Graph, OutEdge
 from engine.nodes.base import Park, Result
 from engine.retry import delay_before
 from engine.scopes import BREAK_PORT, Step
-from engine.state import handled
 
 
 def evaluate(step: Step, env: StepEnv, graph: Graph) -> Outcome:
@@ -57,26 +56,63 @@ def conclude(step: Step, result: Result, env: StepEnv, budget: Budget) -> Outcom
 
 
 def failed(step: Step, failure: StepFailure | ExpressionError, env: StepEnv) -> Outcome:
-    """The outcome of a step that failed for good: on port `error` if an edge leaves from it, on
-    its normal port if the node continues on errors, else on none. The `conditional` of an edge it
-    leaves by sees the error; one that cannot even be evaluated then ends the execution."""
+    """The outcome of a step that failed for good: on port `error` if an edge from it is live, else
+    on its normal port if the node continues on errors, else on none: then the failure is still to
+    be handled. The `conditional` of an edge sees the error; one that cannot even be evaluated ends
+    the execution with an error that tells of both failures."""
     error = step_error(step, failure)
-    port, output = handled(step.node, error)
-    dead: tuple[str, ...] = ()
-    if port is not None and step.node.guarded:
-        env.own = {"output": output, "port": port, "error": error.as_json()}
-        try:
-            dead = _dead(_leaving(step, port), {"input": output}, env, Budget())
-        except ExpressionError as second:
-            error = replace(step_error(step, second), fatal=True)
-            port, output = None, None
+    if error.fatal:
+        return _unhandled(step, error)
+    try:
+        return _handled(step, error, env) or _unhandled(step, error)
+    except ExpressionError as second:
+        return _unhandled(step, _both(step, error, second))
+
+
+def _handled(step: Step, error: StepError, env: StepEnv) -> Outcome | None:
+    """How the node takes its own error; None if it does not. Raises `ExpressionError`."""
+    node, budget = step.node, Budget()
+    if node.catches:
+        payload = error.as_json()
+        env.own = {"output": payload, "port": ERROR_PORT, "error": payload}
+        dead = _dead(node.catches, {"input": payload}, env, budget)
+        if len(dead) < len(node.catches):
+            return _taken(step, error, ERROR_PORT, payload, dead)
+    if not node.continue_on_error:
+        return None
+    port, output = node.fallback_port, {"error": error.as_json()}
+    env.own = {"output": output, "port": port, "error": error.as_json()}
+    dead = _dead(_leaving(step, port), {"input": output}, env, budget)
+    return _taken(step, error, port, output, dead)
+
+
+def _taken(
+    step: Step, error: StepError, port: str, output: Json, dead_edges: tuple[str, ...]
+) -> Outcome:
     return Outcome(
         step_key=step.key,
         port=port,
         output=output,
         attempt=step.attempt,
         error=error,
-        dead_edges=dead,
+        dead_edges=dead_edges,
+    )
+
+
+def _unhandled(step: Step, error: StepError) -> Outcome:
+    return Outcome(step_key=step.key, port=None, attempt=step.attempt, error=error)
+
+
+def _both(step: Step, first: StepError, second: ExpressionError) -> StepError:
+    """Why an execution ends when a node failed and then a `conditional` of an edge by which it
+    would have left could not be evaluated."""
+    error = step_error(step, second)
+    return replace(
+        error,
+        message=f"{error.message} (in the conditional of a connection that {first.node_id!r} "
+        f"would leave by, having failed: {first.message})",
+        fatal=True,
+        details={"failure": first.as_json()},
     )
 
 

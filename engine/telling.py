@@ -3,22 +3,24 @@
 Theory of operation
 -------------------
 *Numbers.* 1 is the creation. 2 and on are the journal's records, one event each; those that a
-retry begins with are told like all others, marked `reused`. The last number is the end's: it has
-no record but is the execution's `last_seq`, whoever wrote it (its worker, a cancellation while
-nobody held it, a sweeper that gave it up). A number whose record the store refused exists nowhere:
+retry begins with are told like all others, marked `reused`. A pause and its end have numbers of
+their own, in between (`StatusChange`). The last number is the end's: it has no record but is the
+execution's `last_seq`, whoever wrote it (its worker, a cancellation while nobody held it, a sweeper
+that gave it up). A number whose record the store refused exists nowhere:
 once a later one is durable it never will, so it is told as an event without a node.
 
 *The same for everybody.* What an event says follows from the numbers before it alone, by folding
 the journal, not from when it was told: replayed, live, here or in another process, it is the same.
-So states without a number (claimed, paused) are not told; `status` is `pending` at first, then
-`running`, or `waiting` where all that is open waits, and at the end the execution's own.
+So what has no number (that it was claimed) is not told; `status` is `pending` at first, then
+`running`, or `waiting` where all that is open waits, and where it is paused, goes on or ends, the
+execution's own.
 
 *Cheap.* Values are not read: the fold needs none but the number of a loop's items.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -28,10 +30,13 @@ from engine import step_log
 from engine.context import ExecutionContext, ExecutionStatus, JsonObject, Kind, Outcome
 from engine.graph import Graph
 from engine.moments import rfc3339
-from engine.records import StepRow, outcome_of
+from engine.records import StatusChange, StepRow, outcome_of
 from engine.state import ExecutionState
 
 EVENT_TYPE = "execution_update"
+
+Numbered = StepRow | StatusChange
+"""What stands in the tables under a number of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +103,7 @@ class Telling:
         """When the steps that are open first appeared."""
         self._lines = step_log.Budget()
 
-    def follows(self, rows: list[StepRow], end: End | None) -> bool:
+    def follows(self, rows: Sequence[Numbered], end: End | None) -> bool:
         """Whether these, in order, go on right after what was told, with nothing between."""
         expected = max(self.seq, 1) + 1
         for row in rows:
@@ -107,15 +112,19 @@ class Telling:
             expected = max(expected, row.seq + 1)
         return end is None or end.seq <= self.seq or end.seq == expected
 
-    def tell(self, rows: Iterable[StepRow], end: End | None) -> Iterator[LiveEvent]:
+    def tell(self, rows: Iterable[Numbered], end: End | None) -> Iterator[LiveEvent]:
         """The events of what was not told yet. Rows that were are passed over."""
         if self.seq == 0:
             yield self._event(1, "pending", self.subject.created_at)
         for row in rows:
             if row.seq <= self.seq or self.ended:
                 continue
-            yield from self._unwritten(row.seq, row.completed_at or row.started_at)
-            yield self._record(row)
+            if isinstance(row, StatusChange):
+                yield from self._unwritten(row.seq, row.at)
+                yield self._event(row.seq, str(row.status), max(row.at, self.subject.created_at))
+            else:
+                yield from self._unwritten(row.seq, row.completed_at or row.started_at)
+                yield self._record(row)
         if end is not None and not self.ended and end.seq > self.seq:
             yield from self._unwritten(end.seq, end.at)
             self.ended = True

@@ -250,14 +250,16 @@ def _skipped(folded: _Folded) -> set[int]:
     reached = state.runs.keys() | state.cancelled_nodes
     if not folded.stored.progress.status.terminal:
         return state.skipped - reached
-    active = {step.node.index for step in state.active.values()}
+    began = folded.stored.progress.start_time is not None
+    active = {step.node.index for step in state.active.values()} if began else set()
     return {node.index for node in folded.graph.nodes} - reached - active
 
 
 def _unrecorded_steps(folded: _Folded) -> list[Step]:
     """The steps that have begun and recorded nothing yet: effects that run now, or that were cut
-    off."""
-    if folded.stored.progress.status is ExecutionStatus.PENDING:
+    off. None has in an execution that no worker ever took, also if it was paused or cancelled."""
+    progress = folded.stored.progress
+    if progress.status is ExecutionStatus.PENDING or progress.start_time is None:
         return []
     state = folded.state
     steps = [*state.lost.values(), *state.active.values()]

@@ -2,9 +2,9 @@
 
 Theory of operation
 -------------------
-*The table is the truth.* Events are told from `workflow_executions` and `workflow_steps`; a
-notification only says where to look (`[execution_id, first new number]`), so a lost one costs a
-poll.
+*The table is the truth.* Events are told from `workflow_executions`, `workflow_steps` and, where it
+was paused, `workflow_events`; a notification only says where to look (`[execution_id, first new
+number]`), so a lost one costs a poll.
 
 *Nobody watches, nobody pays.* A process with open streams keeps a row in `live_watchers`. Workers
 read with their regular look whether another process has one; only then do their flushes notify,
@@ -24,8 +24,8 @@ import asyncpg
 import orjson
 
 from engine.context import ExecutionStatus, Kind
-from engine.records import Batch, StepRow
-from engine.telling import End, Subject
+from engine.records import Batch, StatusChange, StepRow
+from engine.telling import End, Numbered, Subject
 from models import live_sql as sql
 from models.dal import AsyncDAL
 from models.execution_rows import CHANNEL as ENGINES
@@ -63,9 +63,10 @@ class LiveTable:
         rows = await self._dal.fetch(sql.HEADS, execution_ids)
         return {row["execution_id"]: _head(row) for row in rows}
 
-    async def records(self, after: Mapping[str, int], most: int) -> dict[str, list[StepRow]]:
-        """The next records of each execution after a number, at most so many of each."""
-        found: dict[str, list[StepRow]] = {}
+    async def records(self, after: Mapping[str, int], most: int) -> dict[str, list[Numbered]]:
+        """What each execution has under its next numbers after this one, at most so many of
+        each."""
+        found: dict[str, list[Numbered]] = {}
         rows = await self._dal.fetch(sql.RECORDS, list(after), list(after.values()), most)
         for row in rows:
             found.setdefault(row["execution_id"], []).append(_record(row))
@@ -102,7 +103,7 @@ class LiveTable:
 
 def moves(batch: Batch) -> dict[str, int]:
     """What a flush has written, as the first new number of each execution. Progress that is not
-    an end has no number."""
+    an end has no number, but for a pause, which tells by itself."""
     moved = dict.fromkeys(batch.created, 1)
     for row in batch.steps:
         moved.setdefault(row.execution_id, row.seq)
@@ -150,7 +151,10 @@ def _head(row: asyncpg.Record) -> Head:
     return Head(subject, End(row["last_seq"], ExecutionStatus(row["status"]), row["end_time"]))
 
 
-def _record(row: asyncpg.Record) -> StepRow:
+def _record(row: asyncpg.Record) -> Numbered:
+    if row["kind"] is None:
+        status = ExecutionStatus(row["status"])
+        return StatusChange(row["execution_id"], row["seq"], status, row["started_at"])
     values: dict[str, Any] = dict(row)
     values["kind"] = Kind(values["kind"])
     values["output"] = values.pop("output_data")

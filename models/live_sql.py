@@ -15,17 +15,27 @@ SELECT execution_id, workflow_id, workflow_version, community_id, user_id, trigg
   FROM workflow_executions WHERE execution_id = ANY($1::uuid[])
 """
 
+# What has no kind is no step's record: it tells of a pause.
 RECORDS = """
-SELECT s.execution_id, s.seq, s.step_key, s.node_id, s.node_type, s.kind, s.status, s.attempt,
-       s.started_at, s.completed_at, s.port, s.details, s.error, s.error_type, s.wake_at,
-       CASE s.kind WHEN 'entered' THEN to_json(json_array_length(s.output_data))
-                   WHEN 'waiting' THEN s.output_data END AS output_data
+SELECT n.execution_id, n.seq, n.step_key, n.node_id, n.node_type, n.kind, n.status, n.attempt,
+       n.started_at, n.completed_at, n.port, n.details, n.error, n.error_type, n.wake_at,
+       CASE n.kind WHEN 'entered' THEN to_json(json_array_length(n.output_data))
+                   WHEN 'waiting' THEN n.output_data END AS output_data
   FROM unnest($1::uuid[], $2::int[]) AS wanted(execution_id, after)
  CROSS JOIN LATERAL (
-    SELECT * FROM workflow_steps one
-     WHERE one.execution_id = wanted.execution_id AND one.seq > wanted.after
-     ORDER BY one.seq LIMIT $3) s
- ORDER BY s.execution_id, s.seq
+    (SELECT execution_id, seq, step_key, node_id, node_type, kind, status, attempt, started_at,
+            completed_at, port, details, error, error_type, wake_at, output_data
+       FROM workflow_steps s
+      WHERE s.execution_id = wanted.execution_id AND s.seq > wanted.after
+      ORDER BY s.seq LIMIT $3)
+     UNION ALL
+    (SELECT execution_id, seq, NULL, NULL, NULL, NULL, status, NULL, at,
+            NULL, NULL, NULL, NULL, NULL, NULL, NULL
+       FROM workflow_events v
+      WHERE v.execution_id = wanted.execution_id AND v.seq > wanted.after
+      ORDER BY v.seq LIMIT $3)
+     ORDER BY seq LIMIT $3) n
+ ORDER BY n.execution_id, n.seq
 """
 
 AHEAD = """
@@ -36,6 +46,8 @@ SELECT seen.execution_id
     OR e.end_time IS NOT NULL AND e.last_seq > seen.seq
     OR EXISTS (SELECT 1 FROM workflow_steps s
                 WHERE s.execution_id = seen.execution_id AND s.seq > seen.seq)
+    OR EXISTS (SELECT 1 FROM workflow_events v
+                WHERE v.execution_id = seen.execution_id AND v.seq > seen.seq)
 """
 
 WATCH = """

@@ -118,18 +118,24 @@ WITH doomed AS MATERIALIZED (
                   LIMIT $3) AS steps,
            ARRAY(SELECT l.ctid FROM workflow_letters l
                   WHERE l.execution_id = ANY (ARRAY(SELECT execution_id FROM doomed))
-                  LIMIT $3) AS letters
+                  LIMIT $3) AS letters,
+           ARRAY(SELECT v.ctid FROM workflow_events v
+                  WHERE v.execution_id = ANY (ARRAY(SELECT execution_id FROM doomed))
+                  LIMIT $3) AS events
 ), steps AS (
     DELETE FROM workflow_steps WHERE ctid = ANY ((SELECT steps FROM found)::tid[]) RETURNING 1
 ), letters AS (
     DELETE FROM workflow_letters WHERE ctid = ANY ((SELECT letters FROM found)::tid[]) RETURNING 1
+), events AS (
+    DELETE FROM workflow_events WHERE ctid = ANY ((SELECT events FROM found)::tid[])
 ), done AS (
     DELETE FROM dropped_executions
      WHERE ctid = ANY (ARRAY(SELECT row FROM doomed))
-       AND (SELECT cardinality(steps) < $3 AND cardinality(letters) < $3 FROM found)
+       AND (SELECT greatest(cardinality(steps), cardinality(letters), cardinality(events)) < $3
+              FROM found)
 )
 SELECT (SELECT count(*) FROM steps) AS steps, (SELECT count(*) FROM letters) AS letters,
-       cardinality(steps) = $3 OR cardinality(letters) = $3
+       greatest(cardinality(steps), cardinality(letters), cardinality(events)) = $3
        OR (SELECT count(*) FROM doomed) = $2 AS more
   FROM found
 """

@@ -122,6 +122,14 @@ def _executions(define: Any) -> None:
         primarykey=["execution_id", "seq"],
     )
     define(
+        "workflow_events",
+        *_uuid("execution_id"),
+        *_integer("seq"),
+        *_text("status"),
+        *_instant("at"),
+        primarykey=["execution_id", "seq"],
+    )
+    define(
         "workflow_letters",
         *_uuid("execution_id", "letter_id"),
         *_integer("number"),

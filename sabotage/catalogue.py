@@ -235,7 +235,25 @@ SABOTAGES = (
         "greatest(last_seq, (SELECT max(seq) FROM workflow_steps s"
         " WHERE s.execution_id = e.execution_id))",
         "last_seq",
-        ("tests/guarantees/test_g07_gapless.py",),
+        ("tests/guarantees/test_g07_gapless.py", "-k", "released"),
+    ),
+    Sabotage(
+        "pauses-beside-the-last-record",
+        "a pause takes the number after the last record",
+        "G7",
+        "migrations/0012_pauses_are_numbered.sql",
+        "1 + greatest(NEW.last_seq, (SELECT max(seq)",
+        "greatest(NEW.last_seq, 1 + (SELECT min(seq)",
+        (STORE,),
+    ),
+    Sabotage(
+        "pauses-that-nobody-hears-of",
+        "whoever watches is told of a pause once it is true",
+        "G7",
+        "migrations/0012_pauses_are_numbered.sql",
+        "PERFORM pg_notify('workflow_live',",
+        "PERFORM concat('workflow_live',",
+        ("tests/models/test_live.py",),
     ),
     Sabotage(
         "cancel-before-it-is-true",

@@ -20,7 +20,7 @@ from engine.context import ExecutionStatus, Json, JsonObject
 from engine.errors import LeaseLost, OutcomeUnknown, StoreUnavailable
 from engine.memory_store import MemoryStore
 from engine.ports import Cancellation, Clock, Outlook, Posted, Room
-from engine.records import Batch, Letter, StepRow, StoredExecution
+from engine.records import Batch, Letter, StatusChange, StepRow, StoredExecution
 from simulation.processes import Life, Process
 
 PATIENCE = 4.0
@@ -81,6 +81,10 @@ class Tables(MemoryStore):
     def record(self, execution_id: str, seq: int) -> StepRow | None:
         """One record of the journal, as it stands."""
         return self._steps.get(execution_id, {}).get(seq)
+
+    def changes(self, execution_id: str) -> list[StatusChange]:
+        """The pauses of an execution, and their ends."""
+        return self._rows[execution_id].changes
 
 
 class Watch(Protocol):

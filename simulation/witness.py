@@ -236,12 +236,16 @@ class Witness:
     def judge(self, stored: StoredExecution) -> None:
         """An execution's journal, once all is over."""
         key = stored.context.execution_id
-        numbers = [row.seq for row in stored.steps]
+        changes = self._tables.changes(key)
+        numbers = sorted([row.seq for row in stored.steps] + [each.seq for each in changes])
         if numbers != list(range(2, len(numbers) + 2)):
             self.charge("G7", f"the records of {key} are numbered {numbers}")
         last = numbers[-1] if numbers else 1
         if stored.progress.last_seq != last + 1:
             self.charge("G7", f"{key} ends with {stored.progress.last_seq} after record {last}")
+        paused = [each.status is ExecutionStatus.PAUSED for each in changes]
+        if paused != [number % 2 == 0 for number in range(len(paused))]:
+            self.charge("G7", f"{key} is paused or goes on twice: {changes}")
         done = Counter(row.step_key for row in stored.steps if row.kind is Kind.FINISHED)
         for step_key, times in done.items():
             if times > 1:

@@ -27,13 +27,15 @@ def _child(which: int, **config: Any) -> JsonObject:
 
 
 def _draft(nodes: dict[str, JsonObject], *edges: str, signals: tuple[str, ...] = ()) -> Draft:
-    """An edge is `"a -> b"` or `"a.port -> b"`."""
+    """An edge is `"a -> b"` or `"a.port -> b"`, perhaps with ` if condition` after it."""
     connections = []
     for edge in edges:
-        source, _, target = edge.partition(" -> ")
+        path, _, conditional = edge.partition(" if ")
+        source, _, target = path.partition(" -> ")
         name, _, port = source.partition(".")
         connection = {"from_node_id": name, "to_node_id": target}
-        connections.append(connection | ({"from_port_name": port} if port else {}))
+        connection |= {"from_port_name": port} if port else {}
+        connections.append(connection | ({"conditional": conditional} if conditional else {}))
     start = _node("trigger_command", config={"command": "!go"})
     document = {
         "name": "a workload",
@@ -81,6 +83,16 @@ WORKLOADS = {
     "an error caught": _draft(
         {"a": _call("bad-a"), "b": _call("good-b"), "c": _call("down-c", continue_on_error=True)},
         *("start -> a", "a.error -> b", "b -> c"),
+    ),
+    "an error refused": _draft(
+        {
+            "a": _call("bad-a", continue_on_error=True),
+            "b": _call("good-b"),
+            "c": _call("bad-c"),
+            "d": _call("good-d"),
+        },
+        *("start -> a", "a.error -> d if false", "a -> b if has(input.error)"),
+        *("b -> c", "c.error -> d if input.type == 'TIMEOUT'"),
     ),
     "retries": _draft({"a": _call("flaky-2-a", retry=_RETRY)}, "start -> a"),
     "a race": _draft(

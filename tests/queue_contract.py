@@ -17,6 +17,7 @@ from tests.store_contract import (
     NOW,
     SECOND,
     a_context,
+    a_step,
     created,
     progress_of,
 )
@@ -91,6 +92,48 @@ class QueueContract:
         assert await store.status(context.execution_id) is PAUSED
         assert await store.held(FIRST) == {}
         assert await store.claim(FIRST, Room(10)) == []
+
+    async def test_a_pause_and_its_end_take_the_next_numbers(self, store: ExecutionStore) -> None:
+        [waiting] = await queue(store, 1, 1)
+        context = a_context()
+        batch = created((context, progress_of(context)))
+        batch.steps.extend([a_step(context, 2), a_step(context, 3)])
+        await store.flush(FIRST, batch)
+        await store.request_pause(context.execution_id)
+        await self._leaves(store, context, PAUSED, last_seq=3)
+        await store.request_pause(waiting)
+        assert await self._last_numbers(store, context.execution_id, waiting) == [4, 2]
+        for key in (context.execution_id, waiting) * 2:
+            await store.request_pause(key)
+        assert await self._last_numbers(store, context.execution_id, waiting) == [4, 2]
+        for key in (context.execution_id, waiting) * 2:
+            await store.request_resume(key)
+        assert await self._last_numbers(store, context.execution_id, waiting) == [5, 3]
+        await store.request_cancel(waiting)
+        assert await self._last_numbers(store, waiting) == [4]
+
+    async def test_the_pause_of_what_was_freed_in_the_middle_is_numbered_after_its_records(
+        self, store: ExecutionStore
+    ) -> None:
+        context = a_context()
+        batch = created((context, progress_of(context)))
+        batch.steps.extend([a_step(context, 2), a_step(context, 3)])
+        await store.flush(FIRST, batch)
+        await store.let_go(FIRST, await store.held(FIRST))
+        assert await store.request_pause(context.execution_id) is PAUSED
+        assert await self._last_numbers(store, context.execution_id) == [4]
+
+    async def test_a_pause_that_was_called_off_has_no_number(self, store: ExecutionStore) -> None:
+        context = a_context()
+        await store.flush(FIRST, created((context, progress_of(context))))
+        await store.request_pause(context.execution_id)
+        await store.request_resume(context.execution_id)
+        await self._leaves(store, context, PAUSED, last_seq=1)
+        assert await self._last_numbers(store, context.execution_id) == [1]
+
+    async def _last_numbers(self, store: ExecutionStore, *keys: str) -> list[int]:
+        stored = [await store.load(key) for key in keys]
+        return [each.progress.last_seq for each in stored if each is not None]
 
     async def test_a_resumed_one_is_claimed_and_its_pause_does_not_count(
         self, store: ExecutionStore

@@ -134,6 +134,75 @@ async def test_an_execution_cancelled_while_nobody_held_it_ends_its_stream(
     assert seen[-1]["status"] == "cancelled"
 
 
+async def test_g07_a_pause_and_its_end_are_events_with_numbers_of_their_own(
+    world: Served, api: Api, http: aiohttp.ClientSession
+) -> None:
+    workflow_id = await api.stored(**WAIT)
+    execution_id = await start(http, world.url, workflow_id)
+    path, url = f"/workflows/executions/{execution_id}", world.events(execution_id)
+    seen: list[dict[str, Any]] = []
+    answers: list[str] = []
+    async with sse(http, url) as stream:
+        async for event in stream.events():
+            seen.append(event)
+            if event["status"] == "waiting" and "node" in event:
+                answers.append((await api.call("POST", f"{path}/pause")).data["status"])
+            elif event["status"] == "paused":
+                await api.call("POST", f"{path}/pause")  # It is already: nothing to tell.
+                answers.append((await api.call("POST", f"{path}/resume")).data["status"])
+            elif event["status"] == "waiting":
+                await api.call("POST", f"{path}/resume")
+                await api.call("POST", f"{path}/signals/go", {"payload": 1})
+    assert [event["status"] for event in seen] == [
+        "pending", "running", "waiting", "paused", "waiting", "running", "completed",
+    ]  # fmt: skip
+    assert numbers(seen) == list(range(1, 8))
+    assert answers == ["paused", "waiting"]
+    assert ["node" in event for event in seen[3:5]] == [False, False]
+    assert seen[3]["progress"] == seen[2]["progress"]
+    for event in seen:
+        ExecutionUpdate.model_validate(event)
+    for last in range(1, 7):
+        assert await collected(http, url, Last_Event_ID=str(last)) == seen[last:]
+
+
+async def test_a_call_that_finishes_is_told_before_the_pause_that_waited_for_it(
+    world: Served, api: Api, http: aiohttp.ClientSession
+) -> None:
+    nap = {"node_type": "action_delay", "config": {"delay_ms": 700}}
+    nodes = {**WAIT["nodes"], "nap": nap}  # type: ignore[dict-item]  # JSON
+    edges = [("start", "nap"), ("nap", "ask")]
+    connections = [{"from_node_id": one, "to_node_id": other} for one, other in edges]
+    workflow_id = await api.stored(nodes=nodes, connections=connections)
+    async with sse(http, f"{world.streams}?workflow_id={workflow_id}") as stream:
+        execution_id = await start(http, world.url, workflow_id)
+        path = f"/workflows/executions/{execution_id}"
+        seen = []
+        async for event in stream.events():
+            seen.append(event)
+            if len(seen) == 2:
+                await api.call("POST", f"{path}/pause")
+            elif event["status"] == "paused":
+                await api.call("POST", f"{path}/cancel")
+            elif event["status"] == "cancelled":
+                break
+    assert seen == await collected(http, world.events(execution_id))
+    assert numbers(seen) == list(range(1, len(seen) + 1))
+    assert [event["status"] for event in seen][-2:] == ["paused", "cancelled"]
+
+
+async def test_streams_are_filtered_by_paused(
+    world: Served, api: Api, http: aiohttp.ClientSession
+) -> None:
+    workflow_id = await api.stored(**WAIT)
+    async with sse(http, f"{world.streams}?status=paused") as stream:
+        execution_id = await start(http, world.url, workflow_id)
+        await api.call("POST", f"/workflows/executions/{execution_id}/pause")
+        async for event in stream.events():
+            assert (event["execution_id"], event["status"]) == (execution_id, "paused")
+            break
+
+
 async def test_a_retry_tells_what_it_reuses(
     world: Served, api: Api, http: aiohttp.ClientSession
 ) -> None:

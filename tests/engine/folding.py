@@ -105,8 +105,15 @@ class Fold:
         return self.give(key, Kind.FINISHED, output=output, port=port, **outcome)
 
     def fail(self, key: str, *, fatal: bool = False, **outcome: Any) -> list[str]:
-        """The step has failed for good."""
-        return self.give(key, Kind.FINISHED, error=error(key, fatal=fatal), **outcome)
+        """The step has failed for good. Its node takes that if it has a way to, all edges from
+        its port `error` being live, unless `port` says otherwise."""
+        node, failure = self.state.active[key].node, error(key, fatal=fatal)
+        if not fatal and node.catches:
+            outcome = {"port": "error", "output": failure.as_json(), **outcome}
+        elif not fatal and node.continue_on_error:
+            given = {"error": failure.as_json()}
+            outcome = {"port": node.fallback_port, "output": given, **outcome}
+        return self.give(key, Kind.FINISHED, error=failure, **outcome)
 
     def enter(self, key: str, *items: Any) -> list[str]:
         """The loop has its items."""

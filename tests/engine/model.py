@@ -12,6 +12,7 @@ Its one rule: whatever is not allowed raises `Disagreement`.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from typing import Literal
 
 from tests.engine.model_expressions import Unevaluable, evaluate, holds, refer
@@ -230,12 +231,12 @@ class Model:
             self._weigh(node_id, sight, ran)
         except (Failing, Unevaluable) as problem:
             ran = self._failed(node_id, key, problem, ran.attempt)
-            ran = self._left(node_id, key, sight, ran)
+            ran = self._taken(node_id, key, sight, ran)
         self._record(scope, node_id, ran)
         return ran
 
-    def _weigh(self, node_id: str, sight: Sight, ran: Ran) -> None:
-        """Asks the conditionals of the connections that the port chose."""
+    def _weigh(self, node_id: str, sight: Sight, ran: Ran) -> Sight:
+        """Asks the conditionals of the connections that the port chose. What they see."""
         error = ran.failure.payload() if ran.failure else None
         shown = {"output": ran.output, "port": ran.port, "error": error}
         own = {"input": ran.output, "  node": node_id, "  shown": shown}
@@ -245,27 +246,43 @@ class Model:
             condition = edge.get("conditional")
             if condition and chooses(ran.port, edge) and not evaluate(condition, after):
                 ran.dead.add(number)
+        return after
 
     def _failed(self, node_id: str, key: str, problem: Exception, attempt: int) -> Ran:
         fatal = isinstance(problem, Failing) and problem.fatal
         kind = problem.kind if isinstance(problem, Failing) else "EXPRESSION_ERROR"
         failure = Failure(kind, node_id, key, attempt, fatal)
-        ran = Ran(self.moment, port=None, failure=failure, attempt=attempt)
-        if not fatal and self.shape.catches(node_id):
-            ran.port, ran.output = "error", failure.payload()
-        elif not fatal and self.shape.nodes[node_id].get("continue_on_error"):
-            ran.port = fallback_port(self.shape.type_of(node_id), self.shape.config(node_id))
-            ran.output = {"error": failure.payload()}
-        return ran
+        return Ran(self.moment, port=None, failure=failure, attempt=attempt)
 
-    def _left(self, node_id: str, key: str, sight: Sight, ran: Ran) -> Ran:
-        """A failed step leaves by connections too; if even those cannot be asked, all ends."""
+    def _taken(self, node_id: str, key: str, sight: Sight, failed: Ran) -> Ran:
+        """The failure once somebody has taken it, if anybody does: a live connection from the
+        port `error`, else the node that goes on. If a connection cannot be asked, all ends."""
+        assert failed.failure is not None
+        if failed.failure.fatal:
+            return failed
         try:
-            if ran.port is not None:
-                self._weigh(node_id, sight, ran)
+            return self._caught(node_id, sight, failed) or self._ignored(node_id, sight, failed)
         except Unevaluable:
             problem = Failing("EXPRESSION_ERROR", fatal=True)
-            return self._failed(node_id, key, problem, ran.attempt)
+            return self._failed(node_id, key, problem, failed.attempt)
+
+    def _caught(self, node_id: str, sight: Sight, failed: Ran) -> Ran | None:
+        if failed.failure is None or not self.shape.catches(node_id):
+            return None
+        ran = replace(failed, port="error", output=failed.failure.payload(), dead=set())
+        after = self._weigh(node_id, sight, ran)
+        back = [edge.get("conditional") for edge in self.shape.errors_back(node_id)]
+        holds_back = [not condition or evaluate(condition, after) for condition in back]
+        ways = [n for n in self.shape.out_of(node_id) if chooses("error", self.shape.edges[n])]
+        return ran if any(holds_back) or set(ways) - ran.dead else None
+
+    def _ignored(self, node_id: str, sight: Sight, failed: Ran) -> Ran:
+        if failed.failure is None or not self.shape.nodes[node_id].get("continue_on_error"):
+            return failed
+        port = fallback_port(self.shape.type_of(node_id), self.shape.config(node_id))
+        output = {"error": failed.failure.payload()}
+        ran = replace(failed, port=port, output=output, dead=set())
+        self._weigh(node_id, sight, ran)
         return ran
 
     def _record(self, scope: Scope, node_id: str, ran: Ran) -> None:

@@ -47,9 +47,10 @@ class Shape:
         enabled = [e for e in document["connections"] if e.get("enabled", True)]
         self.edges = [e for e in enabled if not self.is_trigger(e["to_node_id"])]
         self.bodies = {n: self._body(n) for n in self.nodes if self.type_of(n) in LOOPS}
-        self.edges = [
-            e for e in self.edges if e["from_node_id"] not in self.bodies.get(e["to_node_id"], ())
+        self._back = [
+            e for e in self.edges if e["from_node_id"] in self.bodies.get(e["to_node_id"], ())
         ]
+        self.edges = [e for e in self.edges if e not in self._back]
         """Without those that only mark the end of an iteration."""
         self.races = [race for n in self.nodes for race in self._race(n)]
         self._out = {n: self._where("from_node_id", n) for n in self.nodes}
@@ -88,7 +89,13 @@ class Shape:
 
     def catches(self, node_id: str) -> bool:
         """Whether a connection leaves from the port `error`."""
-        return any(self.edges[n]["from_port_name"] == "error" for n in self._out[node_id])
+        ahead = any(self.edges[n]["from_port_name"] == "error" for n in self._out[node_id])
+        return ahead or bool(self.errors_back(node_id))
+
+    def errors_back(self, node_id: str) -> list[JsonObject]:
+        """The connections from the port `error` that only mark the end of an iteration."""
+        ends = [e for e in self._back if e["from_node_id"] == node_id]
+        return [e for e in ends if e["from_port_name"] == "error"]
 
     def _targets(self, node_id: str) -> Iterator[str]:
         return (e["to_node_id"] for e in self.edges if e["from_node_id"] == node_id)

@@ -206,8 +206,7 @@ class Author(Settings):
                 if self._connect(source, name, port, self._conditional(region, source)):
                     waits_for.add(source)
             if self.unreliable and self.kinds.get(source) and self.chance(0.2):
-                guard = self._glimpse() if self.wild and self.chance(0.15) else None
-                self._connect(source, name, "error", guard)
+                self._connect(source, name, "error", self._refusal())
         if region.loop is not None and self.chance(0.15):
             self._connect(region.loop, name, "loop", self._guard(region))
         return waits_for.union(*(region.before[source] for source in waits_for))
@@ -237,6 +236,18 @@ class Author(Settings):
         if self.unreliable and self.chance(0.1):
             return "missing"
         return self.truth(region, {source}, pure=True)
+
+    def _refusal(self) -> str | None:
+        """The conditional of a connection from the port `error`."""
+        if self.wild and self.chance(0.15):
+            return self._glimpse()
+        if self.chance(0.4):
+            return None
+        if self.chance(0.1):
+            return "missing"
+        return self.dice.choice(
+            ["input.type == 'DOWN'", "input.type != 'DOWN'", "input.attempts > 1", "False"]
+        )
 
     def _guard(self, region: Region) -> str | None:
         """The conditional of a connection into a loop's body."""

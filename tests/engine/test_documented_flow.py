@@ -120,13 +120,18 @@ def test_a_conditional_into_a_body_sees_the_item_as_its_input() -> None:
     assert output_of(given) == {"each": [None, {"i": "b"}]}
 
 
-@pytest.mark.parametrize("port", ["error", "output"])
-def test_a_conditional_counts_when_its_node_failed_as_well(port: str) -> None:
-    broken = BROKEN | ({"continue_on_error": True} if port == "output" else {})
-    nodes = {"x": broken, "end": node("flow_end", output="taken")}
-    given = document(nodes, "start -> x", f"x.{port} -> end if 1 > 2")
+def test_a_conditional_counts_when_its_node_goes_on_in_spite_of_its_error() -> None:
+    nodes = {"x": BROKEN | {"continue_on_error": True}, "end": node("flow_end", output="taken")}
+    given = document(nodes, "start -> x", "x -> end if 1 > 2")
 
     assert output_of(given) != "taken"
+
+
+def test_a_connection_from_error_whose_conditional_is_false_takes_no_error() -> None:
+    nodes = {"x": BROKEN, "end": node("flow_end", output="taken")}
+    state = state_of(document(nodes, "start -> x", "x.error -> end if 1 > 2"))
+
+    assert (state["status"], state["error_node_id"]) == ("failed", "x")
 
 
 def test_a_merge_counts_connections_that_arrive_alive() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from engine.context import JsonObject
 from engine.errors import OutcomeUnknown, StoreUnavailable
-from tests.engine.test_subworkflows import CHILD, adding, calling, parent
+from tests.engine.test_subworkflows import CHILD, adding, parent
 from tests.engine.world import Log, World, document
 from tests.virtual_time import simulate
 
@@ -110,27 +110,6 @@ def test_an_answer_that_is_given_twice_ends_once() -> None:
     assert len(ends) == 1
     assert ends[0][0] == "completed"
     assert ends[0][1] < 3
-
-
-def test_a_workflow_that_runs_one_at_a_time_cannot_wait_for_itself() -> None:
-    async def scenario() -> JsonObject:
-        world = World()
-        raw = document(
-            {
-                "if": {"node_type": "condition_if", "condition": "n > 0"},
-                "sub": calling(
-                    workflow_id="0190a000-0000-7000-8000-000000000001",
-                    variables={"n": "{{ n - 1 }}"},
-                ),
-            },
-            "start -> if",
-            "if.true -> sub",
-            max_parallel_executions=1,
-        )
-        return await world.run(raw, variables={"n": 1})
-
-    state = simulate(scenario())
-    assert (state["status"], state["error_code"]) == ("failed", "SUBWORKFLOW_DEADLOCK")
 
 
 def test_a_signal_with_the_same_id_must_say_the_same() -> None:

@@ -37,6 +37,7 @@ IN_DOCUMENTS = {
     "conditional connection into a body": 50,
     "connection back to the loop": 100,
     "connection from error": 100,
+    "conditional connection from error": 50,
     "continue_on_error": 100,
     "data_transform": 100,
     "data_variable_get": 100,
@@ -95,6 +96,7 @@ IN_EXECUTIONS = {
     "a break ended a loop": 10,
     "a break ended other iterations": 1,
     "a failed step went on": 10,
+    "nobody took an error that somebody might have": 2,
     "a loop bore an error": 5,
     "a merge did not wait": 3,
     "a race was decided": 3,
@@ -124,6 +126,8 @@ def features(raw: JsonObject) -> Iterator[str]:
                 "conditional connection": "conditional" in edge,
                 "connection back to the loop": back,
                 "connection from error": edge["from_port_name"] == "error",
+                "conditional connection from error": edge["from_port_name"] == "error"
+                and "conditional" in edge,
                 "disabled connection": not edge.get("enabled", True),
             }
         )
@@ -227,6 +231,11 @@ def ends(run: Run, model: Model) -> Iterator[str]:
             "more than 30 steps": len(model.gave) > 30,
             "completed, in any order alike": state["status"] == "completed"
             and is_calm(run.case, model),
+            "nobody took an error that somebody might have": any(
+                ran.failure and not ran.failure.fatal and not ran.port
+                for key, ran in model.gave.items()
+                if model.shape.catches(key.rpartition(".")[2])
+            ),
             "nothing behind a conditional": any(r.dead for r in gave),
             "parked": any(row.kind == "waiting" for row in run.rows),
             "several ends": len(model.ends) > 1,

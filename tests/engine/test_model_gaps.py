@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from engine.context import JsonObject
 from tests.engine.model_harness import Case, check, run_through, taken_over
 from tests.engine.world import document
@@ -34,6 +36,16 @@ def test_a_conditional_on_the_port_error_is_asked() -> None:
 def test_a_conditional_is_asked_of_a_node_that_goes_on_in_spite_of_its_error() -> None:
     edges = ("start -> a", "a -> b if not has(input.error)")
     check(run_through(case({"a": call("bad", continue_on_error=True), "b": SET}, *edges)))
+
+
+@pytest.mark.parametrize("kind", ["DOWN", "TIMEOUT"])
+def test_an_error_that_goes_straight_back_to_its_loop_is_asked_for_its_conditional(
+    kind: str,
+) -> None:
+    edges = ("start -> each", "each.loop -> a", f"a.error -> each if input.type == '{kind}'")
+    run = run_through(case({"each": foreach([1, 2]), "a": call("bad")}, *edges))
+    check(run)
+    assert run.state["status"] == ("completed" if kind == "DOWN" else "failed")
 
 
 def test_a_parallel_that_succeeds_does_not_ask_the_conditional_of_its_port_error() -> None:

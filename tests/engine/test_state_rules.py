@@ -8,7 +8,6 @@ import pytest
 
 from engine.context import JsonObject, Kind, Limits, Outcome
 from engine.scopes import Transition
-from engine.state import handled, handles
 from tests.engine.folding import (
     BREAK,
     FORK,
@@ -248,7 +247,7 @@ def test_an_edge_from_port_error_takes_the_error() -> None:
         {"a": GOES_ON, "next": NODE, "mend": NODE}, "start -> a", "a -> next", "a.error -> mend"
     )
     fold.finish("start")
-    assert fold.fail("a", port="output", output="lies") == ["mend"]
+    assert fold.fail("a") == ["mend"]
     assert fold.state.input_of(fold.step("mend")) == DOWN
     assert fold.state.root.results["a"] == {"output": DOWN, "port": "error", "error": DOWN}
     assert fold.skipped == ["next"]
@@ -280,16 +279,22 @@ def test_a_fatal_error_is_taken_by_nobody(node: JsonObject) -> None:
     fold.finish("start")
     assert fold.fail("a", fatal=True) == []
     assert fold.failure().fatal
-    assert handled(fold.graph.by_id["a"], error("a", fatal=True)) == (None, None)
 
 
-def test_who_takes_an_error_and_how() -> None:
-    fold = Fold({"a": NODE, "b": GOES_ON, "c": NODE, "d": NODE}, "a -> b", "b -> c", "c.error -> d")
-    nodes = fold.graph.by_id
-    assert [handles(nodes[name]) for name in "abcd"] == [False, True, True, False]
-    assert handled(nodes["a"], error("a")) == (None, None)
-    assert handled(nodes["b"], error("a")) == ("output", {"error": DOWN})
-    assert handled(nodes["c"], error("a")) == ("error", DOWN)
+def test_a_failure_recorded_without_a_port_is_taken_by_nobody() -> None:
+    fold = Fold({"a": GOES_ON, "b": NODE}, "start -> a", "a -> b", "a.error -> b if False")
+    fold.finish("start")
+    assert fold.fail("a", port=None, output=None) == []
+    assert fold.failure() == error("a")
+
+
+def test_a_failure_recorded_as_taken_stays_so_though_no_edge_was_live() -> None:
+    """Engines before this rule recorded that: what they decided is not decided anew by a replay."""
+    fold = Fold({"a": NODE, "b": NODE}, "start -> a", "a.error -> b if False")
+    fold.finish("start")
+    dead = fold.graph.by_id["a"].catches[0].connection_id
+    assert fold.fail("a", dead_edges=(dead,)) == []
+    assert fold.ended() == ("completed", {"a": DOWN})
 
 
 # Ending

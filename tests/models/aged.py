@@ -37,6 +37,11 @@ INSERT INTO workflow_letters (execution_id, number, letter_id, kind, name)
 SELECT u.id, 100 + i, gen_random_uuid(), 'signal', 'x'
   FROM unnest($1::uuid[]) AS u(id), generate_series(1, $2::int) i
 """
+EVENTS = """
+INSERT INTO workflow_events (execution_id, seq, status, at)
+SELECT u.id, 1000 + i, 'paused', now()
+  FROM unnest($1::uuid[]) AS u(id), generate_series(1, $2::int) i
+"""
 WORKFLOWS = """
 INSERT INTO workflows (workflow_id, community_id, name, document, created_by, status,
                        published_version, published_at)
@@ -63,6 +68,7 @@ async def aged(
     worker: str | None = None,
     steps: int = 2,
     letters: int = 1,
+    events: int = 1,
 ) -> list[str]:
     """Makes executions that were `created` and `ended` so many hours ago; returns their ids."""
     ids = [new_id() for _ in range(count)]
@@ -73,6 +79,7 @@ async def aged(
     )  # fmt: skip
     await dal.execute(STEPS, ids, steps)
     await dal.execute(LETTERS, ids, letters)
+    await dal.execute(EVENTS, ids, events)
     return ids
 
 

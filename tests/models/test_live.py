@@ -87,6 +87,36 @@ async def test_the_end_of_what_nobody_holds_is_told(dal: AsyncDAL) -> None:
     await store.close()
 
 
+async def test_a_pause_and_its_end_are_told_to_everybody(dal: AsyncDAL) -> None:
+    """Also to the process whose flush it was: whether the pause was called off, the table says."""
+    feed = LiveFeed(dal, new_id())
+    store = PostgresExecutionStore(dal, live=feed)
+    table = LiveTable(dal, feed.process_id)
+    heard: asyncio.Queue[Hint] = asyncio.Queue()
+    await table.listen(heard.put_nowait, lambda: None)
+    context = a_context(execution_id=new_id())
+    key = context.execution_id
+    batch = created((context, progress_of(context)))
+    batch.steps.append(a_step(context, 2))
+    await store.register(FIRST, "first", 60)
+    await store.look(FIRST)
+    await store.flush(FIRST, batch)
+    await store.request_pause(key)
+    paused = progress_of(context, ExecutionStatus.PAUSED, last_seq=2)
+    await store.flush(FIRST, Batch(updates={key: paused}))
+    await store.request_resume(key)
+    async with asyncio.timeout(10):
+        assert [await heard.get() for _ in "12"] == [Hint({key: 3}), Hint({key: 4})]
+    numbered = (await table.records({key: 1}, 1000))[key]
+    assert [(each.seq, str(each.status)) for each in numbered] == [
+        (2, "completed"), (3, "paused"), (4, "waiting"),
+    ]  # fmt: skip
+    assert [each.seq for each in (await table.records({key: 1}, 2))[key]] == [2, 3]
+    assert await table.ahead({key: 3}) == {key}
+    assert await table.ahead({key: 4}) == set()
+    await store.close()
+
+
 async def test_who_listens_hears_that_it_did_not_for_a_while(dal: AsyncDAL) -> None:
     lost = asyncio.Event()
     await LiveTable(dal, new_id()).listen(lambda _: None, lost.set)

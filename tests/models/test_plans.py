@@ -55,6 +55,10 @@ async def test_no_hot_statement_reads_the_whole_table(dal: AsyncDAL) -> None:
         " started_at) SELECT gen_random_uuid(), 2, 'a', 'a', 'x', 'finished', 'completed', now()"
         " FROM generate_series(1, 50000)"
     )
+    await dal.execute(
+        "INSERT INTO workflow_events (execution_id, seq, status, at)"
+        " SELECT gen_random_uuid(), 2, 'paused', now() FROM generate_series(1, 50000)"
+    )
     await dal.execute("ANALYZE")
     letter = (A, A, "signal", "x", b"1", 1, datetime.now(UTC), "c", 500)
     statements = {

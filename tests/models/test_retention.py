@@ -62,8 +62,8 @@ async def test_what_ended_long_enough_ago_goes_with_all_that_hangs_on_it(
 ) -> None:
     await aged(dal, status=status, ended=7 * DAY + 1)
     assert await drop_all(history) == 1
-    tables = ("executions", "steps", "letters")
-    assert [await rows(dal, f"workflow_{table}") for table in tables] == [0, 0, 0]
+    tables = ("executions", "steps", "letters", "events")
+    assert [await rows(dal, f"workflow_{table}") for table in tables] == [0, 0, 0, 0]
     assert await rows(dal, "dropped_executions") == 0
 
 
@@ -73,6 +73,13 @@ async def test_steps_and_letters_of_others_stay(dal: AsyncDAL, history: History)
     await drop_all(history)
     assert await left(dal) == {young}
     assert (await rows(dal, "workflow_steps"), await rows(dal, "workflow_letters")) == (3, 2)
+
+
+async def test_many_pauses_go_in_batches_like_all_else(dal: AsyncDAL) -> None:
+    await aged(dal, ended=8 * DAY, events=25)
+    await drop_all(History(dal, Batch(executions=7, rows=10)))
+    assert await rows(dal, "workflow_events") == 0
+    assert await rows(dal, "dropped_executions") == 0
 
 
 async def test_it_is_the_end_that_counts_and_not_the_beginning(
