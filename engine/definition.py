@@ -15,9 +15,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from engine.context import Json, JsonObject, Limits
+from engine.definition_config import NodeSource
 from engine.definition_edges import ConnectionSource, place_nodes, read_connections
 from engine.definition_fields import Rule, read_value
-from engine.definition_nodes import NodeSource, read_nodes
+from engine.definition_nodes import read_nodes
 from engine.issues import Findings, Issue, pointer, sentence, shown
 from engine.nodes.checks import check_written
 from engine.nodes.subworkflow import canonical_id

@@ -107,6 +107,22 @@ def test_documents_of_both_dialects_are_valid(given: JsonObject) -> None:
     assert judge(given).errors == []
 
 
+@pytest.mark.parametrize("node_type", ["action_chat_message", "flow_subworkflow"])
+def test_a_time_out_among_the_settings_is_the_node_s_where_no_setting_is_called_so(
+    node_type: str,
+) -> None:
+    given = document({"a": node(node_type, timeout_seconds=7)})
+    found = read(given)["nodes"]["a"]
+
+    assert (found["timeout_seconds"], found["config"]) == (7, {})
+
+
+def test_a_wrong_time_out_among_the_settings_is_refused_where_it_lies() -> None:
+    report = judge(document({"a": node("action_browser_source", timeout_seconds="soon")}, "t>a"))
+
+    assert [issue.path for issue in report.errors] == ["/nodes/a/config/timeout_seconds"]
+
+
 def test_nodes_of_an_array_without_ids_get_one_from_their_type() -> None:
     nodes = [TRIGGER, node("flow_end"), {"id": "flow_end_1", "node_type": "flow_end"}, TRIGGER]
 
