@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from engine.context import Json, JsonObject
 from engine.errors import StepFailure
 from engine.expressions import Budget, Env, Template, compile_template
-from engine.issues import pointer
+from engine.issues import pointer, shown
 from engine.nodes.base import EffectIO, Field, Finding, NodeSpec, Result, options
 from engine.nodes.checks import check_written
 from engine.nodes.delay import LONGEST_SECONDS, numeric
@@ -280,7 +280,7 @@ def _check_module(config: JsonObject) -> Sequence[Finding]:
     for key, variable in _mapping(config).items():
         path = pointer("/output_mapping", key)
         if not isinstance(variable, str):
-            message = f"The variable for {key!r} must be a string"
+            message = f"The variable for {key!r} must be a string, not {shown(variable)}"
             found.append(Finding("VALIDATION", message, path, hint))
         found.extend(check_written([(path, variable)]))
     return found + check_usage(config)

@@ -117,6 +117,83 @@ def test_a_time_out_among_the_settings_is_the_node_s_where_no_setting_is_called_
     assert (found["timeout_seconds"], found["config"]) == (7, {})
 
 
+def told(given: JsonObject) -> list[tuple[str, str]]:
+    return [(issue.path, issue.message) for issue in judge(given).errors]
+
+
+def test_every_tag_that_is_no_string_is_named_with_its_place() -> None:
+    assert told(document(tags=["a", 1, None, {}])) == [
+        ("/tags/1", "An entry of `tags` must be a string, not the number 1."),
+        ("/tags/2", "An entry of `tags` must be a string, not null."),
+        ("/tags/3", "An entry of `tags` must be a string, not an object."),
+    ]
+    assert told(document(tags={"a": 1})) == [
+        ("/tags", "`tags` must be an array of strings, not an object.")
+    ]
+
+
+def test_of_very_many_wrong_tags_the_first_are_told() -> None:
+    paths = [path for path, _ in told(document(tags=[1] * 500))]
+
+    assert paths == [f"/tags/{position}" for position in range(100)]
+
+
+@pytest.mark.parametrize(
+    ("given", "path", "message"),
+    [
+        (
+            node("trigger_webhook", allowed_ips=["203.0.113.7", None]),
+            "/allowed_ips/1",
+            "Null is not an IP address or network.",
+        ),
+        (
+            node("action_webhook", url="https://a.example", expected_status=[200, "20"]),
+            "/expected_status/1",
+            "`expected_status`: '20' is not a status like 200 or 2xx.",
+        ),
+        (
+            node("action_webhook", url="https://a.example", expected_status=[[200]]),
+            "/expected_status/0",
+            "`expected_status`: an array is not a status like 200 or 2xx.",
+        ),
+        (
+            node("action_webhook", url="https://a.example", expected_status=[]),
+            "/expected_status",
+            "`expected_status`: no status at all.",
+        ),
+        (
+            node("action_webhook", url="https://a.example", expected_status={"from": 200}),
+            "/expected_status",
+            "`expected_status` must be a string or an integer or an array, not an object.",
+        ),
+        (
+            node("condition_switch", value="x", cases=[5]),
+            "/cases/0",
+            "A case must be an object with a `value` and an `output_port`, not the number 5.",
+        ),
+        (
+            node("condition_switch", value="x", cases=[{"value": 1}]),
+            "/cases/0",
+            "A case needs an `output_port`.",
+        ),
+        (
+            node("condition_switch", value="x", cases={"a": []}),
+            "/cases/a",
+            "The port of case 'a' must be a string that is not empty, not an array.",
+        ),
+        (
+            node("action_module", module_name="m", output_mapping={"a": 1}),
+            "/output_mapping/a",
+            "The variable for 'a' must be a string, not the number 1.",
+        ),
+    ],
+)
+def test_what_is_wrong_inside_a_setting_is_named_with_its_place_and_what_was_found(
+    given: JsonObject, path: str, message: str
+) -> None:
+    assert told(document({"a": given})) == [(f"/nodes/a/config{path}", message)]
+
+
 def test_a_wrong_time_out_among_the_settings_is_refused_where_it_lies() -> None:
     report = judge(document({"a": node("action_browser_source", timeout_seconds="soon")}, "t>a"))
 
@@ -359,7 +436,7 @@ def test_the_workflow_for_failures_is_kept_in_its_canonical_spelling() -> None:
         ({"connections": [{"source": 1, "target": "t"}]}, "/connections/0/source"),
         ({"connections": [connection("t>t", conditional=True)]}, "/connections/0/conditional"),
         ({"global_variables": []}, "/global_variables"),
-        ({"tags": ["a", 1]}, "/tags"),
+        ({"tags": ["a", 1]}, "/tags/1"),
         ({"max_execution_time_seconds": 0}, "/max_execution_time_seconds"),
         ({"max_execution_time_seconds": 2_592_001}, "/max_execution_time_seconds"),
         ({"max_parallel_executions": 0}, "/max_parallel_executions"),
