@@ -16,12 +16,19 @@ from controllers.cursors import cursor_after, read_cursor
 from controllers.described import Description
 from controllers.endpoint import async_endpoint
 from controllers.operation import note
-from controllers.requests import read_json, read_object, read_query, workflow_id_of
+from controllers.requests import (
+    read_json,
+    read_object,
+    read_object_or_nothing,
+    read_query,
+    workflow_id_of,
+)
 from controllers.responses import success
 from controllers.state import state
 from controllers.workflow_schemas import (
     CreateQuery,
     JudgedBody,
+    NextBody,
     WorkflowBody,
     WorkflowChanges,
     WorkflowsQuery,
@@ -188,14 +195,18 @@ async def get_workflow_version(workflow_id: str, number: str) -> Response:
 @blueprint.post("/<workflow_id>/validate")
 @async_endpoint(
     "validate_workflow",
+    body=NextBody,
     answers={200: answers.Answer[answers.ValidationReport]},
     errors=(404,),
+    says=Description(body_optional=True),
 )
 @auth_required("workflows:read")
 async def validate_workflow(workflow_id: str) -> Response:
-    """Reports everything wrong with a workflow's latest edit; 200 also when it is not valid."""
+    """Reports everything wrong with a workflow's latest edit, or with what it would be with the
+    fields sent, which are read as PUT reads them; 200 also when it is not valid."""
     workflow_id = workflow_id_of(workflow_id)
-    report = await state().workflows.validate_stored(current_caller(), workflow_id)
+    changes = await read_object_or_nothing()
+    report = await state().workflows.validate_next(current_caller(), workflow_id, changes)
     return success(report.as_json(), _verdict(is_valid=report.is_valid))
 
 

@@ -112,9 +112,8 @@ class WorkflowService:
         Raises `NotValid`, `DefinitionRefused`, `VersionConflict`, `DefinitionsTooLarge`, and what
         `authorise` raises.
         """
-        claimed = changes.get("community_id")
         await self._permissions.authorise(
-            caller, workflow_id, "edit", community_id=claimed if isinstance(claimed, int) else None
+            caller, workflow_id, "edit", community_id=_claimed_community(changes)
         )
         row = await self._existing(workflow_id)
         if on_version is not None and on_version != row.version:
@@ -165,10 +164,15 @@ class WorkflowService:
             raise VersionNotFound
         return facts.published_version, row
 
-    async def validate_stored(self, caller: Caller, workflow_id: str) -> Report:
-        """The report on a workflow's latest edit."""
-        row = await self.get(caller, workflow_id)
-        return self.validate(row.document)
+    async def validate_next(
+        self, caller: Caller, workflow_id: str, changes: JsonObject | None
+    ) -> Report:
+        """The report on a workflow's latest edit; with `changes`, on the one that `update` would
+        make of it. Raises what `authorise` raises."""
+        claimed = _claimed_community(changes or {})
+        await self._permissions.authorise(caller, workflow_id, "view", community_id=claimed)
+        row = await self._existing(workflow_id)
+        return self.validate({**row.document, **(changes or {})})
 
     def validate(self, raw: Json) -> Report:
         """The report on any document."""
@@ -200,6 +204,13 @@ class WorkflowService:
         if row is None:
             raise _conflict(await self._existing(workflow_id))
         return row
+
+
+def _claimed_community(changes: JsonObject) -> int | None:
+    """The community that a request takes a workflow to be in. What is no id is for the reader to
+    refuse."""
+    claimed = changes.get("community_id")
+    return claimed if isinstance(claimed, int) else None
 
 
 @contextmanager

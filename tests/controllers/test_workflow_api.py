@@ -130,6 +130,67 @@ async def test_validating_answers_200_whatever_it_finds(api: Api) -> None:
     assert (stored.status, stored.data["is_valid"]) == (200, False)
 
 
+async def test_validating_with_a_body_judges_the_edit_that_it_would_make(api: Api) -> None:
+    workflow_id = await api.stored()
+    url = f"/workflows/{workflow_id}"
+    wrong = {"connections": [{"from_node_id": "start", "to_node_id": "gret"}]}
+
+    for body in (wrong, greeting(**wrong)):
+        told = await api.call("POST", f"{url}/validate", body)
+        assert (told.status, told.data["is_valid"]) == (200, False)
+        [error] = told.data["errors"]
+        assert error["path"] == "/connections/0/to_node_id"
+    for body in ({}, {"description": "changed"}, greeting(name="Other")):
+        told = await api.call("POST", f"{url}/validate", body)
+        assert (told.status, told.data["is_valid"]) == (200, True)
+    shown = await api.call("GET", url)
+    assert (shown.data["version"], shown.data["name"]) == (1, greeting()["name"])
+
+
+async def test_validating_with_a_body_finds_what_putting_it_would_refuse(api: Api) -> None:
+    workflow_id = await api.stored()
+    wrong = {"tags": [1], "nodes": 7}
+
+    told = await api.call("POST", f"/workflows/{workflow_id}/validate", wrong)
+    refused = await api.call("PUT", f"/workflows/{workflow_id}", wrong)
+
+    assert (told.status, refused.status) == (200, 400)
+    places = [error["path"] for error in told.data["errors"]]
+    assert places == [problem["path"] for problem in refused.body["details"]]
+
+
+async def test_a_body_for_another_community_is_validated_for_no_workflow(api: Api) -> None:
+    workflow_id = await api.stored()
+    body = greeting(community_id=COMMUNITY + 1)
+
+    told = await api.call("POST", f"/workflows/{workflow_id}/validate", body)
+
+    assert (told.status, told.code) == (404, "WORKFLOW_NOT_FOUND")
+
+
+@pytest.mark.parametrize(
+    ("sent", "code", "status"),
+    [
+        (b"{", "INVALID_JSON", 400),
+        (b'{"name": "a", "name": "b"}', "INVALID_JSON", 400),
+        (b"[]", "VALIDATION_ERROR", 400),
+        (b'"x"', "VALIDATION_ERROR", 400),
+        (b"null", "VALIDATION_ERROR", 400),
+    ],
+)
+async def test_a_body_that_is_no_object_is_refused_where_a_stored_workflow_is_validated(
+    api: Api, sent: bytes, code: str, status: int
+) -> None:
+    workflow_id = await api.stored()
+    headers = {"X-API-Key": api.key, "Content-Type": "application/json"}
+
+    url = f"/api/v1/workflows/{workflow_id}/validate"
+    response = await api.client.post(url, data=sent, headers=headers)
+
+    assert response.status_code == status
+    assert (await response.get_json())["error_code"] == code
+
+
 async def test_a_list_is_walked_by_cursor_without_gap_or_repeat(api: Api) -> None:
     made = [await api.stored(publish=False, name=f"W{number}") for number in range(5)]
     seen: list[str] = []

@@ -179,6 +179,7 @@ GET /docs/swagger-ui-bundle.js
 BODIES: dict[str, Any] = {
     "POST /workflows": "a workflow",
     "PUT /workflows/<workflow_id>": {"description": "changed"},
+    "POST /workflows/<workflow_id>/validate": {"description": "changed"},
     "POST /workflows/validate": "a workflow",
     "PUT /workflows/<workflow_id>/permissions": {
         "permission_type": "user",
