@@ -34,10 +34,15 @@ from controllers.workflow_schemas import (
     WorkflowsQuery,
 )
 from engine.context import JsonObject
+from engine.definition import DOCUMENT_FIELDS
 from services.errors import NotValid, Problem
 from services.workflow_service import VersionRow, WorkflowFilter, WorkflowRow
 
 blueprint = Blueprint("workflow_api", __name__, url_prefix="/api/v1/workflows")
+
+_NOT_GIVEN: JsonObject = dict.fromkeys(sorted(DOCUMENT_FIELDS - {"nodes", "connections"}))
+"""Every field of a document, as it is answered where it was not given. Null and not a default of
+the service's: an answer that is sent back must leave the document as it is."""
 
 _ETAG = re.compile(r'(?:W/)?"?([0-9]{1,9})"?')
 
@@ -243,8 +248,7 @@ def _answer(
 
 def _workflow(row: WorkflowRow) -> JsonObject:
     return {
-        "description": None,
-        "entity_id": None,
+        **_NOT_GIVEN,
         **row.document,
         **_standing(row),
         "created_by": row.created_by,

@@ -22,6 +22,7 @@ from engine.definition_fields import Rule, has_type, read_value
 from engine.issues import Findings, pointer, shown
 from engine.nodes import REGISTRY
 from engine.nodes.base import NodeSpec
+from engine.retry import completed_retry
 
 LONGEST_TIMEOUT_SECONDS = 30 * 24 * 3600
 
@@ -239,7 +240,7 @@ class _NodeReader:
             )
         if values["backoff"] == "constant":
             values["backoff"] = "fixed"
-        return {key: value for key, value in values.items() if value is not None}
+        return completed_retry({k: value for k, value in values.items() if value is not None})
 
     def _timeout(self, rule: Rule, value: Json, config: JsonObject, source: NodeSource) -> Json:
         """Reads a `timeout_seconds` among the settings of a type that has none of this name."""
@@ -271,4 +272,4 @@ class _NodeReader:
                 node=self.node_id,
             )
             return None
-        return {"max_attempts": count + 1}
+        return completed_retry({"max_attempts": count + 1})

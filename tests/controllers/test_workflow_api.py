@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from engine.definition import DOCUMENT_FIELDS
 from models.dal import AsyncDAL
 from tests.controllers.conftest import COMMUNITY, OWNER, Api, greeting
 
@@ -118,6 +119,35 @@ async def test_a_wrong_type_is_a_validation_error_at_its_place(
     answer = await api.call("POST", "/workflows", greeting(**changes))
     assert (answer.status, answer.code) == (400, "VALIDATION_ERROR")
     assert answer.body["details"][0]["path"] == path
+
+
+async def test_an_answer_has_every_field_and_sent_back_it_changes_nothing(
+    api: Api, dal: AsyncDAL
+) -> None:
+    nodes = greeting()["nodes"]
+    nodes["greet"] |= {"retry": {"max_attempts": 2}}
+    workflow_id = await api.stored(nodes=nodes)
+    url = f"/workflows/{workflow_id}"
+    document = "SELECT document::text FROM workflows WHERE workflow_id = $1"
+    before = await dal.fetchval(document, workflow_id)
+
+    shown = (await api.call("GET", url)).data
+    again = (await api.call("PUT", url, shown)).data
+
+    assert shown.keys() >= DOCUMENT_FIELDS
+    assert {name for name in DOCUMENT_FIELDS if shown[name] is None} == {
+        "description", "entity_id", "trigger_type", "trigger_config", "max_execution_time_seconds",
+        "max_parallel_executions", "retention_days", "error_workflow_id",
+    }  # fmt: skip
+    assert shown["nodes"]["greet"]["retry"] == {
+        "max_attempts": 2,
+        "backoff": "exponential",
+        "initial_seconds": 1,
+        "max_seconds": 60,
+        "jitter": True,
+    }
+    assert again | {"version": 1, "updated_at": shown["updated_at"]} == shown
+    assert await dal.fetchval(document, workflow_id) == before
 
 
 async def test_validating_answers_200_whatever_it_finds(api: Api) -> None:

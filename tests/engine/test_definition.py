@@ -12,8 +12,17 @@ from engine.context import JsonObject, Limits
 from engine.definition import read_definition
 from engine.issues import Issue
 from engine.nodes import REGISTRY
+from engine.retry import parse_retry
 from engine.validation import validate
 from tests.engine.documents import LIMITS, TRIGGER, connection, document, judge, node
+
+RETRY: JsonObject = {
+    "max_attempts": 3,
+    "backoff": "exponential",
+    "initial_seconds": 1,
+    "max_seconds": 60,
+    "jitter": True,
+}
 
 
 def read(given: Any) -> JsonObject:
@@ -256,7 +265,7 @@ def test_a_flat_timeout_is_the_nodes_own_except_where_it_is_what_the_node_does()
 def test_an_old_retry_count_is_the_number_of_tries_after_the_first() -> None:
     call = read(FLAT_DIALECT)["nodes"]["call"]
 
-    assert call["retry"] == {"max_attempts": 3}
+    assert call["retry"] == RETRY | {"max_attempts": 3}
     assert "retry_count" not in call["config"]
 
 
@@ -392,7 +401,29 @@ def test_numbers_of_a_retry_are_kept_and_old_names_renamed() -> None:
     retry = {"max_attempts": 5, "backoff": "constant", "initial_seconds": 0.5, "jitter": False}
     nodes = {"a": node("action_chat_message", message="x") | {"retry": retry}}
 
-    assert read(document(nodes))["nodes"]["a"]["retry"] == retry | {"backoff": "fixed"}
+    assert read(document(nodes))["nodes"]["a"]["retry"] == RETRY | retry | {"backoff": "fixed"}
+
+
+@pytest.mark.parametrize(
+    ("given", "completed"),
+    [
+        ({}, {}),
+        ({"max_attempts": 1, "jitter": False}, {"max_attempts": 1, "jitter": False}),
+        ({"backoff": None, "max_seconds": None}, {}),
+        ({"initial_seconds": 90}, {"initial_seconds": 90, "max_seconds": 90}),
+        ({"initial_seconds": 90, "max_seconds": 30}, {"initial_seconds": 90, "max_seconds": 30}),
+    ],
+)
+def test_a_retry_is_completed_and_means_what_it_meant(
+    given: JsonObject, completed: JsonObject
+) -> None:
+    nodes = {"a": node("action_chat_message", message="x") | {"retry": given}}
+    found = read(document(nodes))["nodes"]["a"]["retry"]
+
+    assert found == RETRY | completed
+    assert list(found) == list(RETRY)
+    meant = {key: value for key, value in given.items() if value is not None}
+    assert parse_retry(found) == parse_retry(meant)
 
 
 def test_the_workflow_for_failures_is_kept_in_its_canonical_spelling() -> None:
