@@ -298,6 +298,20 @@ class Workflow(BaseModel):
     published_at: str | None = Instant
 
 
+class ChangedWorkflow(BaseModel):
+    """A workflow for who changed it and may not read it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    workflow_id: str
+    community_id: int
+    status: Literal["draft", "active", "archived"]
+    version: int = Field(description="Counts edits; the ETag.")
+    published_version: int | None = Field(default=None, description="The live version.")
+    updated_at: str = Field(json_schema_extra={"format": "date-time"})
+    published_at: str | None = Instant
+
+
 class Grant(BaseModel):
     """What somebody may do with a workflow."""
 

@@ -11,7 +11,18 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, WithJsonSchema, field_validator
 
-from controllers.schemas import Cursor, Id, Request, Size, Statuses, Uuid, known_statuses, split
+from controllers.schemas import (
+    PAGE_BY_NUMBER,
+    AnyPage,
+    Cursor,
+    Id,
+    Request,
+    Size,
+    Statuses,
+    Uuid,
+    known_statuses,
+    split,
+)
 from services.errors import NotValid, Problem
 from services.execution_lists import Narrow, Order, PageRequest, Sort
 
@@ -80,9 +91,7 @@ class ManagedQuery(Request):
         default="created", description=_SORT_BY, json_schema_extra={"pattern": _SORT_PATTERN}
     )
     order: Literal["asc", "desc"] | None = Field(default=None, description="desc if not given.")
-    page: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="Pages by number, as far as the 10000th execution."
-    )
+    page: AnyPage | None = Field(default=None, description=PAGE_BY_NUMBER)
     page_size: Size | None = Field(default=None, description=f"{DEFAULT_SIZE} if not given.")
     cursor: Cursor | None = Field(default=None, description="`next_cursor` of the page before.")
     limit: Size | None = Field(default=None, description="The same as page_size.")

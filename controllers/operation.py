@@ -74,6 +74,17 @@ def note(
     current.notes |= notes
 
 
+def _reason(failed: Failure) -> str:
+    """Why, for a log that masks whatever stands behind `secret:` and its like: the place that a
+    message begins with gets no colon there, for what follows is our own words."""
+    problems = failed.details
+    first = problems[0] if isinstance(problems, list) and problems else None
+    place = first.get("path") if isinstance(first, dict) else None
+    if place and failed.message.startswith(f"{place}: "):
+        return f"{place} {failed.message.removeprefix(f'{place}: ')}"
+    return failed.message
+
+
 def event_of(current: Operation, action: str, status: int) -> Event:
     """The event that an operation is. A refusal for want of permission is AUTHZ whatever status
     hides it, one for want of a credential AUTH, a failure of the service ERROR."""
@@ -84,7 +95,7 @@ def event_of(current: Operation, action: str, status: int) -> Event:
         **current.notes,
     }
     if failed is not None:
-        details |= {"error_code": failed.code, "reason": failed.message}
+        details |= {"error_code": failed.code, "reason": _reason(failed)}
     if caller is not None and caller.key_id is not None:
         details["key_id"] = caller.key_id
     bound = None if caller is None else caller.community_id

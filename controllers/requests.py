@@ -73,6 +73,13 @@ async def read_object() -> JsonObject:
     return body
 
 
+async def read_object_or_nothing() -> JsonObject | None:
+    """As `read_object`; None for an empty body."""
+    if not await request.get_data(cache=True, as_text=False, parse_form_data=False):
+        return None
+    return await read_object()
+
+
 async def read_body(model: type[M]) -> M:
     """The body as a model. Raises `NotValid` with everything that is wrong."""
     return shape(model, await read_object())

@@ -56,9 +56,17 @@ Cursor = Annotated[str, WithJsonSchema({"type": "string", "minLength": 1})]
 Name = Annotated[str, Field(min_length=1, max_length=255)]
 Size = Annotated[int, Field(ge=1, le=MAX_PAGE_SIZE)]
 Page = Annotated[int, Field(ge=1, le=10_000)]
+AnyPage = Annotated[int, Field(ge=1, le=MAX_ID)]
+"""A page of a list that says of itself where it ends."""
 Uuid = Annotated[str, AfterValidator(_uuid), Field(json_schema_extra={"format": "uuid"})]
 
 _STATUSES = [status.value for status in ExecutionStatus]
+
+
+PAGE_BY_NUMBER = (
+    "Pages by number, as far as the 10000th execution; a page behind the end of a shorter list is "
+    "empty. Not with a cursor."
+)
 
 
 def listed(names: list[str]) -> str:
@@ -238,7 +246,7 @@ class ExecutionsQuery(Request):
     status: Statuses | None = Field(
         default=None, description=f"One or several of {', '.join(_STATUSES)}, with commas."
     )
-    page: Page | None = Field(default=None, description="Pages by number; not with a cursor.")
+    page: AnyPage | None = Field(default=None, description=PAGE_BY_NUMBER)
     per_page: Size = 20
     sort_by: Literal["start_time", "status", "execution_time"] = "start_time"
     sort_order: Literal["asc", "desc"] = "desc"

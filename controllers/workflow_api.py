@@ -16,21 +16,33 @@ from controllers.cursors import cursor_after, read_cursor
 from controllers.described import Description
 from controllers.endpoint import async_endpoint
 from controllers.operation import note
-from controllers.requests import read_json, read_object, read_query, workflow_id_of
+from controllers.requests import (
+    read_json,
+    read_object,
+    read_object_or_nothing,
+    read_query,
+    workflow_id_of,
+)
 from controllers.responses import success
 from controllers.state import state
 from controllers.workflow_schemas import (
     CreateQuery,
     JudgedBody,
+    NextBody,
     WorkflowBody,
     WorkflowChanges,
     WorkflowsQuery,
 )
 from engine.context import JsonObject
+from engine.definition import DOCUMENT_FIELDS
 from services.errors import NotValid, Problem
 from services.workflow_service import VersionRow, WorkflowFilter, WorkflowRow
 
 blueprint = Blueprint("workflow_api", __name__, url_prefix="/api/v1/workflows")
+
+_NOT_GIVEN: JsonObject = dict.fromkeys(sorted(DOCUMENT_FIELDS - {"nodes", "connections"}))
+"""Every field of a document, as it is answered where it was not given. Null and not a default of
+the service's: an answer that is sent back must leave the document as it is."""
 
 _ETAG = re.compile(r'(?:W/)?"?([0-9]{1,9})"?')
 
@@ -110,7 +122,7 @@ async def get_workflow(workflow_id: str) -> Response:
 @async_endpoint(
     "update_workflow",
     body=WorkflowChanges,
-    answers={200: answers.Answer[answers.Workflow]},
+    answers={200: answers.Answer[answers.Workflow | answers.ChangedWorkflow]},
     errors=(404, 409, 422),
     says=Description(headers=("If-Match",)),
 )
@@ -124,26 +136,30 @@ async def update_workflow(workflow_id: str) -> Response:
     workflow_id = workflow_id_of(workflow_id)
     changes = await read_object()
     on_version = _on_version(changes)
-    row = await state().workflows.update(current_caller(), workflow_id, changes, on_version)
-    note(community_id=row.community_id, version=row.version)
-    return _answer(row, "Workflow updated")
+    done = await state().workflows.update(current_caller(), workflow_id, changes, on_version)
+    note(community_id=done.row.community_id, version=done.row.version)
+    return _answer(done.row, "Workflow updated", whole=done.readable)
 
 
 @blueprint.delete("/<workflow_id>")
-@async_endpoint("archive_workflow", answers={200: answers.Answer[answers.Workflow]}, errors=(404,))
+@async_endpoint(
+    "archive_workflow",
+    answers={200: answers.Answer[answers.Workflow | answers.ChangedWorkflow]},
+    errors=(404,),
+)
 @auth_required("workflows:write")
 async def archive_workflow(workflow_id: str) -> Response:
     """Archives a workflow: nothing starts from it any more; its history stays. Publishing it
     brings it back."""
-    row = await state().workflows.archive(current_caller(), workflow_id_of(workflow_id))
-    note(community_id=row.community_id)
-    return _answer(row, "Workflow archived")
+    done = await state().workflows.archive(current_caller(), workflow_id_of(workflow_id))
+    note(community_id=done.row.community_id)
+    return _answer(done.row, "Workflow archived", whole=done.readable)
 
 
 @blueprint.post("/<workflow_id>/publish")
 @async_endpoint(
     "publish_workflow",
-    answers={200: answers.Answer[answers.Workflow]},
+    answers={200: answers.Answer[answers.Workflow | answers.ChangedWorkflow]},
     errors=(404, 409, 413, 422),
     says=Description(headers=("If-Match",)),
 )
@@ -152,9 +168,9 @@ async def publish_workflow(workflow_id: str) -> Response:
     """Makes the latest edit an immutable version, which new executions use from now on."""
     workflow_id = workflow_id_of(workflow_id)
     on_version = _on_version({})
-    row = await state().workflows.publish(current_caller(), workflow_id, on_version)
-    note(community_id=row.community_id, published_version=row.published_version)
-    return _answer(row, "Workflow published")
+    done = await state().workflows.publish(current_caller(), workflow_id, on_version)
+    note(community_id=done.row.community_id, published_version=done.row.published_version)
+    return _answer(done.row, "Workflow published", whole=done.readable)
 
 
 @blueprint.get("/<workflow_id>/versions")
@@ -188,14 +204,18 @@ async def get_workflow_version(workflow_id: str, number: str) -> Response:
 @blueprint.post("/<workflow_id>/validate")
 @async_endpoint(
     "validate_workflow",
+    body=NextBody,
     answers={200: answers.Answer[answers.ValidationReport]},
     errors=(404,),
+    says=Description(body_optional=True),
 )
 @auth_required("workflows:read")
 async def validate_workflow(workflow_id: str) -> Response:
-    """Reports everything wrong with a workflow's latest edit; 200 also when it is not valid."""
+    """Reports everything wrong with a workflow's latest edit, or with what it would be with the
+    fields sent, which are read as PUT reads them; 200 also when it is not valid."""
     workflow_id = workflow_id_of(workflow_id)
-    report = await state().workflows.validate_stored(current_caller(), workflow_id)
+    changes = await read_object_or_nothing()
+    report = await state().workflows.validate_next(current_caller(), workflow_id, changes)
     return success(report.as_json(), _verdict(is_valid=report.is_valid))
 
 
@@ -213,23 +233,37 @@ async def validate_definition() -> Response:
 
 
 def _answer(
-    row: WorkflowRow, message: str, *, status: int = 200, headers: dict[str, str] | None = None
+    row: WorkflowRow,
+    message: str,
+    *,
+    whole: bool = True,
+    status: int = 200,
+    headers: dict[str, str] | None = None,
 ) -> Response:
+    """The workflow; not `whole` is for who changed it and may not read it."""
     tagged = {"ETag": f'"{row.version}"', **(headers or {})}
-    return success(_workflow(row), message, status=status, headers=tagged)
+    shown = _workflow(row) if whole else _standing(row)
+    return success(shown, message, status=status, headers=tagged)
 
 
 def _workflow(row: WorkflowRow) -> JsonObject:
     return {
-        "description": None,
-        "entity_id": None,
+        **_NOT_GIVEN,
         **row.document,
+        **_standing(row),
+        "created_by": row.created_by,
+        "created_at": row.created_at,
+    }
+
+
+def _standing(row: WorkflowRow) -> JsonObject:
+    """What became of a workflow, with nothing of its definition."""
+    return {
         "workflow_id": row.workflow_id,
+        "community_id": row.community_id,
         "status": row.status,
         "version": row.version,
         "published_version": row.published_version,
-        "created_by": row.created_by,
-        "created_at": row.created_at,
         "updated_at": row.updated_at,
         "published_at": row.published_at,
     }

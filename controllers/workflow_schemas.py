@@ -149,3 +149,8 @@ class WorkflowChanges(WorkflowBody):
     version: int | None = Field(
         default=None, description="The version the change was made on, if not in If-Match."
     )
+
+
+class NextBody(RootModel[WorkflowChanges | dict[str, Any]]):
+    """The fields of a definition as they would be sent to change it. Whatever they are, the answer
+    says what is wrong with what would become of it."""

@@ -5,9 +5,11 @@ hub write them under `config`; both have old names for things. One is stored. Re
 raises and never stops at the first mistake: what cannot be read is left out and reported.
 
 The one rule: reading is idempotent. A canonical document reads as itself, so what a client got
-it may send back. For the same reason no default is written into a node's `config` (the handlers
-know them), and `max_execution_time_seconds` and `retention_days` stay absent unless given: the
-server's own defaults are looked up when an execution starts, and when history is dropped.
+it may send back. A `retry` is completed, since what it leaves out is the same everywhere. No
+default is written into a node's `config` (the handlers know them), and
+`max_execution_time_seconds` and `retention_days` stay absent unless given: the server's own
+defaults are looked up when an execution starts, and when history is dropped. Written down, they
+would stay as they were when the operator changes them.
 """
 
 from __future__ import annotations
@@ -15,9 +17,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from engine.context import Json, JsonObject, Limits
+from engine.definition_config import NodeSource
 from engine.definition_edges import ConnectionSource, place_nodes, read_connections
 from engine.definition_fields import Rule, read_value
-from engine.definition_nodes import NodeSource, read_nodes
+from engine.definition_nodes import read_nodes
 from engine.issues import Findings, Issue, pointer, sentence, shown
 from engine.nodes.checks import check_written
 from engine.nodes.subworkflow import canonical_id

@@ -6,8 +6,9 @@ that everything downstream sees the right types.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
 from engine.context import Json
@@ -23,6 +24,10 @@ _ARTICLES: dict[Kind, str] = {
     "object": "an object",
     "strings": "an array of strings",
 }
+
+
+_MOST_ENTRIES = 100
+"""How many wrong entries of one array are told: a body has room for half a million."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +52,19 @@ def read_value(
     wrong = "is missing" if value is None else _misfit(rule, value)
     if wrong is None:
         return value
-    findings.shape(f"`{rule.name}` {wrong}.", pointer(base, rule.name), node=node)
+    path = pointer(base, rule.name)
+    if rule.kind == "strings" and isinstance(value, list):
+        for position, entry in islice(_no_strings(value), _MOST_ENTRIES):
+            message = f"An entry of `{rule.name}` must be a string, not {shown(entry)}."
+            findings.shape(message, pointer(path, position), node=node)
+    else:
+        findings.shape(f"`{rule.name}` {wrong}.", path, node=node)
     return None
+
+
+def _no_strings(entries: list[Json]) -> Iterator[tuple[int, Json]]:
+    """The entries of an array of strings that are none, with their positions."""
+    return ((at, entry) for at, entry in enumerate(entries) if not isinstance(entry, str))
 
 
 def has_type(value: Json, kind: Kind) -> bool:

@@ -1,30 +1,30 @@
-"""Reads the nodes of a document: identities, common fields, and configurations of two dialects.
+"""Reads the nodes of a document: their identities and the fields that every node has.
 
-Keys that every node has (`_NODE_KEYS`) stay on the node; any other key lying flat on it belongs to
-its configuration. The one rule: for everything kept, the place it came from is remembered, so
-that a finding points into the document as its author wrote it.
+What is of a node's type is read by `definition_config.py`. The one rule: a field is kept as it was
+given also where it does nothing, and whoever gave it is told.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from engine.context import Json, JsonObject
+from engine.definition_config import (
+    OF_ATTEMPTS,
+    NodeSource,
+    read_config,
+    read_from_config,
+    takes_timeout,
+)
 from engine.definition_fields import Rule, has_type, read_value
 from engine.issues import Findings, pointer, shown
 from engine.nodes import REGISTRY
-from engine.nodes.base import Field, NodeSpec
+from engine.nodes.base import NodeSpec
+from engine.retry import completed_retry
 
 LONGEST_TIMEOUT_SECONDS = 30 * 24 * 3600
-
-_NODE_KEYS = frozenset({
-    "node_id", "id", "node_type", "type", "label", "name", "position", "enabled", "config",
-    "retry", "timeout_seconds", "continue_on_error", "effect", "description",
-})  # fmt: skip
-_DROPPED_KEYS = frozenset({"input_ports", "output_ports", "metadata", "created_at", "updated_at"})
-"""What other dialects store on a node and this one derives or does not need."""
 
 NODE_RULES = (
     Rule("timeout_seconds", "number", minimum=0.001, maximum=LONGEST_TIMEOUT_SECONDS),
@@ -43,28 +43,6 @@ RETRY_RULES = (
 # An id becomes part of step keys (`each[2].send`), of an HTTP header and of URLs: ASCII without
 # brackets keeps the first unambiguous and the second legal. People's words go into the label.
 _NODE_ID = re.compile(r"[A-Za-z0-9_.:@/#-](?:[A-Za-z0-9_.:@/# -]{0,253}[A-Za-z0-9_.:@/#-])?")
-
-
-@dataclass(slots=True)
-class NodeSource:
-    """Where a node lies in the sent document: itself, its configuration, its type, and each
-    canonical configuration key whose place differs from `config`/key."""
-
-    path: str
-    config: str
-    type: str
-    fields: dict[str, str] = field(default_factory=dict)
-
-    def of(self, key: str) -> str:
-        """The pointer of a canonical configuration key."""
-        return self.fields.get(key) or pointer(self.config, key)
-
-    def below_config(self, path: str) -> str:
-        """The pointer for a canonical pointer relative to the configuration (`/cases/0`)."""
-        if not path:
-            return self.config
-        key, slash, rest = path[1:].partition("/")
-        return self.of(key.replace("~1", "/").replace("~0", "~")) + slash + rest
 
 
 def read_nodes(
@@ -181,7 +159,7 @@ class _NodeReader:
             "position": self._position(),
             "enabled": self._value(Rule("enabled", "boolean"), True),
         }
-        config, source = _ConfigReader(self, spec).read()
+        config, source = read_config(self.node_id, self.sent, self.path, spec, self.findings)
         node["config"] = config
         node |= self._common(spec, config, source)
         return node, source
@@ -221,9 +199,27 @@ class _NodeReader:
             if rule.name == "timeout_seconds" and takes_timeout(spec):
                 continue
             value = self._value(rule, False if rule.name == "continue_on_error" else None)
+            if spec is not None and rule.name in read_from_config(spec):
+                value = self._timeout(rule, value, config, source)
             if value is not None:
                 common[rule.name] = value
+        if spec is not None and not spec.has_attempts:
+            for name in OF_ATTEMPTS:
+                if name in common:
+                    self._ignored(name, spec)
         return common
+
+    def _ignored(self, name: str, spec: NodeSpec) -> None:
+        takers = [each.type for each in REGISTRY.values() if each.has_attempts]
+        if name == "timeout_seconds":
+            takers.append("flow_wait")
+        self.findings.warn(
+            "IGNORED_FIELD",
+            f"{spec.type} takes no `{name}`; it is kept, but does nothing.",
+            pointer(self.path, name),
+            node=self.node_id,
+            hint=f"Remove it; it has an effect on {', '.join(takers[:-1])} and {takers[-1]}.",
+        )
 
     def _retry(self) -> JsonObject | None:
         sent = self._value(Rule("retry", "object"), None)
@@ -244,7 +240,25 @@ class _NodeReader:
             )
         if values["backoff"] == "constant":
             values["backoff"] = "fixed"
-        return {key: value for key, value in values.items() if value is not None}
+        return completed_retry({k: value for k, value in values.items() if value is not None})
+
+    def _timeout(self, rule: Rule, value: Json, config: JsonObject, source: NodeSource) -> Json:
+        """Reads a `timeout_seconds` among the settings of a type that has none of this name."""
+        if rule.name not in config:
+            return value
+        path = source.of(rule.name)
+        inner = read_value(rule, config, path.rpartition("/")[0], self.findings, self.node_id)
+        del config[rule.name]
+        if value is None or inner is None:
+            return inner if value is None else value
+        self.findings.warn(
+            "REPEATED_CONFIG_KEY",
+            f"'{rule.name}' is given twice; the value on the node itself counts.",
+            path,
+            node=self.node_id,
+            hint=f"Remove '{rule.name}'.",
+        )
+        return value
 
     def _retry_count(self, config: JsonObject, path: str) -> JsonObject | None:
         """Reads the older `retry_count`, the number of tries after the first."""
@@ -258,132 +272,4 @@ class _NodeReader:
                 node=self.node_id,
             )
             return None
-        return {"max_attempts": count + 1}
-
-
-@dataclass(slots=True)
-class _ConfigReader:
-    """Folds a node's configuration, flat or not, under canonical names."""
-
-    node: _NodeReader
-    spec: NodeSpec | None
-    fields: dict[str, Field] = field(default_factory=dict)
-    """By name and by alias; a name beats another field's alias."""
-
-    def read(self) -> tuple[JsonObject, NodeSource]:
-        if self.spec is not None:
-            by_alias = {alias: each for each in self.spec.fields for alias in each.aliases}
-            self.fields = by_alias | {each.name: each for each in self.spec.fields}
-        given = self.node.sent.get("config")
-        if given is not None and not isinstance(given, dict):
-            self.node.findings.shape(
-                f"`config` must be an object, not {shown(given)}.",
-                pointer(self.node.path, "config"),
-                node=self.node.node_id,
-            )
-        given = given if isinstance(given, dict) else {}
-        flat = self._flat(given)
-        nested = pointer(self.node.path, "config")
-        source = NodeSource(
-            self.node.path,
-            self.node.path if flat and not given else nested,
-            pointer(
-                self.node.path, "type" if self.node.sent.get("node_type") is None else "node_type"
-            ),
-        )
-        where = {key: pointer(self.node.path, key) for key in flat}
-        where |= {key: pointer(nested, key) for key in given}
-        return self._fold(flat | given, where, source), source
-
-    def _flat(self, given: JsonObject) -> JsonObject:
-        """The configuration keys lying on the node itself. A null there is what a dump of an
-        object's unset attributes leaves, so it is no value."""
-        flat: JsonObject = {}
-        in_config = {self._canonical(key) for key in given}
-        for key, value in self.node.sent.items():
-            if value is None or not self._is_config(key):
-                continue
-            if self._canonical(key) in in_config:
-                self._repeated(key, pointer(self.node.path, key), f"config.{self._canonical(key)}")
-                continue
-            flat[key] = value
-        return flat
-
-    def _is_config(self, key: str) -> bool:
-        if key == "timeout_seconds":
-            return takes_timeout(self.spec)
-        if key == "name":
-            return key in self.fields
-        return key not in _NODE_KEYS and key not in _DROPPED_KEYS
-
-    def _canonical(self, key: str) -> str:
-        known = self.fields.get(key)
-        return key if known is None else known.name
-
-    def _fold(self, config: JsonObject, where: Mapping[str, str], source: NodeSource) -> JsonObject:
-        if self.spec is not None:
-            sent, config = config, self.spec.normalise(dict(config))
-            where = {**where, **self._rewritten(sent, config, where, source)}
-        folded: JsonObject = {}
-        for key, value in config.items():
-            known = self.fields.get(key)
-            name = key if known is None else known.name
-            if name != key and (name in folded or name in config):
-                self._repeated(key, where.get(key, source.of(key)), name)
-                continue
-            folded[name] = value if known is None else _canonical_choice(known, value)
-            if key in where:
-                source.fields[name] = where[key]
-            if known is None:
-                self._unknown(key, source)
-        return folded
-
-    def _rewritten(
-        self, sent: JsonObject, made: JsonObject, where: Mapping[str, str], source: NodeSource
-    ) -> dict[str, str]:
-        """Where the keys come from that the type's own reading made of others."""
-        found: dict[str, str] = {}
-        for key in made.keys() - sent.keys():
-            aliases = self.fields[key].aliases if key in self.fields else ()
-            spelt = [alias for alias in aliases if alias in sent]
-            if spelt:
-                same = [alias for alias in spelt if str(sent[alias]) == str(made[key])]
-                found[key] = where[(same or spelt)[0]]
-        if "variable_name" in sent and "variable_name" not in made:
-            entry = pointer(source.of("variables"), str(sent["variable_name"]))
-            name = "value" if "value" in sent else "variable_name"
-            self.node.findings.moved[entry] = where[name]
-        return found
-
-    def _unknown(self, key: str, source: NodeSource) -> None:
-        old_retry = key == "retry_count" and self.spec is not None and self.spec.family == "effect"
-        if self.spec is None or old_retry:
-            return
-        findings = self.node.findings
-        known = [each.name for each in self.spec.fields]
-        findings.warn(
-            "UNKNOWN_CONFIG_KEY",
-            f"{self.spec.type} has no setting '{key}'; it is kept, but does nothing.",
-            source.of(key),
-            node=self.node.node_id,
-            hint=findings.nearest.hint(key, known),
-        )
-
-    def _repeated(self, key: str, path: str, winner: str) -> None:
-        self.node.findings.warn(
-            "REPEATED_CONFIG_KEY",
-            f"'{key}' is given twice; the value under '{winner}' counts.",
-            path,
-            node=self.node.node_id,
-            hint=f"Remove '{key}'.",
-        )
-
-
-def takes_timeout(spec: NodeSpec | None) -> bool:
-    """Whether a `timeout_seconds` on the node itself is configuration: it is how long a
-    `flow_wait` waits, and how long any other node may run."""
-    return spec is not None and spec.type == "flow_wait"
-
-
-def _canonical_choice(known: Field, value: Json) -> Json:
-    return dict(known.choice_aliases).get(value, value) if isinstance(value, str) else value
+        return completed_retry({"max_attempts": count + 1})

@@ -231,7 +231,7 @@ def _compile_node(
 
 
 def _retry_policy(raw: JsonObject, document: JsonObject, spec: NodeSpec) -> RetryPolicy | None:
-    if spec.family not in ("effect", "subworkflow"):
+    if not spec.has_attempts:
         return None
     if raw.get("retry") is not None:
         return parse_retry(raw["retry"])
@@ -242,7 +242,7 @@ def _retry_policy(raw: JsonObject, document: JsonObject, spec: NodeSpec) -> Retr
 
 
 def _timeout(raw: JsonObject, config: JsonObject, spec: NodeSpec) -> float | None:
-    if spec.family not in ("effect", "subworkflow"):
+    if not spec.has_attempts:
         return None
     for value in (raw.get("timeout_seconds"), config.get("timeout_seconds")):
         if isinstance(value, (int, float)) and not isinstance(value, bool):

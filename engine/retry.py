@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from engine.context import Json
+from engine.context import Json, JsonObject
 
 Backoff = Literal["exponential", "linear", "fixed"]
 
@@ -21,6 +21,9 @@ _BACKOFFS: dict[str, Backoff] = {
 }
 MAX_ATTEMPTS = 100
 _DEFAULT_ATTEMPTS = 3
+_DEFAULT_INITIAL_SECONDS = 1
+_DEFAULT_MOST_SECONDS = 60
+"""Of a node's `retry` object; the longest pause is never shorter than the first, unless told."""
 MAX_DELAY_SECONDS = 30 * 24 * 3600.0
 _MOST_WISHED_SECONDS = 3600.0
 _MOST_DOUBLINGS = 64
@@ -58,14 +61,28 @@ def parse_retry(value: Json) -> RetryPolicy:
     jitter = value.get("jitter", True)
     if not isinstance(jitter, bool):
         raise ValueError("retry.jitter must be true or false")
-    initial = _seconds(value, "initial_seconds", 1.0)
+    initial = _seconds(value, "initial_seconds", _DEFAULT_INITIAL_SECONDS)
     return RetryPolicy(
         max_attempts=_attempts(value.get("max_attempts", _DEFAULT_ATTEMPTS)),
         backoff=_BACKOFFS[backoff],
         initial_seconds=initial,
-        max_seconds=_seconds(value, "max_seconds", max(60.0, initial)),
+        max_seconds=_seconds(value, "max_seconds", max(_DEFAULT_MOST_SECONDS, initial)),
         jitter=jitter,
     )
+
+
+def completed_retry(given: JsonObject) -> JsonObject:
+    """A node's `retry` object with everything that it leaves out, as `parse_retry` reads it.
+    `given` holds nothing but what is right."""
+    initial = given.get("initial_seconds", _DEFAULT_INITIAL_SECONDS)
+    return {
+        "max_attempts": _DEFAULT_ATTEMPTS,
+        "backoff": "exponential",
+        "initial_seconds": initial,
+        "max_seconds": max(_DEFAULT_MOST_SECONDS, initial),
+        "jitter": True,
+        **given,
+    }
 
 
 def delay_before(

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 from engine.conditions import ConditionError, compile_condition
 from engine.context import Json, JsonObject
+from engine.definition_config import NodeSource
 from engine.definition_fields import has_type
-from engine.definition_nodes import NodeSource
 from engine.expressions import (
     ExpressionSyntaxError,
     compile_expression,

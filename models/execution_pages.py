@@ -116,6 +116,14 @@ class ExecutionPages:
                 total = _total(counted, offset + len(found.rows) if found.rows else 0)
         return found, total
 
+    async def total(self, listing: Listing) -> Total:
+        """How many the whole list has, counted up to `COUNT_CAP`; no page is read."""
+        if not self._walked(listing):
+            return Total(0, exact=True)
+        async with self._dal.transaction() as tx:
+            await tx.execute(WALK)
+            return _total(await tx.fetchrow(self.counting(listing)), 0)
+
     def query(
         self, listing: Listing, *, limit: int, after: Place | None = None, offset: int = 0
     ) -> Query:

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 ADMIN = "admin"
+READ = "workflows:read"
 
 SCOPES = frozenset(
     {
-        "workflows:read",
+        READ,
         "workflows:write",
         "executions:read",
         "executions:execute",

@@ -33,7 +33,8 @@ __all__ = [
 ]
 
 MAX_OFFSET = 10_000
-"""How deep pages by number go; a cursor goes as far as there is something."""
+"""How deep pages by number go; a cursor goes as far as there is something. No more rows than this
+are ever skipped."""
 
 _INSTANTS = frozenset({"created", "started_at", "completed_at"})
 
@@ -117,8 +118,9 @@ class ExecutionLists:
             content = await self._cursors.open(request.cursor, binding)
             number, after, total = _read(content, listing.order)
         elif number * request.size > MAX_OFFSET:
-            message = f"pages go as far as the {MAX_OFFSET}th execution; use the cursor instead"
-            raise NotValid([Problem(path="/page", message=message)])
+            total = await self._short(listing)
+            if (number - 1) * request.size >= total.count:
+                return ExecutionPage([], number, total, None, partial=False)
         found, total = await self._pages.page(
             listing,
             limit=request.size,
@@ -131,6 +133,19 @@ class ExecutionLists:
             content = _content(number + 1, found.place, total)
             cursor = await self._cursors.seal(content, binding)
         return ExecutionPage(found.rows, number, total, cursor, found.cut)
+
+    async def _short(self, listing: Listing) -> Total:
+        """The total of a list that ends where pages by number do, or before. Raises `NotValid`
+        for one that goes on, or of which nobody can say without reading on."""
+        total = await self._pages.total(listing)
+        if not total.exact:
+            message = (
+                f"pages by number go as far as the {MAX_OFFSET}th execution, and this list goes on"
+                " beyond what is counted; use the cursor instead"
+            )
+            hint = "Ask for a page before that, and go on with its next_cursor."
+            raise NotValid([Problem(path="/page", message=message, hint=hint)])
+        return total
 
 
 def _binding(name: str, caller: Caller, listing: Listing) -> Json:

@@ -18,7 +18,7 @@ from models.executions import ExecutionOwner
 from models.permissions import AccessFacts, Permissions, Viewer
 from models.workflows import After, WorkflowFilter, WorkflowRow, Workflows
 from services.cache import TtlCache
-from services.caller import EVERYDAY_SCOPES, Caller
+from services.caller import EVERYDAY_SCOPES, READ, Caller
 from services.errors import Denied, ExecutionUnknown, WorkflowNotFound
 
 Permission = Literal["view", "edit", "execute", "delete", "manage_permissions"]
@@ -108,6 +108,12 @@ class PermissionService:
             key, lambda: self._permissions.access(workflow_id, caller.user_id, roles)
         )
         return _access(caller, facts)
+
+    async def may_read(self, caller: Caller, workflow_id: str) -> bool:
+        """Whether the caller could read the workflow's definition, by permission and by scope:
+        changing it does not give that."""
+        access = await self.access(caller, workflow_id)
+        return caller.may(READ) and access is not None and access.may("view")
 
     async def authorise(
         self,

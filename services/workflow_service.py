@@ -31,6 +31,7 @@ MAX_VERSIONS_LISTED = 1000
 
 __all__ = [
     "After",
+    "ChangedWorkflow",
     "VersionRow",
     "WorkflowFilter",
     "WorkflowPage",
@@ -47,6 +48,15 @@ class WorkflowPage:
     rows: list[WorkflowRow]
     after: After | None
     total: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedWorkflow:
+    """A workflow that a command has changed. Without `readable`, the caller could not read its
+    definition before, and does not get to by changing it."""
+
+    row: WorkflowRow
+    readable: bool
 
 
 class WorkflowService:
@@ -105,32 +115,33 @@ class WorkflowService:
 
     async def update(
         self, caller: Caller, workflow_id: str, changes: JsonObject, on_version: int | None
-    ) -> WorkflowRow:
+    ) -> ChangedWorkflow:
         """Stores an edit: the fields given replace the document's, the others stay.
 
         `on_version` is the revision the caller has seen; None means whichever is the latest.
         Raises `NotValid`, `DefinitionRefused`, `VersionConflict`, `DefinitionsTooLarge`, and what
         `authorise` raises.
         """
-        claimed = changes.get("community_id")
         await self._permissions.authorise(
-            caller, workflow_id, "edit", community_id=claimed if isinstance(claimed, int) else None
+            caller, workflow_id, "edit", community_id=_claimed_community(changes)
         )
+        readable = await self._permissions.may_read(caller, workflow_id)
         row = await self._existing(workflow_id)
         if on_version is not None and on_version != row.version:
             raise _conflict(row)
         report = self._checked({**row.document, **changes}, publish=False)
         with _quota_told():
             updated = await self._workflows.update(workflow_id, row.version, report.document)
-        return await self._changed(workflow_id, updated)
+        return ChangedWorkflow(await self._changed(workflow_id, updated), readable)
 
     async def publish(
         self, caller: Caller, workflow_id: str, on_version: int | None = None
-    ) -> WorkflowRow:
+    ) -> ChangedWorkflow:
         """Makes the latest edit an immutable version and the workflow active, also one that was
         archived. Raises `DefinitionRefused`, `VersionConflict`, `TooManyWorkflows`,
         `DefinitionsTooLarge`, and what `authorise` raises."""
         await self._permissions.authorise(caller, workflow_id, "edit")
+        readable = await self._permissions.may_read(caller, workflow_id)
         row = await self._existing(workflow_id)
         if on_version is not None and on_version != row.version:
             raise _conflict(row)
@@ -139,12 +150,14 @@ class WorkflowService:
             published = await self._workflows.publish(
                 workflow_id, row.community_id, row.version, caller.user_id
             )
-        return await self._changed(workflow_id, published)
+        return ChangedWorkflow(await self._changed(workflow_id, published), readable)
 
-    async def archive(self, caller: Caller, workflow_id: str) -> WorkflowRow:
+    async def archive(self, caller: Caller, workflow_id: str) -> ChangedWorkflow:
         """Archives a workflow: nothing starts from it any more, its history stays."""
         await self._permissions.authorise(caller, workflow_id, "delete")
-        return await self._changed(workflow_id, await self._workflows.archive(workflow_id))
+        readable = await self._permissions.may_read(caller, workflow_id)
+        archived = await self._workflows.archive(workflow_id)
+        return ChangedWorkflow(await self._changed(workflow_id, archived), readable)
 
     async def versions(
         self, caller: Caller, workflow_id: str
@@ -165,10 +178,15 @@ class WorkflowService:
             raise VersionNotFound
         return facts.published_version, row
 
-    async def validate_stored(self, caller: Caller, workflow_id: str) -> Report:
-        """The report on a workflow's latest edit."""
-        row = await self.get(caller, workflow_id)
-        return self.validate(row.document)
+    async def validate_next(
+        self, caller: Caller, workflow_id: str, changes: JsonObject | None
+    ) -> Report:
+        """The report on a workflow's latest edit; with `changes`, on the one that `update` would
+        make of it. Raises what `authorise` raises."""
+        claimed = _claimed_community(changes or {})
+        await self._permissions.authorise(caller, workflow_id, "view", community_id=claimed)
+        row = await self._existing(workflow_id)
+        return self.validate({**row.document, **(changes or {})})
 
     def validate(self, raw: Json) -> Report:
         """The report on any document."""
@@ -200,6 +218,13 @@ class WorkflowService:
         if row is None:
             raise _conflict(await self._existing(workflow_id))
         return row
+
+
+def _claimed_community(changes: JsonObject) -> int | None:
+    """The community that a request takes a workflow to be in. What is no id is for the reader to
+    refuse."""
+    claimed = changes.get("community_id")
+    return claimed if isinstance(claimed, int) else None
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from engine.context import Json, JsonObject
 from engine.errors import StepFailure
 from engine.expressions import Budget, Env, Template, compile_template
-from engine.issues import pointer
+from engine.issues import pointer, shown
 from engine.nodes.base import EffectIO, Field, Finding, NodeSpec, Result, options
 from engine.nodes.checks import check_written
 from engine.nodes.delay import LONGEST_SECONDS, numeric
@@ -66,7 +66,8 @@ class ChatMessage:
     message: Template
     destination: str
     channel_id: Template
-    user_id: Template
+    user_id: Template | None
+    """Whom a `user_pm` is for; None for the user who triggered the execution."""
     platform: Template
     reply_to_message: Template
     usage: JsonObject | None
@@ -90,8 +91,14 @@ class ChatMessage:
         if self.destination == "specified_channel":
             request["channel_id"] = _text(self.channel_id.render(env, budget), "channel_id")
         elif self.destination == "user_pm":
-            request["target_user_id"] = _text(self.user_id.render(env, budget), "user_id")
+            request["target_user_id"] = self._recipient(env, budget, execution)
         return request
+
+    def _recipient(self, env: Env, budget: Budget, execution: JsonObject) -> str:
+        """A `user_id` that turns out blank is an error: it was meant to name somebody else."""
+        if self.user_id is None:
+            return str(execution["user_id"])
+        return _text(self.user_id.render(env, budget), "user_id")
 
     async def perform(self, rendered: JsonObject, io: EffectIO) -> Json:
         return await io.transport.send_message(
@@ -246,11 +253,12 @@ def _compile_module(config: JsonObject) -> Module:
 
 def _compile_chat(config: JsonObject) -> ChatMessage:
     config = options(CHAT_FIELDS, config)
+    recipient = config.get("user_id")
     return ChatMessage(
         compile_template(config["message"]),
         config["destination"],
         compile_template(config.get("channel_id")),
-        compile_template(config.get("user_id")),
+        None if recipient in (None, "") else compile_template(recipient),
         compile_template(config.get("platform")),
         compile_template(config["reply_to_message"]),
         config.get("usage"),
@@ -280,7 +288,7 @@ def _check_module(config: JsonObject) -> Sequence[Finding]:
     for key, variable in _mapping(config).items():
         path = pointer("/output_mapping", key)
         if not isinstance(variable, str):
-            message = f"The variable for {key!r} must be a string"
+            message = f"The variable for {key!r} must be a string, not {shown(variable)}"
             found.append(Finding("VALIDATION", message, path, hint))
         found.extend(check_written([(path, variable)]))
     return found + check_usage(config)
@@ -291,14 +299,11 @@ def _sets_module(config: JsonObject) -> tuple[str, ...]:
 
 
 def _check_chat(config: JsonObject) -> Sequence[Finding]:
-    """A destination needs its address."""
-    needed = {"specified_channel": "channel_id", "user_pm": "user_id"}
-    destination = config.get("destination")
-    key = needed.get(destination) if isinstance(destination, str) else None
+    """A specified channel needs to be specified; a user need not, since somebody triggered it."""
     found = check_usage(config)
-    if key is not None and config.get(key) in (None, ""):
-        message = f"`{key}` is missing: destination {destination!r} needs it"
-        found.append(Finding("MISSING_CONFIG", message, f"/{key}", f"Add `{key}`"))
+    if config.get("destination") == "specified_channel" and config.get("channel_id") in (None, ""):
+        message = "`channel_id` is missing: destination 'specified_channel' needs it"
+        found.append(Finding("MISSING_CONFIG", message, "/channel_id", "Add `channel_id`"))
     return found
 
 

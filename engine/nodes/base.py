@@ -256,6 +256,12 @@ class NodeSpec:
     fallback_port: Callable[[JsonObject], str] = _output
     default_timeout_seconds: float | None = None
 
+    @property
+    def has_attempts(self) -> bool:
+        """Whether a step of this type is done in attempts, to which the node's `retry`,
+        `timeout_seconds` and `effect` apply."""
+        return self.family in ("effect", "subworkflow")
+
     def field_named(self, name: str) -> Field | None:
         """The field of this name or alias, None if there is none."""
         for candidate in self.fields:

@@ -19,7 +19,7 @@ from engine.expressions import (
     compile_reference,
     compile_template,
 )
-from engine.issues import pointer
+from engine.issues import pointer, shown
 from engine.nodes.base import ALL_PORTS, Field, Finding, NodeSpec, Result, options
 from engine.nodes.checks import check_written, written
 from engine.nodes.loops import items_of
@@ -205,8 +205,12 @@ def _check_switch(config: JsonObject) -> Sequence[Finding]:
 
 
 def _case_problem(case: Json) -> str | None:
-    if not isinstance(case, dict) or "value" not in case:
+    if not isinstance(case, dict):
+        return f"A case must be an object with a `value` and an `output_port`, not {shown(case)}"
+    if "value" not in case:
         return "A case needs a `value`"
+    if case.get("output_port") is None:
+        return "A case needs an `output_port`"
     problem = _port_problem(case.get("output_port"))
     return f"The `output_port` of a case {problem}" if problem else None
 
@@ -224,7 +228,7 @@ def _check_ports(config: JsonObject, *keys: str) -> list[Finding]:
 def _port_problem(port: Json) -> str | None:
     """Why connections cannot leave by a port of this name, as a predicate; None if they can."""
     if not isinstance(port, str) or not port:
-        return "must be a string that is not empty"
+        return f"must be a string that is not empty, not {shown(port)}"
     if port in TAKEN_PORTS:
         return f"cannot be {port!r}, which has a meaning of its own"
     if "{{" in port:

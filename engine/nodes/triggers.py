@@ -86,13 +86,18 @@ def _check_webhook(config: JsonObject) -> Sequence[Finding]:
     return [
         Finding(
             "VALIDATION",
-            f"{entry!r} is not an IP address or network",
+            f"{_entry(entry)} is not an IP address or network",
             f"/allowed_ips/{position}",
             "Write an address like 203.0.113.7 or a network like 203.0.113.0/24",
         )
         for position, entry in enumerate(allowed)
         if not _is_network(entry)
     ]
+
+
+def _entry(value: Json) -> str:
+    """An entry in a message: a text as it is written, else what it is in JSON."""
+    return repr(value) if isinstance(value, str) else shown(value)
 
 
 def _is_network(entry: Json) -> bool:

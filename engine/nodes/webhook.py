@@ -17,6 +17,7 @@ from urllib.parse import SplitResult, urlsplit
 from engine.context import Json, JsonObject
 from engine.errors import StepFailure
 from engine.expressions import Budget, Env, Overlay, Template, compile_template
+from engine.issues import pointer, shown
 from engine.nodes.base import EffectIO, Field, Finding, NodeSpec, Result, options
 from engine.nodes.checks import check_written, url_problem, written
 from engine.nodes.delay import LONGEST_SECONDS
@@ -215,7 +216,8 @@ def _status_range(part: Json) -> tuple[int, int]:
             return int(text[0]) * 100, int(text[0]) * 100 + 99
         if text.isascii() and text.isdecimal():
             return int(text), int(text)
-    raise ValueError(f"{part!r:.80} is not a status like 200 or 2xx")
+    named = f"{part!r:.80}" if isinstance(part, str) else shown(part)
+    raise ValueError(f"{named} is not a status like 200 or 2xx")
 
 
 def _show_expected(value: Json) -> str:
@@ -291,15 +293,24 @@ def _scheme_problem(fixed: str) -> str | None:
 
 
 def _check_expected(value: Json) -> list[Finding]:
-    if value is None:
+    """Judges each part where it lies. What has no form that holds statuses, its type is told of."""
+    found: list[Finding] = []
+    for path, part in _expected_parts(value):
+        try:
+            expects(part)
+        except ValueError as error:
+            hint = 'Write "2xx", 200, [200, 404] or "2xx,404"'
+            found.append(Finding("VALIDATION", f"`expected_status`: {error}", path, hint))
+    return found
+
+
+def _expected_parts(value: Json) -> list[tuple[str, Json]]:
+    """Where each part lies, and what it allows when it stands alone."""
+    if value is None or isinstance(value, dict):
         return []
-    try:
-        expects(value)
-    except ValueError as error:
-        hint = 'Write "2xx", 200, [200, 404] or "2xx,404"'
-        message = f"`expected_status`: {error}"
-        return [Finding("VALIDATION", message, "/expected_status", hint)]
-    return []
+    if isinstance(value, list) and value:
+        return [(pointer("/expected_status", at), [part]) for at, part in enumerate(value)]
+    return [("/expected_status", value)]
 
 
 WEBHOOK = NodeSpec(

@@ -51,6 +51,37 @@ async def test_a_grant_gives_exactly_what_it_names_and_at_once(api: Api, given: 
     assert allowed == {flag: flag == given for flag in FLAGS}
 
 
+@pytest.mark.parametrize(
+    ("given", "method", "url", "body"),
+    [
+        ("can_edit", "PUT", "/workflows/{}", {"description": "changed"}),
+        ("can_edit", "POST", "/workflows/{}/publish", None),
+        ("can_delete", "DELETE", "/workflows/{}", None),
+    ],
+)
+async def test_changing_a_workflow_does_not_show_it_to_who_may_not_read_it(
+    api: Api, given: str, method: str, url: str, body: Any
+) -> None:
+    workflow_id = await api.stored(name="Nobody reads this")
+    key = await api.new_key(OTHER)
+    await grant(api, workflow_id, **{given: True})
+
+    blind = await api.call(method, url.format(workflow_id), body, key=key)
+    read = await api.call("GET", f"/workflows/{workflow_id}", key=key)
+    await grant(api, workflow_id, **{given: True, "can_view": True})
+    seen = await api.call(method, url.format(workflow_id), body, key=key)
+    writes = await api.new_key(OTHER, scopes=["workflows:write"])
+    by_scope = await api.call(method, url.format(workflow_id), body, key=writes)
+
+    assert (blind.status, read.status) == (200, 403)
+    assert blind.data["workflow_id"] == workflow_id
+    assert blind.headers["etag"] == f'"{blind.data["version"]}"'
+    for answer in (blind, by_scope):
+        assert "Nobody reads this" not in str(answer.body)
+        assert answer.data.keys().isdisjoint({"nodes", "connections", "name", "global_variables"})
+    assert (seen.status, seen.data["name"]) == (200, "Nobody reads this")
+
+
 async def test_a_grant_replaces_what_its_target_had(api: Api) -> None:
     workflow_id = await api.stored()
     first = await grant(api, workflow_id, can_view=True, can_edit=True)

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from engine.definition import DOCUMENT_FIELDS
 from models.dal import AsyncDAL
 from tests.controllers.conftest import COMMUNITY, OWNER, Api, greeting
 
@@ -120,6 +121,35 @@ async def test_a_wrong_type_is_a_validation_error_at_its_place(
     assert answer.body["details"][0]["path"] == path
 
 
+async def test_an_answer_has_every_field_and_sent_back_it_changes_nothing(
+    api: Api, dal: AsyncDAL
+) -> None:
+    nodes = greeting()["nodes"]
+    nodes["greet"] |= {"retry": {"max_attempts": 2}}
+    workflow_id = await api.stored(nodes=nodes)
+    url = f"/workflows/{workflow_id}"
+    document = "SELECT document::text FROM workflows WHERE workflow_id = $1"
+    before = await dal.fetchval(document, workflow_id)
+
+    shown = (await api.call("GET", url)).data
+    again = (await api.call("PUT", url, shown)).data
+
+    assert shown.keys() >= DOCUMENT_FIELDS
+    assert {name for name in DOCUMENT_FIELDS if shown[name] is None} == {
+        "description", "entity_id", "trigger_type", "trigger_config", "max_execution_time_seconds",
+        "max_parallel_executions", "retention_days", "error_workflow_id",
+    }  # fmt: skip
+    assert shown["nodes"]["greet"]["retry"] == {
+        "max_attempts": 2,
+        "backoff": "exponential",
+        "initial_seconds": 1,
+        "max_seconds": 60,
+        "jitter": True,
+    }
+    assert again | {"version": 1, "updated_at": shown["updated_at"]} == shown
+    assert await dal.fetchval(document, workflow_id) == before
+
+
 async def test_validating_answers_200_whatever_it_finds(api: Api) -> None:
     good = await api.call("POST", "/workflows/validate", greeting())
     assert (good.status, good.data["is_valid"]) == (200, True)
@@ -128,6 +158,67 @@ async def test_validating_answers_200_whatever_it_finds(api: Api) -> None:
     workflow_id = await api.stored(publish=False, nodes={}, connections=[])
     stored = await api.call("POST", f"/workflows/{workflow_id}/validate")
     assert (stored.status, stored.data["is_valid"]) == (200, False)
+
+
+async def test_validating_with_a_body_judges_the_edit_that_it_would_make(api: Api) -> None:
+    workflow_id = await api.stored()
+    url = f"/workflows/{workflow_id}"
+    wrong = {"connections": [{"from_node_id": "start", "to_node_id": "gret"}]}
+
+    for body in (wrong, greeting(**wrong)):
+        told = await api.call("POST", f"{url}/validate", body)
+        assert (told.status, told.data["is_valid"]) == (200, False)
+        [error] = told.data["errors"]
+        assert error["path"] == "/connections/0/to_node_id"
+    for body in ({}, {"description": "changed"}, greeting(name="Other")):
+        told = await api.call("POST", f"{url}/validate", body)
+        assert (told.status, told.data["is_valid"]) == (200, True)
+    shown = await api.call("GET", url)
+    assert (shown.data["version"], shown.data["name"]) == (1, greeting()["name"])
+
+
+async def test_validating_with_a_body_finds_what_putting_it_would_refuse(api: Api) -> None:
+    workflow_id = await api.stored()
+    wrong = {"tags": [1], "nodes": 7}
+
+    told = await api.call("POST", f"/workflows/{workflow_id}/validate", wrong)
+    refused = await api.call("PUT", f"/workflows/{workflow_id}", wrong)
+
+    assert (told.status, refused.status) == (200, 400)
+    places = [error["path"] for error in told.data["errors"]]
+    assert places == [problem["path"] for problem in refused.body["details"]]
+
+
+async def test_a_body_for_another_community_is_validated_for_no_workflow(api: Api) -> None:
+    workflow_id = await api.stored()
+    body = greeting(community_id=COMMUNITY + 1)
+
+    told = await api.call("POST", f"/workflows/{workflow_id}/validate", body)
+
+    assert (told.status, told.code) == (404, "WORKFLOW_NOT_FOUND")
+
+
+@pytest.mark.parametrize(
+    ("sent", "code", "status"),
+    [
+        (b"{", "INVALID_JSON", 400),
+        (b'{"name": "a", "name": "b"}', "INVALID_JSON", 400),
+        (b"[]", "VALIDATION_ERROR", 400),
+        (b'"x"', "VALIDATION_ERROR", 400),
+        (b"null", "VALIDATION_ERROR", 400),
+    ],
+)
+async def test_a_body_that_is_no_object_is_refused_where_a_stored_workflow_is_validated(
+    api: Api, sent: bytes, code: str, status: int
+) -> None:
+    workflow_id = await api.stored()
+    headers = {"X-API-Key": api.key, "Content-Type": "application/json"}
+
+    url = f"/api/v1/workflows/{workflow_id}/validate"
+    response = await api.client.post(url, data=sent, headers=headers)
+
+    assert response.status_code == status
+    assert (await response.get_json())["error_code"] == code
 
 
 async def test_a_list_is_walked_by_cursor_without_gap_or_repeat(api: Api) -> None:

@@ -12,8 +12,17 @@ from engine.context import JsonObject, Limits
 from engine.definition import read_definition
 from engine.issues import Issue
 from engine.nodes import REGISTRY
+from engine.retry import parse_retry
 from engine.validation import validate
 from tests.engine.documents import LIMITS, TRIGGER, connection, document, judge, node
+
+RETRY: JsonObject = {
+    "max_attempts": 3,
+    "backoff": "exponential",
+    "initial_seconds": 1,
+    "max_seconds": 60,
+    "jitter": True,
+}
 
 
 def read(given: Any) -> JsonObject:
@@ -107,6 +116,99 @@ def test_documents_of_both_dialects_are_valid(given: JsonObject) -> None:
     assert judge(given).errors == []
 
 
+@pytest.mark.parametrize("node_type", ["action_chat_message", "flow_subworkflow"])
+def test_a_time_out_among_the_settings_is_the_node_s_where_no_setting_is_called_so(
+    node_type: str,
+) -> None:
+    given = document({"a": node(node_type, timeout_seconds=7)})
+    found = read(given)["nodes"]["a"]
+
+    assert (found["timeout_seconds"], found["config"]) == (7, {})
+
+
+def told(given: JsonObject) -> list[tuple[str, str]]:
+    return [(issue.path, issue.message) for issue in judge(given).errors]
+
+
+def test_every_tag_that_is_no_string_is_named_with_its_place() -> None:
+    assert told(document(tags=["a", 1, None, {}])) == [
+        ("/tags/1", "An entry of `tags` must be a string, not the number 1."),
+        ("/tags/2", "An entry of `tags` must be a string, not null."),
+        ("/tags/3", "An entry of `tags` must be a string, not an object."),
+    ]
+    assert told(document(tags={"a": 1})) == [
+        ("/tags", "`tags` must be an array of strings, not an object.")
+    ]
+
+
+def test_of_very_many_wrong_tags_the_first_are_told() -> None:
+    paths = [path for path, _ in told(document(tags=[1] * 500))]
+
+    assert paths == [f"/tags/{position}" for position in range(100)]
+
+
+@pytest.mark.parametrize(
+    ("given", "path", "message"),
+    [
+        (
+            node("trigger_webhook", allowed_ips=["203.0.113.7", None]),
+            "/allowed_ips/1",
+            "Null is not an IP address or network.",
+        ),
+        (
+            node("action_webhook", url="https://a.example", expected_status=[200, "20"]),
+            "/expected_status/1",
+            "`expected_status`: '20' is not a status like 200 or 2xx.",
+        ),
+        (
+            node("action_webhook", url="https://a.example", expected_status=[[200]]),
+            "/expected_status/0",
+            "`expected_status`: an array is not a status like 200 or 2xx.",
+        ),
+        (
+            node("action_webhook", url="https://a.example", expected_status=[]),
+            "/expected_status",
+            "`expected_status`: no status at all.",
+        ),
+        (
+            node("action_webhook", url="https://a.example", expected_status={"from": 200}),
+            "/expected_status",
+            "`expected_status` must be a string or an integer or an array, not an object.",
+        ),
+        (
+            node("condition_switch", value="x", cases=[5]),
+            "/cases/0",
+            "A case must be an object with a `value` and an `output_port`, not the number 5.",
+        ),
+        (
+            node("condition_switch", value="x", cases=[{"value": 1}]),
+            "/cases/0",
+            "A case needs an `output_port`.",
+        ),
+        (
+            node("condition_switch", value="x", cases={"a": []}),
+            "/cases/a",
+            "The port of case 'a' must be a string that is not empty, not an array.",
+        ),
+        (
+            node("action_module", module_name="m", output_mapping={"a": 1}),
+            "/output_mapping/a",
+            "The variable for 'a' must be a string, not the number 1.",
+        ),
+    ],
+)
+def test_what_is_wrong_inside_a_setting_is_named_with_its_place_and_what_was_found(
+    given: JsonObject, path: str, message: str
+) -> None:
+    assert told(document({"a": given})) == [(f"/nodes/a/config{path}", message)]
+
+
+def test_a_wrong_time_out_among_the_settings_is_refused_where_it_lies() -> None:
+    report = judge(document({"a": node("action_browser_source", timeout_seconds="soon")}, "t>a"))
+
+    assert [issue.path for issue in report.errors] == ["/nodes/a/config/timeout_seconds"]
+
+
 def test_nodes_of_an_array_without_ids_get_one_from_their_type() -> None:
     nodes = [TRIGGER, node("flow_end"), {"id": "flow_end_1", "node_type": "flow_end"}, TRIGGER]
 
@@ -163,7 +265,7 @@ def test_a_flat_timeout_is_the_nodes_own_except_where_it_is_what_the_node_does()
 def test_an_old_retry_count_is_the_number_of_tries_after_the_first() -> None:
     call = read(FLAT_DIALECT)["nodes"]["call"]
 
-    assert call["retry"] == {"max_attempts": 3}
+    assert call["retry"] == RETRY | {"max_attempts": 3}
     assert "retry_count" not in call["config"]
 
 
@@ -299,7 +401,29 @@ def test_numbers_of_a_retry_are_kept_and_old_names_renamed() -> None:
     retry = {"max_attempts": 5, "backoff": "constant", "initial_seconds": 0.5, "jitter": False}
     nodes = {"a": node("action_chat_message", message="x") | {"retry": retry}}
 
-    assert read(document(nodes))["nodes"]["a"]["retry"] == retry | {"backoff": "fixed"}
+    assert read(document(nodes))["nodes"]["a"]["retry"] == RETRY | retry | {"backoff": "fixed"}
+
+
+@pytest.mark.parametrize(
+    ("given", "completed"),
+    [
+        ({}, {}),
+        ({"max_attempts": 1, "jitter": False}, {"max_attempts": 1, "jitter": False}),
+        ({"backoff": None, "max_seconds": None}, {}),
+        ({"initial_seconds": 90}, {"initial_seconds": 90, "max_seconds": 90}),
+        ({"initial_seconds": 90, "max_seconds": 30}, {"initial_seconds": 90, "max_seconds": 30}),
+    ],
+)
+def test_a_retry_is_completed_and_means_what_it_meant(
+    given: JsonObject, completed: JsonObject
+) -> None:
+    nodes = {"a": node("action_chat_message", message="x") | {"retry": given}}
+    found = read(document(nodes))["nodes"]["a"]["retry"]
+
+    assert found == RETRY | completed
+    assert list(found) == list(RETRY)
+    meant = {key: value for key, value in given.items() if value is not None}
+    assert parse_retry(found) == parse_retry(meant)
 
 
 def test_the_workflow_for_failures_is_kept_in_its_canonical_spelling() -> None:
@@ -343,7 +467,7 @@ def test_the_workflow_for_failures_is_kept_in_its_canonical_spelling() -> None:
         ({"connections": [{"source": 1, "target": "t"}]}, "/connections/0/source"),
         ({"connections": [connection("t>t", conditional=True)]}, "/connections/0/conditional"),
         ({"global_variables": []}, "/global_variables"),
-        ({"tags": ["a", 1]}, "/tags"),
+        ({"tags": ["a", 1]}, "/tags/1"),
         ({"max_execution_time_seconds": 0}, "/max_execution_time_seconds"),
         ({"max_execution_time_seconds": 2_592_001}, "/max_execution_time_seconds"),
         ({"max_parallel_executions": 0}, "/max_parallel_executions"),

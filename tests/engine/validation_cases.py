@@ -262,6 +262,74 @@ CASES = [
         warning=True,
     ),
     Case(
+        "UNKNOWN_CONFIG_KEY",
+        one(node("action_delay", delay_seconds=1) | {"continue_on_eror": True}),
+        "/nodes/a/continue_on_eror",
+        one(node("action_delay", delay_seconds=1) | {"continue_on_error": True}),
+        hint="'continue_on_error'?",
+        warning=True,
+    ),
+    Case(
+        "UNKNOWN_CONFIG_KEY",
+        one(SAY | {"retri": {"max_attempts": 2}}),
+        "/nodes/a/retri",
+        one(SAY | {"retry": {"max_attempts": 2}}),
+        hint="'retry'?",
+        warning=True,
+    ),
+    Case(
+        "UNKNOWN_CONFIG_KEY",
+        one(node("action_chat_message", message="x", continue_on_eror=True)),
+        "/nodes/a/config/continue_on_eror",
+        one(SAY | {"continue_on_error": True}),
+        hint="'continue_on_error'? It belongs on the node itself",
+        warning=True,
+    ),
+    Case(
+        "UNKNOWN_CONFIG_KEY",
+        one({"node_type": "action_chat_message", "mesage_template": "x", "message": "y"}),
+        "/nodes/a/mesage_template",
+        one({"node_type": "action_chat_message", "message_template": "x"}),
+        hint="'message'?",
+        warning=True,
+    ),
+    *(
+        Case(
+            "IGNORED_FIELD",
+            one(quiet | {name: value}),
+            f"/nodes/a/{name}",
+            one(SAY | {name: value}),
+            hint="effect on flow_subworkflow, action_webhook",
+            message=f"takes no `{name}`",
+            warning=True,
+        )
+        for quiet in (
+            node("action_delay", delay_seconds=1),
+            node("data_transform", transformations={"x": "1"}),
+            node("loop_while", condition="false"),
+            node("flow_merge"),
+        )
+        for name, value in (
+            ("retry", {"max_attempts": 2}),
+            ("timeout_seconds", 5),
+            ("effect", "at_most_once"),
+        )
+    ),
+    Case(
+        "IGNORED_FIELD",
+        document([TRIGGER | {"retry": {"max_attempts": 2}}]),
+        "/nodes/0/retry",
+        document([TRIGGER]),
+        warning=True,
+    ),
+    Case(
+        "REPEATED_CONFIG_KEY",
+        one(SAY | {"timeout_seconds": 5, "config": {"message": "x", "timeout_seconds": 7}}),
+        "/nodes/a/config/timeout_seconds",
+        one(SAY | {"config": {"message": "x", "timeout_seconds": 7}}),
+        warning=True,
+    ),
+    Case(
         "UNREACHABLE_NODE",
         document({"a": SAY}),
         "/nodes/a",

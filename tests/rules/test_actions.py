@@ -59,6 +59,12 @@ RULES = [
         sent={"a": {"destination": "user_pm", "target_user_id": "ada"}},
     ),
     rule(
+        "a chat message to a user whom nobody names goes to who triggered the execution",
+        {"a": says("hi", destination="user_pm")},
+        "start -> a",
+        sent={"a": {"destination": "user_pm", "target_user_id": "456"}},
+    ),
+    rule(
         "a chat message can go to another channel",
         {"a": says("hi", destination="specified_channel", channel_id="c{{ n }}")},
         "start -> a",

@@ -17,6 +17,7 @@ and a letter says what they get:
 
     +   what they ask for: the row's status; of a list, one with the row's thing in it
     o   a list without it
+    b   what they ask for, done blindly: the answer has nothing of the definition
     -   403 PERMISSION_DENIED
     x   404, as if there were no such thing
 """
@@ -39,11 +40,11 @@ TABLE = """
   200 GET    /workflows/<workflow_id>
   +    +    -    -    -    -    -    -    x    x    +    x    +  workflows:read
   200 PUT    /workflows/<workflow_id>
-  +    -    +    -    -    -    -    -    x    x    +    x    +  workflows:write
+  +    -    b    -    -    -    -    -    x    x    +    x    +  workflows:write shows definition
   200 DELETE /workflows/<workflow_id>
-  +    -    -    -    +    -    -    -    x    x    +    x    +  workflows:write
+  +    -    -    -    b    -    -    -    x    x    +    x    +  workflows:write shows definition
   200 POST   /workflows/<workflow_id>/publish
-  +    -    +    -    -    -    -    -    x    x    +    x    +  workflows:write
+  +    -    b    -    -    -    -    -    x    x    +    x    +  workflows:write shows definition
   200 GET    /workflows/<workflow_id>/versions
   +    +    -    -    -    -    -    -    x    x    +    x    +  workflows:read
   200 GET    /workflows/<workflow_id>/versions/<number>
@@ -179,6 +180,7 @@ GET /docs/swagger-ui-bundle.js
 BODIES: dict[str, Any] = {
     "POST /workflows": "a workflow",
     "PUT /workflows/<workflow_id>": {"description": "changed"},
+    "POST /workflows/<workflow_id>/validate": {"description": "changed"},
     "POST /workflows/validate": "a workflow",
     "PUT /workflows/<workflow_id>/permissions": {
         "permission_type": "user",
@@ -227,7 +229,8 @@ QUERIES = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One route. `scopes` are those it takes; `lists` is the thing that its list has or has not."""
+    """One route. `scopes` are those it takes; `lists` is the thing that its list has or has not;
+    `shows` says that its answer has the workflow's definition for who may read it."""
 
     status: int
     method: str
@@ -236,6 +239,7 @@ class Row:
     gets: dict[str, str] = field(repr=False)
     way: str = ""
     lists: str = ""
+    shows: bool = False
 
     @property
     def name(self) -> str:
@@ -258,6 +262,7 @@ def _row(head: list[str], line: list[str]) -> Row:
     letters, (scope, *more) = line[: len(COLUMNS)], line[len(COLUMNS) :]
     scopes = {scope} - {"any"}
     way = lists = ""
+    shows = more == ["shows", "definition"]
     match more:
         case ["and", other]:
             scopes.add(other)
@@ -265,9 +270,9 @@ def _row(head: list[str], line: list[str]) -> Row:
             pass
         case [way]:
             pass
-        case []:
+        case [] | ["shows", "definition"]:
             pass
         case _:
             raise ValueError(f"{path}: {more}")
     gets = dict(zip(COLUMNS, letters, strict=True))
-    return Row(int(status), method, path, frozenset(scopes), gets, way, lists)
+    return Row(int(status), method, path, frozenset(scopes), gets, way, lists, shows)

@@ -321,6 +321,27 @@ async def test_no_input_forges_a_line_of_the_log(api: Api, log: io.StringIO, tex
     assert not [line for line in lines if " action=forged" in line.partition(" reason=")[0]]
 
 
+async def test_the_log_says_what_is_wrong_with_a_secret_and_not_what_it_is(
+    api: Api, log: io.StringIO
+) -> None:
+    hook = {"url": "https://example.org/hook", "community_id": COMMUNITY}
+    hook |= {"events": ["execution.failed"]}
+    before = len(log.getvalue())
+
+    short = await api.call("POST", "/workflow-management/webhooks", hook | {"secret": "hunter22"})
+    typed = await api.call("POST", "/workflow-management/webhooks", hook | {"secret": ["hunter22"]})
+    named = await api.call("GET", "/workflows?password=hunter22")
+    inside = await api.call("GET", "/workflows?token:%20hunter22=1")
+
+    told = log.getvalue()[before:]
+    assert [each.status for each in (short, typed, named, inside)] == [400] * 4
+    assert "reason=\"/secret must be 'whsec_' and 24 to 64 bytes in base64\"" in told
+    assert 'reason="/secret must be a string"' in told
+    assert 'reason="/password unknown query parameter' in told
+    assert 'reason="/token: *** unknown query parameter' in told
+    assert "hunter22" not in told
+
+
 async def test_no_secret_that_was_sent_is_in_the_log_or_the_answer(
     api: Api, log: io.StringIO
 ) -> None:

@@ -96,14 +96,30 @@ def test_a_number_or_a_truth_is_written_out_as_message(render: Any, value: Any, 
     assert render(CHAT, {"message": "{{ n }}"}, n=value)["message"] == text
 
 
+@pytest.mark.parametrize("given", [{}, {"user_id": None}, {"user_id": ""}])
+def test_a_message_to_a_user_who_is_not_named_goes_to_who_triggered_the_execution(
+    check: Any, render: Any, given: Any
+) -> None:
+    config = {"message": "psst", "destination": "user_pm", **given}
+    request = render(CHAT, config)
+
+    assert check(CHAT, config) == []
+    assert (request["user_id"], request["target_user_id"]) == (456, "456")
+
+
+@pytest.mark.parametrize("given", [{}, {"channel_id": None}, {"channel_id": ""}])
+def test_a_specified_channel_that_is_not_specified_is_found(check: Any, given: Any) -> None:
+    config = {"message": "hi", "destination": "specified_channel", **given}
+
+    (finding,) = check(CHAT, config)
+
+    assert (finding.code, finding.path) == ("MISSING_CONFIG", "/channel_id")
+
+
 @pytest.mark.parametrize(
     ("destination", "key"), [("specified_channel", "channel_id"), ("user_pm", "user_id")]
 )
-def test_a_destination_without_its_address_is_found_and_fails(
-    check: Any, render: Any, destination: str, key: str
-) -> None:
-    (finding,) = check(CHAT, {"message": "hi", "destination": destination})
-    assert (finding.code, finding.path) == ("MISSING_CONFIG", f"/{key}")
+def test_an_address_that_turns_out_blank_fails(render: Any, destination: str, key: str) -> None:
     config = {"message": "hi", "destination": destination, key: "{{ nobody }}"}
     with pytest.raises(StepFailure, match=key):
         render(CHAT, config, nobody="")

@@ -180,9 +180,12 @@ EFFECTS: dict[str, JsonObject] = {
 }
 
 
-@pytest.mark.parametrize("node_type", EFFECTS)
-def test_a_rehearsal_shows_an_effect_as_it_leaves(node_type: str) -> None:
-    raw = document({"n": {"node_type": node_type, "config": EFFECTS[node_type]}}, "start -> n")
+TO_THE_CALLER = ("action_chat_message", {"message": "Hi", "destination": "user_pm"})
+
+
+@pytest.mark.parametrize(("node_type", "config"), [*EFFECTS.items(), TO_THE_CALLER])
+def test_a_rehearsal_shows_an_effect_as_it_leaves(node_type: str, config: JsonObject) -> None:
+    raw = document({"n": {"node_type": node_type, "config": config}}, "start -> n")
 
     async def main() -> tuple[JsonObject, Any]:
         world = World()
