@@ -47,7 +47,7 @@ from models.live_feed import LiveFeed
 from models.members import Members
 from models.metered_store import Meter, MeteredExecutionStore
 from models.migrate import DatabaseRefused, migrate
-from models.opening import database_url, opened
+from models.opening import Watch, database_url, opened
 from models.permissions import Permissions
 from models.quotas import Quota
 from models.rollups import Rollups
@@ -83,6 +83,7 @@ from services.once import Once
 from services.operating import Operating, operating
 from services.permission_service import PermissionService
 from services.rate_limits import RateLimits
+from services.revival import revived
 from services.secret_client import VaultClient
 from services.secret_keeping import SecretKeeping, keep_secrets
 from services.shared_counts import SharedCounts, open_counts
@@ -152,7 +153,7 @@ async def running(config: Config, stream: TextIO | None = None) -> AsyncIterator
     async with AsyncExitStack() as stack:
         stack.callback(route_library_logs(lines))
         try:
-            dal = await stack.enter_async_context(database(config))
+            dal = await stack.enter_async_context(database(config, partial(revived, lines)))
             ground = _Ground(config, lines, stream, dal, stack, _kept(config, dal))
             service = await _compose(ground)
         except Exception as error:
@@ -163,9 +164,9 @@ async def running(config: Config, stream: TextIO | None = None) -> AsyncIterator
     lines.system("stop")
 
 
-def database(config: Config) -> AbstractAsyncContextManager[AsyncDAL]:
+def database(config: Config, watch: Watch | None = None) -> AbstractAsyncContextManager[AsyncDAL]:
     """The configured database, migrated and open."""
-    return opened(config.database_url, config.data_dir, **config.pool)
+    return opened(config.database_url, config.data_dir, watch, **config.pool)
 
 
 @dataclass(frozen=True, slots=True)

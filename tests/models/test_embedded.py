@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import asyncpg
 import pytest
 
-from models.embedded import EmbeddedPostgres, start_embedded
+from models.embedded import EmbeddedPostgres, NotStarted, start_embedded
 from models.migrate import DatabaseRefused, migrate
 
 START_AND_DIE = """
@@ -151,3 +154,85 @@ async def test_a_server_without_fsync_is_refused(server: EmbeddedPostgres) -> No
         await connection.execute("ALTER SYSTEM RESET fsync")
         await connection.execute("SELECT pg_reload_conf()")
         await connection.close()
+
+
+def postmaster(home: Path) -> int:
+    return int((home / "postgres" / "postmaster.pid").read_text().split()[0])
+
+
+@pytest.mark.parametrize("ending", [signal.SIGQUIT, signal.SIGKILL])
+async def test_a_server_that_died_is_revived_and_stopped_by_whoever_leaves_last(
+    ending: signal.Signals, home: Path
+) -> None:
+    server = start_embedded(home)
+    first = postmaster(home)
+    connection = await asyncpg.connect(server.dsn)
+    os.kill(first, ending)
+    async with asyncio.timeout(60):
+        while is_running(first):  # noqa: ASYNC110  # nothing tells
+            await asyncio.sleep(0.02)
+
+    revivals = 0
+    while not revivals:
+        with suppress(NotStarted):  # while the processes of the former one notice that it is gone
+            revivals += server.revive()
+
+    again = await asyncpg.connect(server.dsn)
+    assert await again.fetchval("SELECT 1") == 1
+    second = postmaster(home)
+    assert second != first
+    assert server.revive() is False
+    connection.terminate()
+    again.terminate()
+    server.stop()
+    assert not is_running(second)
+
+
+async def test_a_server_that_another_process_revived_is_stopped_by_the_last_to_leave(
+    home: Path,
+) -> None:
+    server = start_embedded(home)
+    os.kill(postmaster(home), signal.SIGKILL)
+    second = run_user(START_AND_LEAVE, home)
+    assert is_running(second)
+    server.stop()
+    assert not is_running(second)
+
+
+def test_a_user_that_has_left_revives_nothing(home: Path) -> None:
+    server = start_embedded(home)
+    server.stop()
+    assert server.revive() is False
+    assert not (home / "postgres" / "postmaster.pid").exists()
+
+
+def test_a_directory_that_was_taken_away_is_not_made_anew_and_empty(home: Path) -> None:
+    server, away = start_embedded(home), home / "away"
+    pid = postmaster(home)
+    (home / "postgres").rename(away)
+    with pytest.raises(NotStarted, match="is gone"):
+        server.revive()
+    assert not (home / "postgres").exists()
+    away.rename(home / "postgres")
+    server.stop()
+    assert not is_running(pid)
+
+
+def test_a_killed_user_does_not_keep_the_last_from_stopping_the_server(home: Path) -> None:
+    server = start_embedded(home)
+    pid = run_user(START_AND_DIE, home)
+    assert is_running(pid)
+    server.stop()
+    assert not is_running(pid)
+
+
+def test_a_server_that_cannot_start_is_told_with_the_reason_from_its_log(home: Path) -> None:
+    settings = home / "postgres" / "postgresql.auto.conf"
+    before = settings.read_text()
+    settings.write_text("shared_buffers = 'lots'\n")
+    try:
+        with pytest.raises(NotStarted, match=r"FATAL.*postgresql\.auto\.conf") as refused:
+            start_embedded(home)
+        assert not refused.value.passes
+    finally:
+        settings.write_text(before)

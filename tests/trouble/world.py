@@ -23,6 +23,7 @@ from hypercorn.config import Config as ServerConfig
 from app import create_app, running
 from chaos.cluster import HOST, _free_port
 from chaos.database import Database
+from chaos.run import make_key
 from config import Config
 from tests.processes import until
 
@@ -205,14 +206,14 @@ class Trouble:
 async def troubled(home: Path) -> AsyncIterator[Trouble]:
     """A service on a server of its own, with one published workflow."""
     port = _free_port()
+    database = await Database.join(home / "data")
     config = Config(
         port=port,
-        data_dir=home / "data",
+        database_url=database.server.dsn,  # one of its own it would start again itself
         database_command_timeout_seconds=COMMAND_SECONDS,
         lease_seconds=LEASE_SECONDS,
         shutdown_grace_seconds=1.0,
     )
-    database = await Database.join(config.data_dir)
     printed = io.StringIO()
     try:
         async with running(config, printed) as service:
@@ -226,9 +227,8 @@ async def troubled(home: Path) -> AsyncIterator[Trouble]:
             )
             try:
                 async with aiohttp.ClientSession() as http:
-                    assert service.first_key is not None
                     url = f"http://{HOST}:{port}"
-                    world = Trouble(database, http, url, printed, service.first_key)
+                    world = Trouble(database, http, url, printed, await make_key(database))
                     await _publish(world)
                     yield world
             finally:
