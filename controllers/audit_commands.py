@@ -52,7 +52,7 @@ def _verify(open_operating: OpenOperating) -> click.Command:
 
 def _prune(open_operating: OpenOperating) -> click.Command:
     @click.command("prune")
-    @click.option("--before", type=_DATES, required=True, help="UTC.")
+    @click.option("--before", type=_DATES, required=True, callback=_past, help="UTC.")
     def prune(before: datetime) -> None:
         """Removes what was recorded before a date, after verifying all of it. What is left still
         verifies, and its last row says what was removed. Only the owner of the tables may do it."""
@@ -71,6 +71,13 @@ def _prune(open_operating: OpenOperating) -> click.Command:
         run_command(run())
 
     return prune
+
+
+def _past(context: click.Context, parameter: click.Parameter, before: datetime) -> datetime:
+    """The date, which no row is younger than: a year mistyped would remove the whole log."""
+    if before.replace(tzinfo=UTC) > datetime.now(UTC):
+        raise click.BadParameter("is in the future; it must be a date that has been, in UTC")
+    return before
 
 
 def _tip(text: str) -> Tip:

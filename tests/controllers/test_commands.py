@@ -19,6 +19,7 @@ from models.dal import AsyncDAL
 from services.api_keys import ApiKeyService
 from services.clock import SystemClock, new_id
 from tests.models.aged import aged
+from tests.processes import until
 
 
 async def invoke(
@@ -174,7 +175,7 @@ async def test_the_first_broken_row_of_an_audit_log_is_named(
     result = await invoke(database_url, "audit", "verify")
     assert result.exit_code == 1
     assert f"Row {ids[1]} is broken, after row {ids[0]}" in result.output
-    pruned = await invoke(database_url, "audit", "prune", "--before", "2099-01-01")
+    pruned = await invoke(database_url, "audit", "prune", "--before", "2021-01-02")
     assert pruned.exit_code == 1
     assert "Nothing was removed." in pruned.output
     await tamper(dal, f"DELETE FROM audit_log WHERE audit_id >= {ids[1]}")
@@ -187,11 +188,31 @@ async def test_a_pruned_audit_log_says_so_itself(database_url: str, dal: AsyncDA
     ids = await filled(dal)
     prune = ("audit", "prune", "--before")
     assert "0 rows removed." in (await invoke(database_url, *prune, "2020-01-01")).output
-    assert "3 rows removed." in (await invoke(database_url, *prune, "2099-01-01")).output
+
+    last = await dal.fetchval("SELECT max(recorded_at) FROM audit_log")
+
+    async def a_second_has_passed() -> bool:
+        return datetime.now(UTC).replace(microsecond=0) > last
+
+    await until(a_second_has_passed)
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    assert "3 rows removed." in (await invoke(database_url, *prune, now)).output
     rows = await dal.fetch("SELECT action, details FROM audit_log")
     assert [(row["action"], row["details"]["rows"]) for row in rows] == [("prune_audit", 3)]
     verified = await invoke(database_url, "audit", "verify")
     assert f"1 row, all as written; those up to {ids[-1]} were pruned" in verified.output
+
+
+async def test_an_audit_log_is_not_pruned_up_to_a_date_in_the_future(
+    database_url: str, dal: AsyncDAL
+) -> None:
+    ids = await filled(dal)
+    result = await invoke(database_url, "audit", "prune", "--before", "2999-01-01")
+    assert result.exit_code == 2
+    assert "'--before'" in result.output
+    assert "is in the future" in result.output
+    rows = await dal.fetch("SELECT audit_id FROM audit_log ORDER BY 1")
+    assert [row["audit_id"] for row in rows] == ids
 
 
 async def test_a_key_is_rotated_and_the_new_one_printed_alone(
