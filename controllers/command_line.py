@@ -31,5 +31,5 @@ def run_command(work: Awaitable[None]) -> None:
 
     try:
         asyncio.run(main())
-    except (Refusal, WorkflowEngineException, ValueError, RuntimeError) as error:
+    except (Refusal, WorkflowEngineException, ValueError, RuntimeError, OSError) as error:
         raise click.ClickException(str(error)) from None

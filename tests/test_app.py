@@ -95,6 +95,7 @@ async def test_any_asgi_server_may_serve_it(database_url: str) -> None:
     [
         ({"PORT": "seventy"}, "PORT"),
         ({"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}, "did not start"),
+        ({"DATA_DIR": "/dev/null"}, "DATA_DIR is '/dev/null'; it must be a directory"),
     ],
 )
 def test_what_keeps_it_from_starting_is_said_without_a_traceback(

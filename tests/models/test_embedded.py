@@ -236,3 +236,16 @@ def test_a_server_that_cannot_start_is_told_with_the_reason_from_its_log(home: P
         assert not refused.value.passes
     finally:
         settings.write_text(before)
+
+
+@pytest.mark.parametrize("below", ["", "/deeper"])
+def test_a_data_dir_that_is_none_is_named_with_what_it_must_be(below: str, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("by a file")
+    wrong = f"{tmp_path}/taken{below}"
+    with pytest.raises(OSError, match=f"DATA_DIR is '{wrong}'; it must be a directory that"):
+        start_embedded(Path(wrong))
+
+
+def test_a_data_dir_that_cannot_be_made_is_named() -> None:
+    with pytest.raises(OSError, match="DATA_DIR is '/proc/x'; it must be a directory that"):
+        start_embedded(Path("/proc/x"))
