@@ -22,6 +22,8 @@ from services.errors import ExecutionUnknown, KeyUnknown, NotValid, Problem, Wor
 M = TypeVar("M", bound=BaseModel)
 
 _LONGEST_ID = 20
+_CHARSET = "utf-8"
+_SHOWN = 40
 MAX_KEY_LENGTH = 255
 MOST_PROBLEMS = 100
 """How many problems of one body, or item of a batch, are told: it has room for a million."""
@@ -44,10 +46,21 @@ _MESSAGES = {
 
 
 async def read_json() -> Json:
-    """The body as JSON. Raises `UnsupportedMediaType`, `JsonError`."""
+    """The body as JSON, which is sent in UTF-8 and not compressed. Raises `UnsupportedMediaType`,
+    `JsonError`."""
     media_type = request.mimetype
     if media_type != "application/json" and not media_type.endswith("+json"):
         raise UnsupportedMediaType("Send the body as application/json.")
+    charset = request.mimetype_params.get("charset", _CHARSET)
+    if charset.lower() not in (_CHARSET, "utf8"):
+        message = f"Content-Type has the charset {charset[:_SHOWN]!r}; send the body in UTF-8."
+        raise UnsupportedMediaType(message)
+    encoding = request.headers.get("Content-Encoding", "").strip()
+    if encoding.lower() not in ("", "identity"):
+        message = (
+            f"Content-Encoding is {encoding[:_SHOWN]!r}; send the body as it is, uncompressed."
+        )
+        raise UnsupportedMediaType(message)
     return parse_json(await request.get_data(cache=False, as_text=False, parse_form_data=False))
 
 

@@ -89,6 +89,43 @@ async def test_another_media_type_is_415(api: Api, media_type: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("headers", "said"),
+    [
+        ({"Content-Encoding": "gzip"}, "Content-Encoding is 'gzip'; send the body as it is"),
+        ({"Content-Encoding": "identity, br"}, "Content-Encoding is 'identity, br'; send"),
+        (
+            {"Content-Type": "application/json; charset=latin-1"},
+            "Content-Type has the charset 'latin-1'; send the body in UTF-8",
+        ),
+    ],
+)
+async def test_a_body_that_is_compressed_or_not_in_utf8_is_415_and_says_what_would_be_right(
+    api: Api, headers: dict[str, str], said: str
+) -> None:
+    headers = {"Content-Type": "application/json", **headers}
+    answer = await api.call("POST", "/workflows/validate", data=b"{}", headers=headers)
+    assert_envelope(answer, 415, "UNSUPPORTED_MEDIA_TYPE")
+    assert said in answer.body["message"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Content-Encoding": "Identity"},
+        {"Content-Encoding": ""},
+        {"Content-Type": 'application/json; charset="UTF-8"'},
+        {"Content-Type": "application/json;charset=utf8"},
+    ],
+)
+async def test_a_body_that_says_it_is_plain_utf8_is_taken(
+    api: Api, headers: dict[str, str]
+) -> None:
+    headers = {"Content-Type": "application/json", **headers}
+    answer = await api.call("POST", "/workflows/validate", data=b"{}", headers=headers)
+    assert answer.status == 200
+
+
+@pytest.mark.parametrize(
     ("body", "path"),
     [
         (b"{", ""),
