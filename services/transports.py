@@ -1,7 +1,7 @@
 """How messages, module calls and overlays leave: to WaddleBot's router, or to the console.
 
 The rule both keep: they answer what the other side said. The router's JSON is returned as it is,
-and the console says that it only printed.
+unless it says that it is no success, and the console says that it only printed.
 """
 
 from __future__ import annotations
@@ -83,7 +83,16 @@ class RouterTransport:
             if response.body.strip():
                 raise StepFailure("BAD_RESPONSE", f"the router answered {operation} without JSON")
             return None
+        if isinstance(response.body, dict) and response.body.get("success") is False:
+            raise _denied(operation, response)
         return response.body
+
+
+def _denied(operation: str, response: HttpResponse) -> StepFailure:
+    """The failure for an answer whose status is a success, and which says that it is none."""
+    said = _complaint(response.body)
+    message = f"the router answered {operation} with success: false" + (said and f": {said}")
+    return StepFailure("ROUTER_REFUSED", message, details={"status": response.status})
 
 
 def _refused(operation: str, response: HttpResponse) -> StepFailure:

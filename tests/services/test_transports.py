@@ -174,6 +174,28 @@ async def test_a_refusal_without_words_is_told_by_its_status(body: Json) -> None
         await send(router(Answering(400, body)))
 
 
+@pytest.mark.parametrize("operation", ["send_message", "execute_module", "browser_source"])
+async def test_an_answer_that_says_it_is_no_success_is_a_refusal(operation: str) -> None:
+    transport = router(Answering(200, {"success": False, "error": "no such channel" + "!" * 999}))
+
+    with pytest.raises(StepFailure, match=r"success: false: no such channel!+\Z") as caught:
+        await getattr(transport, operation)({}, idempotency_key="e:s", timeout_seconds=3)
+
+    error = caught.value
+    assert (error.error_type, error.retryable, error.uncertain) == ("ROUTER_REFUSED", False, False)
+    assert error.details == {"status": 200}
+    assert len(str(error)) < 300
+
+
+@pytest.mark.parametrize(
+    "answer", [{"success": None}, {"success": 0}, {"data": {"success": False}}]
+)
+async def test_only_success_false_itself_is_a_refusal(answer: Json) -> None:
+    transport = router(Answering(200, answer))
+
+    assert await transport.execute_module({}, idempotency_key="e:s", timeout_seconds=3) == answer
+
+
 async def test_a_success_that_is_not_json_is_a_bad_response() -> None:
     with pytest.raises(StepFailure) as caught:
         await send(router(Answering(200, "<html>")))
