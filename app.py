@@ -276,7 +276,8 @@ async def _engine(
     limits = HttpLimits(max_response_bytes=config.max_output_bytes)
     http = await enter(AiohttpClient(_egress(config), limits=limits))
     router = None if config.transport == "console" else config.router_url
-    transport = await enter(open_transport(router, config.router_service_key, on.stream, new_id))
+    key, as_json = config.router_service_key, config.log_format == "json"
+    transport = await enter(open_transport(router, key, on.stream, new_id, as_json=as_json))
     engine = WorkflowEngine(
         store=MeteredExecutionStore(on.dal, meter, config.database_command_timeout_seconds, feed),
         transport=transport,
@@ -377,14 +378,11 @@ async def _serve(config: Config, listener: Listener) -> None:
             if config.embedded and config.serves_api:
                 key_file = config.data_dir / KEY_FILE
                 made = (service.examples, service.first_key)
-                print(welcome(config.host, config.port, key_file, *made), flush=True)
-            service.lines.system(
-                "serve",
-                role=config.role,
-                host=config.host,
-                port=config.port,
-                shared=listener.shared,
-            )
+                told = welcome(config.host, config.port, key_file, *made)
+                as_json = config.log_format == "json"  # of which each line is an object
+                print(told, file=sys.stderr if as_json else sys.stdout, flush=True)
+            host, port, shared = config.host, config.port, listener.shared
+            service.lines.system("serve", role=config.role, host=host, port=port, shared=shared)
             app = create_app(config, service=service)
             collector.settle()
             delay = config.shutdown_delay_seconds

@@ -172,7 +172,10 @@ def start_tracing(exporter: str, *, name: str, version: str, stream: TextIO) -> 
 
         resource = Resource.create({"service.name": name, "service.version": version})
         if exporter == "console":
-            return Tracer(SimpleSpanProcessor(ConsoleSpanExporter(out=stream)), resource)
+            console = ConsoleSpanExporter(
+                out=stream, formatter=lambda span: f"{span.to_json(indent=None)}\n"
+            )
+            return Tracer(SimpleSpanProcessor(console), resource)
         otlp = importlib.import_module("opentelemetry.exporter.otlp.proto.http.trace_exporter")
     except ImportError as missing:
         raise RuntimeError(

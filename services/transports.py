@@ -6,6 +6,7 @@ unless it says that it is no success, and the console says that it only printed.
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TextIO
@@ -22,11 +23,16 @@ _SHOWN_CHARACTERS = 200
 
 @asynccontextmanager
 async def open_transport(
-    router_url: str | None, service_key: str | None, stream: TextIO, new_id: Callable[[], str]
+    router_url: str | None,
+    service_key: str | None,
+    stream: TextIO,
+    new_id: Callable[[], str],
+    *,
+    as_json: bool,
 ) -> AsyncIterator[Transport]:
     """The transport to the router at this URL; without one, to the console that `stream` is."""
     if router_url is None:
-        yield ConsoleTransport(stream, new_id)
+        yield ConsoleTransport(stream, new_id, as_json=as_json)
         return
     # The operator has named the router, so it needs no guard against what authors might reach.
     async with AiohttpClient(None) as http:
@@ -123,12 +129,14 @@ class ConsoleTransport:
     """Prints what would be sent, one line each, as Django's console e-mail backend does.
 
     `new_id` makes message ids. Nothing is remembered, so nothing is deduplicated: a repeated
-    step prints again, with the same idempotency key.
+    step prints again, with the same idempotency key. With `as_json` a line is an object, as those
+    of the log are that it stands among.
     """
 
-    def __init__(self, stream: TextIO, new_id: Callable[[], str]) -> None:
+    def __init__(self, stream: TextIO, new_id: Callable[[], str], *, as_json: bool = False) -> None:
         self._stream = stream
         self._new_id = new_id
+        self._as_json = as_json
 
     async def execute_module(
         self, request: JsonObject, *, idempotency_key: str, timeout_seconds: float
@@ -164,12 +172,17 @@ class ConsoleTransport:
     def _print(self, text: str, idempotency_key: str) -> None:
         """One line, whatever the text holds: what is not printable is escaped. Raises
         `StepFailure` if the stream is gone."""
-        line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
         try:
-            self._stream.write(f"» {line}  ({idempotency_key})\n")
+            self._stream.write(f"{self._line(text, idempotency_key)}\n")
             self._stream.flush()
         except (OSError, ValueError) as error:
             raise StepFailure("CONSOLE_CLOSED", "the console cannot be written to") from error
+
+    def _line(self, text: str, idempotency_key: str) -> str:
+        if self._as_json:
+            return json.dumps({"console": text, "idempotency_key": idempotency_key})
+        line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+        return f"» {line}  ({idempotency_key})"
 
 
 def _addressee(request: JsonObject) -> str:
