@@ -5,16 +5,20 @@ of the API can read, and the connection is closed. hypercorn would change to cle
 whoever asks, which no proxy expects behind it and which opens a hundred streams on a connection;
 it would answer what it cannot parse with an empty body; it would take a body of two lengths, of
 which a proxy in front may believe the other one (RFC 9112, 6.1); and it would agree to compressed
-WebSocket messages, of which a few kilobytes become megabytes before their size is looked at.
+WebSocket messages, of which a few kilobytes become megabytes before their size is looked at. Nor
+would it read what is left of a body that was refused: most clients read no answer before they have
+sent all, and get a broken connection instead.
 """
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from http import HTTPStatus
 
 import h11
 from hypercorn import protocol as hypercorn_protocol
-from hypercorn.events import Closed
+from hypercorn.events import Closed, Event, RawData
 from hypercorn.protocol.h11 import H11Protocol
 
 from controllers.responses import JSON, Failure
@@ -28,6 +32,11 @@ _MESSAGES = {
 
 _EXTENSIONS = b"sec-websocket-extensions"
 
+READ_OFF_BYTES = 64 * 1024 * 1024
+READ_OFF_SECONDS = 2.0
+"""How much of a refused body is thrown away at most, and for how long, before the connection is
+closed."""
+
 
 class _NoRequest(Exception):
     def __init__(self, status: HTTPStatus) -> None:
@@ -37,6 +46,51 @@ class _NoRequest(Exception):
 
 class Http1(H11Protocol):
     """hypercorn's HTTP/1.1 without the ways out of it."""
+
+    _bytes_left = READ_OFF_BYTES
+    _read_off: asyncio.Event | None = None
+    """Set when the rest of a refused body has been read off; None while there is none."""
+
+    async def handle(self, event: Event) -> None:
+        """What has arrived; the rest of a refused body is thrown away."""
+        if self._read_off is None or not isinstance(event, RawData):
+            await super().handle(event)
+        else:
+            self._bytes_left -= len(event.data)
+            self.connection.receive_data(event.data)
+        if self._read_off is not None and (isinstance(event, Closed) or self._is_read_off()):
+            self._read_off.set()
+
+    def _is_read_off(self) -> bool:
+        connection = self.connection
+        try:
+            while connection.their_state is h11.SEND_BODY:
+                if connection.next_event() is h11.NEED_DATA:
+                    return self._bytes_left < 0
+        except h11.RemoteProtocolError:  # it hung up in the middle
+            pass
+        return True
+
+    async def _maybe_recycle(self) -> None:
+        """Ends a request. One whose answer closes the connection while its body still arrives has
+        that read off first."""
+        connection = self.connection
+        if connection.our_state is h11.MUST_CLOSE and connection.their_state is h11.SEND_BODY:
+            self._bytes_left = READ_OFF_BYTES
+            self._read_off = asyncio.Event()
+            # Of its own: what is awaited here may be cancelled, as the request is over.
+            self.task_group.spawn(self._close_when_read_off, self._read_off)
+            await self._close_stream()
+        else:
+            await super()._maybe_recycle()
+
+    async def _close_when_read_off(self, read_off: asyncio.Event) -> None:
+        if self._is_read_off():
+            read_off.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(READ_OFF_SECONDS):
+                await read_off.wait()
+        await self.send(Closed())
 
     async def _check_protocol(self, event: h11.Request) -> None:
         """An `Upgrade: h2c` is ignored, as RFC 9110 (7.8) lets a server; the preface of HTTP/2
