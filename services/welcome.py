@@ -38,11 +38,11 @@ def welcome(
 def _lines(url: str, key_file: Path, example: Example) -> list[str]:
     base = f"{url}/api/v1/workflows"
     body = quote(orjson.dumps(example.request).decode())
-    auth = '-H "X-API-Key: $KEY"'
+    curl = "curl -s -w '\\n' -H \"X-API-Key: $KEY\""
     return [
         f"  KEY=$(cat {quote(str(key_file))})",
-        f'  curl -s {auth} "{base}?limit=5"',
-        f"  curl -s {auth} -H 'Content-Type: application/json' -d {body} \\",
+        f'  {curl} "{base}?limit=5"',
+        f"  {curl} -H 'Content-Type: application/json' -d {body} \\",
         f'    "{base}/{example.workflow_id}/execute?wait=10"',
-        f'  curl -s {auth} "{base}/{example.workflow_id}/executions"',
+        f'  {curl} "{base}/{example.workflow_id}/executions"',
     ]

@@ -32,7 +32,7 @@ PRELUDE = """
 set -euo pipefail
 curl() {
   local n; n=$(($(cat n) + 1)); echo $n > n
-  command curl -sS -o "$n.body" -w '%{http_code}' "$@" > "$n.status"
+  command curl -sS -o "$n.body" "$@" -w '%{http_code}' > "$n.status"
   cat "$n.body"
 }
 """
