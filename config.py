@@ -17,7 +17,7 @@ from dotenv import dotenv_values
 
 from config_lists import destinations, networks, origins, secret_keys
 from config_reader import Reader
-from config_urls import database_url, http_url, redis_url
+from config_urls import database_url, key_set_url, redis_url, service_url
 
 KIB, MIB = 1024, 1024 * 1024
 LONGEST_RETENTION_DAYS = 36_500
@@ -187,7 +187,7 @@ class Config:
 
 def _service(read: Reader) -> dict[str, object]:
     database = read.value("DATABASE_URL", None, database_url, "DATABASE_URI", hidden=True)
-    router_url = read.value("ROUTER_URL", None, http_url)
+    router_url = read.value("ROUTER_URL", None, service_url)
     transport = "router" if router_url else "console"
     nowhere: tuple[str, ...] = ()
     allow = nowhere if database else LOOPBACK
@@ -235,7 +235,7 @@ def _callers(read: Reader) -> dict[str, object]:
     return {
         "secret_key": read.secret("SECRET_KEY"),
         "secrets_key": read.value("SECRETS_KEY", nokeys, secret_keys, hidden=True),
-        "jwks_url": read.value("JWKS_URL", None, http_url),
+        "jwks_url": read.value("JWKS_URL", None, key_set_url),
         "jwt_issuer": read.value("JWT_ISSUER", None, str),
         "jwt_audience": read.value("JWT_AUDIENCE", None, str),
         "jwt_leeway_seconds": read.integer("JWT_LEEWAY_SECONDS", 5, 0, 300),

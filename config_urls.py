@@ -20,9 +20,17 @@ def database_url(text: str) -> str:
     return text
 
 
-def http_url(text: str) -> str:
-    """The URL of an HTTP service, without a slash at its end."""
-    wanted = "a URL such as https://router.example.org"
+def service_url(text: str) -> str:
+    """The URL of a service such as WaddleBot's router, without a slash at its end."""
+    return _http(text, "a URL such as https://router.example.org")
+
+
+def key_set_url(text: str) -> str:
+    """The URL of a set of keys (RFC 7517), without a slash at its end."""
+    return _http(text, "a URL such as https://login.example.org/.well-known/jwks.json")
+
+
+def _http(text: str, wanted: str) -> str:
     url = _split(text, wanted)
     if url.scheme not in ("http", "https") or not url.hostname:
         raise ValueError(wanted)

@@ -19,7 +19,11 @@ from services.operating import Operating
 OpenOperating = Callable[[], AbstractAsyncContextManager[Operating]]
 
 
-ID = click.IntRange(0, MAX_ID)
+class _Id(click.IntRange):
+    name = "whole number"
+
+
+ID = _Id(0, MAX_ID)
 COMMUNITY = click.option("--community", type=ID, required=True)
 
 

@@ -65,6 +65,8 @@ def _list(open_operating: OpenOperating) -> click.Command:
                 page = await operating.secrets.page(OPERATOR, community, limit=MOST_SECRETS)
                 for secret in page.secrets:
                     click.echo(_line(secret))
+                if not page.secrets:
+                    click.echo("There are no secrets.", err=True)
 
         run_command(run())
 

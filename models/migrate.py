@@ -157,7 +157,8 @@ def _no_database(dsn: str, error: Exception) -> Exception:
     if unavailable(error) is None and not isinstance(error, (ValueError, asyncpg.InterfaceError)):
         return error
     url = urlsplit(dsn)  # without the password
-    where = f"{url.hostname or 'the local socket'}{f':{url.port}' if url.port else ''}{url.path}"
+    unnamed = "the local socket" if "host=" in url.query else "the local socket or localhost"
+    where = f"{url.hostname or unnamed}{f':{url.port}' if url.port else ''}{url.path}"
     reason = str(error) or "no answer in time"
     return StoreUnavailable(
         f"no database at {where}: {reason}. Check DATABASE_URL "

@@ -255,6 +255,10 @@ def test_a_secret_that_could_be_guessed_is_refused_and_not_shown() -> None:
 
 
 def test_a_url_of_brackets_is_refused_with_an_example_and_a_database_s_is_not_shown() -> None:
+    assert problems(JWKS_URL="foo") == [
+        "JWKS_URL is 'foo'; it must be a URL such as "
+        "https://login.example.org/.well-known/jwks.json"
+    ]
     assert problems(ROUTER_URL="http://[") == [
         "ROUTER_URL is 'http://['; it must be a URL such as https://router.example.org"
     ]
