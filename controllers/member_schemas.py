@@ -9,14 +9,14 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from controllers.schemas import MAX_ROLE_LENGTH, Cursor, Request, Size, is_role_name
+from controllers.schemas import A_ROLE, MAX_ROLE_LENGTH, Cursor, Request, Size, is_role_name
 from services.members import EVERYDAY_ROLE, MOST_ROLES
 
 
 def role_name(name: str) -> str:
     """The name, if a role can have it. Raises `ValueError`."""
     if not is_role_name(name):
-        raise ValueError(f"must be a role's name, 1 to {MAX_ROLE_LENGTH} characters")
+        raise ValueError(f"must be {A_ROLE}")
     return name
 
 

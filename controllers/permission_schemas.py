@@ -12,7 +12,7 @@ from typing import Annotated, Literal, Self
 from pydantic import ConfigDict, Field, RootModel, model_validator
 from pydantic.config import JsonDict
 
-from controllers.schemas import MAX_ID, MAX_ROLE_LENGTH, Id, Name, Request, is_role_name
+from controllers.schemas import A_ROLE, MAX_ID, MAX_ROLE_LENGTH, Id, Name, Request, is_role_name
 
 _DIGITS = re.compile(r"[0-9]{1,19}")
 _ROLE: JsonDict = {"type": "string", "minLength": 1, "maxLength": MAX_ROLE_LENGTH}
@@ -45,9 +45,7 @@ class GrantTarget(Request):
         target = str(self.target_id)
         if self.permission_type == "role":
             if not is_role_name(target):
-                raise ValueError(
-                    f"target_id must be a role's name, 1 to {MAX_ROLE_LENGTH} characters"
-                )
+                raise ValueError(f"target_id must be {A_ROLE}")
         elif not _DIGITS.fullmatch(target) or int(target) > MAX_ID:
             raise ValueError(f"target_id must be the id of a {self.permission_type}, an integer")
         return self

@@ -5,6 +5,7 @@ Its one rule: what is not known is refused by name, with the nearest known name 
 
 from __future__ import annotations
 
+import re
 from difflib import get_close_matches
 from itertools import islice
 from typing import Any, TypeVar
@@ -43,6 +44,7 @@ _MESSAGES = {
     "model_type": "must be an object",
 }
 """Pydantic's findings in the words of JSON."""
+_COUNTED = re.compile(r"^List should have at (.+) after validation, not (\d+)$")
 
 
 async def read_json() -> Json:
@@ -237,5 +239,5 @@ def _pointer(where: tuple[Any, ...]) -> str:
 
 
 def _lower(message: str) -> str:
-    message = message.removeprefix("Value error, ")
+    message = _COUNTED.sub(r"must have at \1, not \2", message.removeprefix("Value error, "))
     return message[:1].lower() + message[1:]

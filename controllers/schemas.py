@@ -83,8 +83,11 @@ Statuses = Annotated[
 
 
 def is_role_name(name: str) -> bool:
-    """Whether a role can be called so."""
-    return 0 < len(name) <= MAX_ROLE_LENGTH and name.isprintable()
+    """Whether a role can be called so. With a space at an end it would look like another one."""
+    return 0 < len(name) <= MAX_ROLE_LENGTH and name.isprintable() and name == name.strip()
+
+
+A_ROLE = f"a role's name, 1 to {MAX_ROLE_LENGTH} characters without a space at either end"
 
 
 class Request(BaseModel):

@@ -149,6 +149,8 @@ async def test_an_admin_without_a_community_reaches_all(api: Api) -> None:
         ({"roles": [""]}, "/roles/0"),
         ({"roles": ["x" * 65]}, "/roles/0"),
         ({"roles": ["a\nb"]}, "/roles/0"),
+        ({"roles": ["vip "]}, "/roles/0"),
+        ({"roles": [" vip"]}, "/roles/0"),
         ({"roles": [1]}, "/roles/0"),
         ({"roles": [str(number) for number in range(21)]}, "/roles"),
         ({"roles": "mod"}, "/roles"),
@@ -170,7 +172,9 @@ async def test_what_is_no_user_is_no_member(api: Api, admin: str, user: str) -> 
     assert (await api.call("DELETE", f"{URL}/{user}", key=admin)).code == "MEMBER_NOT_FOUND"
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=101", "role=", "cursor=x", "rolle=mod"])
+@pytest.mark.parametrize(
+    "query", ["limit=0", "limit=101", "role=", "role=vip%20", "cursor=x", "rolle=mod"]
+)
 async def test_a_wrong_list_is_refused(api: Api, admin: str, query: str) -> None:
     assert (await api.call("GET", f"{URL}?{query}", key=admin)).status == 400
 
@@ -180,3 +184,12 @@ async def test_a_change_says_whose_roles_became_what(api: Api, admin: str) -> No
     line = api.log.getvalue().splitlines()[-1]
     assert f"community={COMMUNITY} user={OWNER} action=set_member result=SUCCESS" in line
     assert f"target=user:{USER} roles=mod,vip" in line
+
+
+async def test_too_few_and_too_many_roles_are_told_in_plain_words(api: Api, admin: str) -> None:
+    for roles, said in (
+        ([], "must have at least 1 item, not 0"),
+        ([str(number) for number in range(21)], "must have at most 20 items, not 21"),
+    ):
+        answer = await api.call("PUT", f"{URL}/{USER}", {"roles": roles}, key=admin)
+        assert [each["message"] for each in answer.body["details"]] == [said]

@@ -142,6 +142,7 @@ async def test_the_owner_keeps_everything_whatever_is_granted(api: Api) -> None:
         ({"permission_type": "user", "target_id": str(2**63), "can_view": True}, "", "integer"),
         ({"permission_type": "role", "target_id": "", "can_view": True}, "", "1 to 64"),
         ({"permission_type": "role", "target_id": "r" * 65, "can_view": True}, "", "1 to 64"),
+        ({"permission_type": "role", "target_id": "r ", "can_view": True}, "", "without a space"),
         (
             {"permission_type": "community", "target_id": 124, "can_view": True},
             "/target_id",
