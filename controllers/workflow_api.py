@@ -32,6 +32,8 @@ from services.workflow_service import VersionRow, WorkflowFilter, WorkflowRow
 
 blueprint = Blueprint("workflow_api", __name__, url_prefix="/api/v1/workflows")
 
+_TAGGED = Description(sends=("ETag",))
+_EDITED = Description(headers=("If-Match",), sends=("ETag",))
 _ETAG = re.compile(r'(?:W/)?"?([0-9]{1,9})"?')
 
 
@@ -42,6 +44,7 @@ _ETAG = re.compile(r'(?:W/)?"?([0-9]{1,9})"?')
     query=CreateQuery,
     answers={201: answers.Answer[answers.Workflow]},
     errors=(422,),
+    says=_TAGGED,
 )
 @auth_required("workflows:write")
 async def create_workflow() -> Response:
@@ -97,7 +100,12 @@ async def list_workflows() -> Response:
 
 
 @blueprint.get("/<workflow_id>")
-@async_endpoint("get_workflow", answers={200: answers.Answer[answers.Workflow]}, errors=(404,))
+@async_endpoint(
+    "get_workflow",
+    answers={200: answers.Answer[answers.Workflow]},
+    errors=(404,),
+    says=_TAGGED,
+)
 @auth_required("workflows:read")
 async def get_workflow(workflow_id: str) -> Response:
     """Shows a workflow with its latest edit."""
@@ -112,7 +120,7 @@ async def get_workflow(workflow_id: str) -> Response:
     body=WorkflowChanges,
     answers={200: answers.Answer[answers.Workflow]},
     errors=(404, 409, 422),
-    says=Description(headers=("If-Match",)),
+    says=_EDITED,
 )
 @auth_required("workflows:write")
 async def update_workflow(workflow_id: str) -> Response:
@@ -130,7 +138,12 @@ async def update_workflow(workflow_id: str) -> Response:
 
 
 @blueprint.delete("/<workflow_id>")
-@async_endpoint("archive_workflow", answers={200: answers.Answer[answers.Workflow]}, errors=(404,))
+@async_endpoint(
+    "archive_workflow",
+    answers={200: answers.Answer[answers.Workflow]},
+    errors=(404,),
+    says=_TAGGED,
+)
 @auth_required("workflows:write")
 async def archive_workflow(workflow_id: str) -> Response:
     """Archives a workflow: nothing starts from it any more; its history stays. Publishing it
@@ -145,7 +158,7 @@ async def archive_workflow(workflow_id: str) -> Response:
     "publish_workflow",
     answers={200: answers.Answer[answers.Workflow]},
     errors=(404, 409, 413, 422),
-    says=Description(headers=("If-Match",)),
+    says=_EDITED,
 )
 @auth_required("workflows:write")
 async def publish_workflow(workflow_id: str) -> Response:
