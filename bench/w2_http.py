@@ -81,7 +81,7 @@ async def run(rounds: int, executions: int) -> list[Figure]:
     async with served() as (base, key), bare_handler() as floor:
         headers = {"X-API-Key": key}
         async with aiohttp.ClientSession(connector=connector, headers=headers) as http:
-            workflow = await publish(http, base, headers, chain(STEPS, "data_variable_set"))
+            workflow = await publish(http, base, chain(STEPS, "data_variable_set"))
             caller = Caller(http, f"{base}/api/v1/workflows/{workflow}", floor)
             values = await in_turn(
                 rounds,

@@ -42,12 +42,14 @@ _MESSAGES = {
 }
 """Pydantic's findings in the words of JSON."""
 
+JSON_WANTED = "Send the body as application/json."
+
 
 async def read_json() -> Json:
     """The body as JSON. Raises `UnsupportedMediaType`, `JsonError`."""
     media_type = request.mimetype
     if media_type != "application/json" and not media_type.endswith("+json"):
-        raise UnsupportedMediaType("Send the body as application/json.")
+        raise UnsupportedMediaType(JSON_WANTED)
     return parse_json(await request.get_data(cache=False, as_text=False, parse_form_data=False))
 
 

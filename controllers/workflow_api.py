@@ -43,7 +43,8 @@ blueprint = Blueprint("workflow_api", __name__, url_prefix="/api/v1/workflows")
 _NOT_GIVEN: JsonObject = dict.fromkeys(sorted(DOCUMENT_FIELDS - {"nodes", "connections"}))
 """Every field of a document, as it is answered where it was not given. Null and not a default of
 the service's: an answer that is sent back must leave the document as it is."""
-
+_TAGGED = Description(sends=("ETag",))
+_EDITED = Description(headers=("If-Match",), sends=("ETag",))
 _ETAG = re.compile(r'(?:W/)?"?([0-9]{1,9})"?')
 
 
@@ -54,6 +55,7 @@ _ETAG = re.compile(r'(?:W/)?"?([0-9]{1,9})"?')
     query=CreateQuery,
     answers={201: answers.Answer[answers.Workflow]},
     errors=(422,),
+    says=_TAGGED,
 )
 @auth_required("workflows:write")
 async def create_workflow() -> Response:
@@ -109,7 +111,12 @@ async def list_workflows() -> Response:
 
 
 @blueprint.get("/<workflow_id>")
-@async_endpoint("get_workflow", answers={200: answers.Answer[answers.Workflow]}, errors=(404,))
+@async_endpoint(
+    "get_workflow",
+    answers={200: answers.Answer[answers.Workflow]},
+    errors=(404,),
+    says=_TAGGED,
+)
 @auth_required("workflows:read")
 async def get_workflow(workflow_id: str) -> Response:
     """Shows a workflow with its latest edit."""
@@ -124,7 +131,7 @@ async def get_workflow(workflow_id: str) -> Response:
     body=WorkflowChanges,
     answers={200: answers.Answer[answers.Workflow | answers.ChangedWorkflow]},
     errors=(404, 409, 422),
-    says=Description(headers=("If-Match",)),
+    says=_EDITED,
 )
 @auth_required("workflows:write")
 async def update_workflow(workflow_id: str) -> Response:
@@ -146,6 +153,7 @@ async def update_workflow(workflow_id: str) -> Response:
     "archive_workflow",
     answers={200: answers.Answer[answers.Workflow | answers.ChangedWorkflow]},
     errors=(404,),
+    says=_TAGGED,
 )
 @auth_required("workflows:write")
 async def archive_workflow(workflow_id: str) -> Response:
@@ -161,7 +169,7 @@ async def archive_workflow(workflow_id: str) -> Response:
     "publish_workflow",
     answers={200: answers.Answer[answers.Workflow | answers.ChangedWorkflow]},
     errors=(404, 409, 413, 422),
-    says=Description(headers=("If-Match",)),
+    says=_EDITED,
 )
 @auth_required("workflows:write")
 async def publish_workflow(workflow_id: str) -> Response:

@@ -11,6 +11,7 @@ import pytest
 from bench import (
     footprint,
     memory,
+    servers,
     soak,
     w2_http,
     w4_fan_out,
@@ -203,6 +204,22 @@ def test_what_grows_in_the_last_third_is_told() -> None:
     samples = [soak.Sample(n, 100 + max(n - 5, 0), 4, 20 + n // 6, n) for n in range(9)]
     grown = soak.growth(samples)
     assert grown == pytest.approx({"memory_mib": 2, "connections": 0, "descriptors": 1})
+
+
+async def test_the_app_is_measured_unchanged_under_each_server() -> None:
+    figures, versions = await servers.run(1, 64)
+    assert list(versions) == ["hypercorn", "uvicorn", "granian"]
+    assert all(figure.middle > 0 for figure in figures)
+    beside = {figure.what for figure in figures if figure.beside_the_default}
+    assert beside == {
+        f"{server} over hypercorn, {what}"
+        for server in ("uvicorn", "granian")
+        for what in ("to 202", "to completed (?wait)", "accepted one by one")
+    }
+
+
+def test_a_server_that_is_not_installed_is_named() -> None:
+    assert servers.missing(["hypercorn", "no_such_server"]) == ["no_such_server"]
 
 
 async def test_w2_over_http_takes_in_what_a_service_completes() -> None:
