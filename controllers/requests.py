@@ -114,8 +114,6 @@ def read_query(model: type[M]) -> M:
             problems.append(_unknown(name, known, "query parameter"))
         elif len(values) > 1 and name not in repeatable:
             problems.append(Problem(path=f"/{name}", message="is given more than once"))
-        elif any("\x00" in value for value in values):
-            problems.append(Problem(path=f"/{name}", message="must not contain U+0000"))
         given[name] = ",".join(values)
     if problems:
         raise NotValid(problems)
@@ -195,25 +193,26 @@ def problems_of(error: ValidationError, model: type[BaseModel]) -> list[Problem]
             found.append(_unknown(str(where[0]), list(model.model_fields), "field", hinted=hinted))
         else:
             message = _MESSAGES.get(item["type"]) or _lower(item["msg"])
-            found.append(Problem(path=_pointer(where), message=message))
+            found.append(Problem(path=pointer(where), message=message))
     return found
+
+
+def pointer(where: tuple[Any, ...]) -> str:
+    """The JSON pointer (RFC 6901) of a place."""
+    steps = (str(step).replace("~", "~0").replace("/", "~1") for step in where)
+    return "".join(f"/{step}" for step in steps)
 
 
 def _unknown(name: str, known: list[str], what: str, *, hinted: bool = True) -> Problem:
     shown = name[:64]
     problem = Problem(
-        path=_pointer((shown,)),
+        path=pointer((shown,)),
         message=f"unknown {what}; known: {', '.join(known) or 'none'}",
     )
     nearest = get_close_matches(shown, known, n=1) if hinted else []
     if nearest:
         problem["hint"] = f"Did you mean '{nearest[0]}'?"
     return problem
-
-
-def _pointer(where: tuple[Any, ...]) -> str:
-    steps = (str(step).replace("~", "~0").replace("/", "~1") for step in where)
-    return "".join(f"/{step}" for step in steps)
 
 
 def _lower(message: str) -> str:
