@@ -84,7 +84,7 @@ async def list_audit() -> Response:
     page = await state().audit_reader.page(
         current_caller(), narrow, limit=query.limit, cursor=query.cursor
     )
-    rows = [_shown(entry) for entry in page.entries]
+    rows = [_shown(entry) for entry in page.rows]
     return listed(rows, "Audit entries found", size=query.limit, cursor=page.cursor)
 
 

@@ -50,8 +50,8 @@ WATCHED = (
         "an admin of one community reads what concerned that one",
         "G14",
         "services/audit_reader.py",
-        "            narrow = replace(narrow, community_id=caller.community_id)\n",
-        "",
+        "    return replace(narrow, community_id=caller.community_id)\n",
+        "    return narrow\n",
         ("tests/controllers/test_audit_api.py",),
     ),
     Sabotage(

@@ -19,7 +19,6 @@ from models.dal import AsyncDAL
 from models.members import Members
 from models.permissions import Permissions
 from models.rollups import Rollups
-from models.secrets import Secrets
 from models.workflows import Workflows
 from services.api_keys import ApiKeyService
 from services.community_secrets import SecretService
@@ -60,7 +59,7 @@ class Operating:
 
 def operating(
     dal: AsyncDAL,
-    secret_key: str | None,
+    cursors: Cursors,
     kept: SecretKeeping,
     now: Callable[[], datetime],
     new_id: Callable[[], str],
@@ -68,7 +67,6 @@ def operating(
     """The use cases on an open database, of which `kept` has the secrets. `now` and `new_id` are
     the clock and the source of ids."""
     permissions = PermissionService(Permissions(dal), Workflows(dal))
-    cursors = Cursors(Secrets(dal), secret_key)
     members = MemberService(Members(dal), permissions, cursors)
     keys = ApiKeyService(ApiKeys(dal), now=now, new_id=new_id)
     return Operating(keys, members, kept.service, AuditChain(dal), Rollups(dal), AuditLog(dal), now)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app import Running
+from composition import Running
 from models.dal import AsyncDAL
 from services.caller import SCOPES
 from tests.controllers.conftest import COMMUNITY, OWNER, Answer, Api

@@ -11,7 +11,7 @@ import pytest
 from quart import Response
 from quart.testing import WebsocketResponseError
 
-from app import Running
+from composition import Running
 from controllers.auth import ANY_SCOPE, PUBLIC, SCOPE_ATTRIBUTE, SOCKET_ATTRIBUTE
 from controllers.endpoint import async_endpoint
 from controllers.gate import LONGEST_TARGET, MOST_HEADERS

@@ -20,7 +20,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 
-from app import Running
+from composition import Running
 from config import Config
 from models.dal import AsyncDAL
 from services.clock import new_id
