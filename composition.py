@@ -146,14 +146,14 @@ async def _compose(on: _Ground) -> Running:
     config, lines, dal, clock, cursors = on.config, on.lines, on.dal, on.clock, on.cursors
     audit = await _upkeep(on)
     telemetry = _telemetry(on)
-    definitions = Workflows(dal, Quota(*config.community_quota))
+    definitions, vault = Workflows(dal, Quota(*config.community_quota)), on.kept.vault
     permissions = PermissionService(Permissions(dal), definitions)
     feed = LiveFeed(dal, new_id())
     engine = await _engine(on, feed, WorkflowDirectory(permissions, definitions), telemetry)
     workflows = WorkflowService(definitions, permissions, cursors, engine.limits, new_id=new_id)
     once = Once(IdempotencyKeys(dal), Executions(dal))
     executions = ExecutionService(
-        engine, once, permissions, workflows, on.kept, clock.now, new_id, traces=telemetry.traces
+        engine, once, permissions, workflows, vault, clock.now, new_id, traces=telemetry.traces
     )
     keys = ApiKeyService(ApiKeys(dal), now=clock.now, new_id=new_id)
     told = await _notifications(on, permissions)
