@@ -12,6 +12,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -248,7 +249,7 @@ async def _engine(
             runs=config.runs_executions,
             **{each: getattr(config, each) for each in _ENGINE_SETTINGS},
         ),
-        secrets=VaultClient(http, on.kept.vault),
+        carrying=partial(VaultClient, http, on.kept.vault),
     )
     await engine.start()
     on.stack.push_async_callback(engine.shutdown)
