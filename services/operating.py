@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from engine.context import JsonObject
 from models.api_keys import ApiKeys
 from models.audit import AuditLog, AuditRow
 from models.audit_chain import AuditChain, Broken, Tip, Verdict
@@ -27,7 +28,15 @@ from services.members import MemberService
 from services.permission_service import PermissionService
 from services.secret_keeping import SecretKeeping
 
-__all__ = ["Broken", "Operating", "Tip", "Verdict", "operating"]
+__all__ = ["Broken", "Operating", "Pruned", "Tip", "Verdict", "operating"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """How many rows went; none if the log is `broken`."""
+
+    rows: int
+    broken: Broken | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +55,23 @@ class Operating:
         self, action: str, *, community_id: int | None = None, **details: str | int
     ) -> None:
         """Writes down what was done. Raises `StoreUnavailable`."""
-        row = AuditRow(
+        await self.log.append([self._row(action, community_id, details)])
+
+    async def prune(self, before: datetime) -> Pruned:
+        """Removes from the audit log what was recorded before then, if all of it is as it was
+        written: a pruned row proves nothing any more. The log says what goes before it is gone.
+        Raises `StoreUnavailable`."""
+        verdict = await self.chain.verify()
+        if verdict.broken is not None:
+            return Pruned(0, verdict.broken)
+
+        def note(rows: int) -> AuditRow:
+            return self._row("prune_audit", None, {"rows": rows, "before": before.isoformat()})
+
+        return Pruned(await self.chain.prune(verdict.tip.audit_id, before, note))
+
+    def _row(self, action: str, community_id: int | None, details: JsonObject) -> AuditRow:
+        return AuditRow(
             at=self.now(),
             category="AUDIT",
             action=action,
@@ -54,7 +79,6 @@ class Operating:
             community_id=community_id,
             details={"by": f"command line, {_who()}", **details},
         )
-        await self.log.append([row])
 
 
 def operating(
