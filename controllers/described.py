@@ -17,7 +17,7 @@ from typing import Any
 from werkzeug.routing import Rule
 
 from controllers.responses import JSON, PROBLEM
-from controllers.schemas import MAX_ID
+from controllers.schemas import EVENT_ID, MAX_ID, MAX_TEXT
 from engine.secret_names import LONGEST_NAME
 
 DESCRIPTION_ATTRIBUTE = "_description"
@@ -44,7 +44,7 @@ _HEADERS: dict[str, dict[str, Any]] = {
         "description": "The same key, caller and body within a day have one effect and one answer.",
         "schema": {
             "type": "string",
-            "maxLength": 255,
+            "maxLength": MAX_TEXT,
             "pattern": "^[!-~]([ -~]*[!-~])?$",
         },
     },
@@ -54,7 +54,7 @@ _HEADERS: dict[str, dict[str, Any]] = {
     },
     "Last-Event-ID": {
         "description": "The id of the last event that was seen.",
-        "schema": {"type": "string", "pattern": "^[0-9]{0,9}$"},
+        "schema": {"type": "string", "pattern": EVENT_ID},
     },
 }
 _ON_EVERY_ANSWER = {

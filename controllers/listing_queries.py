@@ -11,7 +11,17 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, WithJsonSchema, field_validator
 
-from controllers.schemas import Cursor, Id, Request, Size, Statuses, Uuid, known_statuses, split
+from controllers.schemas import (
+    MAX_TEXT,
+    Cursor,
+    Id,
+    Request,
+    Size,
+    Statuses,
+    Uuid,
+    known_statuses,
+    split,
+)
 from services.errors import NotValid, Problem
 from services.execution_lists import Narrow, Order, PageRequest, Sort
 
@@ -37,7 +47,7 @@ _SORT_BY = (
 )
 
 
-Word = Annotated[str, Field(min_length=1, max_length=255)]
+Word = Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
 Moment = Annotated[
     str,
     WithJsonSchema(

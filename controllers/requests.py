@@ -14,7 +14,7 @@ from quart import request
 from werkzeug.exceptions import UnsupportedMediaType
 
 from controllers.operation import note
-from controllers.schemas import MAX_ID, canonical_uuid
+from controllers.schemas import MAX_ID, MAX_TEXT, canonical_uuid
 from engine.context import Json, JsonObject
 from engine.json_door import parse_json
 from services.errors import ExecutionUnknown, KeyUnknown, NotValid, Problem, WorkflowNotFound
@@ -22,7 +22,6 @@ from services.errors import ExecutionUnknown, KeyUnknown, NotValid, Problem, Wor
 M = TypeVar("M", bound=BaseModel)
 
 _LONGEST_ID = 20
-MAX_KEY_LENGTH = 255
 MOST_PROBLEMS = 100
 """How many problems of one body, or item of a batch, are told: it has room for a million."""
 MOST_HINTS = 10
@@ -129,8 +128,8 @@ def idempotency_key() -> str | None:
     if not given:
         return None
     key = given[0]
-    if len(given) > 1 or not 0 < len(key) <= MAX_KEY_LENGTH or not key.isprintable():
-        message = f"must be given once, 1 to {MAX_KEY_LENGTH} printable characters"
+    if len(given) > 1 or not 0 < len(key) <= MAX_TEXT or not key.isprintable():
+        message = f"must be given once, 1 to {MAX_TEXT} printable characters"
         raise NotValid([Problem(path="/headers/Idempotency-Key", message=message)])
     return key
 
