@@ -18,7 +18,7 @@ from werkzeug.routing import Rule
 
 from controllers.answers import ErrorAnswer
 from controllers.responses import JSON, PROBLEM
-from controllers.schemas import MAX_ID
+from controllers.schemas import EVENT_ID, MAX_ID, MAX_TEXT
 from engine.secret_names import LONGEST_NAME
 
 FAILURE = "#/components/schemas/ErrorAnswer"
@@ -48,7 +48,7 @@ _HEADERS: dict[str, dict[str, Any]] = {
         "description": "The same key, caller and body within a day have one effect and one answer.",
         "schema": {
             "type": "string",
-            "maxLength": 255,
+            "maxLength": MAX_TEXT,
             "pattern": "^[!-~]([ -~]*[!-~])?$",
         },
     },
@@ -58,7 +58,7 @@ _HEADERS: dict[str, dict[str, Any]] = {
     },
     "Last-Event-ID": {
         "description": "The id of the last event that was seen.",
-        "schema": {"type": "string", "pattern": "^[0-9]{0,9}$"},
+        "schema": {"type": "string", "pattern": EVENT_ID},
     },
 }
 _ON_EVERY_ANSWER = {

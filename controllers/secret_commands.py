@@ -63,7 +63,7 @@ def _list(open_operating: OpenOperating) -> click.Command:
         async def run() -> None:
             async with open_operating() as operating:
                 page = await operating.secrets.page(OPERATOR, community, limit=MOST_SECRETS)
-                for secret in page.secrets:
+                for secret in page.rows:
                     click.echo(_line(secret))
 
         run_command(run())

@@ -12,7 +12,6 @@ from quart import Blueprint, Response, request
 
 from controllers import answers
 from controllers.auth import ANY_SCOPE, auth_required, current_caller
-from controllers.cursors import cursor_after, read_cursor
 from controllers.described import Description
 from controllers.endpoint import async_endpoint
 from controllers.operation import note
@@ -87,24 +86,20 @@ async def list_workflows() -> Response:
         entity_id=query.entity_id,
     )
     limit, number = query.per_page or query.limit, query.page or 1
-    filters = query.model_dump(exclude={"cursor", "limit", "page", "per_page"})
-    after = None if query.cursor is None else await read_cursor(query.cursor, "workflows", filters)
-    if after is not None and query.page is not None:
+    if query.cursor is not None and query.page is not None:
         raise NotValid([Problem(path="/page", message="use either cursor or page")])
     offset = (number - 1) * limit
     page = await state().workflows.page(
-        current_caller(), narrow, limit=limit, offset=offset, after=after
+        current_caller(), narrow, limit=limit, offset=offset, cursor=query.cursor
     )
     pagination = {
         "page": number,
         "per_page": limit,
         "total": page.total,
         "total_pages": ceil(page.total / limit),
-        "has_next": page.after is not None,
-        "has_prev": after is not None or number > 1,
-        "next_cursor": None
-        if page.after is None
-        else await cursor_after(page.after, "workflows", filters),
+        "has_next": page.cursor is not None,
+        "has_prev": query.cursor is not None or number > 1,
+        "next_cursor": page.cursor,
     }
     rows = [_workflow(row) for row in page.rows]
     return success(rows, "Workflows found", meta={"pagination": pagination})

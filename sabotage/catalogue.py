@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from sabotage.attacked import ATTACKED
 from sabotage.change import Sabotage
+from sabotage.guarded import GUARDED
 from sabotage.staged import STAGED
 from sabotage.told import TOLD_TO_OTHERS
 from sabotage.watched import WATCHED
@@ -385,4 +386,5 @@ SABOTAGES = (
     *TOLD_TO_OTHERS,
     *WATCHED,
     *ATTACKED,
+    *GUARDED,
 )

@@ -10,7 +10,8 @@ from typing import Any
 
 import aiohttp
 
-from app import Running, create_app
+from app import create_app
+from composition import Running
 from config import Config
 from controllers.server import Listener, serve
 from engine.departure import Departure

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from app import create_app, running
+from app import create_app
+from composition import running
 from config import Config
 from models.dal import AsyncDAL
 from tests.models.aged import aged, left, until

@@ -119,15 +119,6 @@ async def test_a_signal_repeated_with_its_key_counts_once(api: Api, dal: AsyncDA
     assert (other.status, other.code) == (422, "IDEMPOTENCY_KEY_REUSED")
 
 
-async def test_no_signal_of_an_unspeakable_name_was_ever_sent(api: Api) -> None:
-    execution_id = await waiting_execution(api)
-    assert (await send(api, execution_id, "a%00b")).status == 404
-    assert (await send(api, execution_id)).status == 202
-    await until(api, execution_id, "completed")
-    ended = await send(api, execution_id, "a%00b")
-    assert (ended.status, ended.code) == (409, "EXECUTION_NOT_RUNNING")
-
-
 async def test_a_signal_that_does_not_fit_says_where(api: Api) -> None:
     schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
     execution_id = await waiting_execution(api, schema=schema)

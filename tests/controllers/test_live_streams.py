@@ -12,7 +12,7 @@ from uuid import uuid4
 import aiohttp
 import pytest
 
-from app import Running, running
+from composition import Running, running
 from config import Config
 from models.dal import AsyncDAL
 from models.live import Hint

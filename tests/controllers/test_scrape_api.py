@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app import Running
+from composition import Running
 from controllers.state import EXTENSION
 from engine.errors import StoreUnavailable
 from models.backlog import Backlogs

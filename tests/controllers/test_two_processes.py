@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from app import create_app, running
+from app import create_app
+from composition import running
 from config import Config
 from models.audit_chain import AuditChain
 from models.dal import AsyncDAL

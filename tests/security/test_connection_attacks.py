@@ -23,7 +23,7 @@ import aiohttp
 import pytest
 from quart import Quart
 
-from app import Running
+from composition import Running
 from config import Config
 from controllers import server
 from tests.controllers.conftest import Api

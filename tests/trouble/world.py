@@ -20,9 +20,10 @@ import asyncpg
 from hypercorn.asyncio import serve
 from hypercorn.config import Config as ServerConfig
 
-from app import create_app, running
+from app import create_app
 from chaos.cluster import HOST, _free_port
 from chaos.database import Database
+from composition import running
 from config import Config
 from tests.processes import until
 
