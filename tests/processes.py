@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import count, pairwise
@@ -16,9 +16,10 @@ from typing import Any
 
 import aiohttp
 
+from tests.waiting import PATIENCE_SECONDS
+
 ROOT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
-PATIENCE_SECONDS = 60.0
 SOCKET_FD = 3
 
 SERVICE = (sys.executable, "-m", "app")
@@ -132,15 +133,6 @@ async def cluster(home: Path) -> AsyncIterator[Cluster]:
         yield made
     finally:
         await made.close()
-
-
-async def until(check: Callable[[], Awaitable[bool]]) -> None:
-    """Returns once `check` is true; fails the test if that takes too long."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while True:
-            if await check():
-                return
-            await asyncio.sleep(0.02)
 
 
 def free_port() -> int:

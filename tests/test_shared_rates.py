@@ -7,8 +7,9 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.processes import PATIENCE_SECONDS, Cluster, cluster, free_port
+from tests.processes import Cluster, cluster, free_port
 from tests.valkey import Valkey, valkey
+from tests.waiting import PATIENCE_SECONDS
 
 LIMIT = 30
 GIVEN_BACK = 10

@@ -21,7 +21,8 @@ from chaos.database import NAME, Database
 from chaos.run import make_key
 from chaos.watch import SETTING
 from tests.peer import Peer, calling, peer
-from tests.processes import HOST, Cluster, Member, ends, free_port, graph, publish, published, until
+from tests.processes import HOST, Cluster, Member, ends, free_port, graph, publish, published
+from tests.waiting import until
 
 NEVER_BY_ITS_LEASE = "60"
 """Nobody is declared dead because the machine is slow."""

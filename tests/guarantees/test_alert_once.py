@@ -11,9 +11,10 @@ import asyncpg
 from models.alerts import Alerts, Condition, NewAlert
 from models.dal import AsyncDAL
 from services.clock import new_id
-from tests.models.aged import aged, rows, until
+from tests.models.aged import aged, rows
 from tests.processes import cluster, free_port
 from tests.receiver import answers, receiver
+from tests.waiting import until
 from tests.webhook_rows import a_webhook, are
 
 WAITS = """
@@ -37,7 +38,7 @@ async def test_an_evaluator_killed_before_its_commit_has_fired_nothing_and_the_n
         await holder.execute("BEGIN; LOCK TABLE alert_history IN EXCLUSIVE MODE")
 
         doomed = await members.start(**environ, PORT=str(free_port()))
-        await until(partial(dal.fetchval, WAITS), 60)
+        await until(partial(dal.fetchval, WAITS))
         doomed.process.send_signal(signal.SIGKILL)
         await doomed.process.wait()
         await holder.execute("ROLLBACK")

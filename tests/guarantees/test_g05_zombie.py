@@ -18,7 +18,8 @@ from chaos.watch import install
 from models.execution_rows import CHANNEL
 from tests.guarantees.stage import Process, Stage
 from tests.peer import calling
-from tests.processes import graph, until
+from tests.processes import graph
+from tests.waiting import until
 
 LEASE = "4"
 NO_HEARTBEAT = "LOCK TABLE engine_workers IN SHARE MODE"

@@ -35,8 +35,9 @@ from services.shared_counts import (
     next_pause,
     open_counts,
 )
-from tests.processes import HOST, PATIENCE_SECONDS, free_port
+from tests.processes import HOST, free_port
 from tests.valkey import Valkey, valkey
+from tests.waiting import PATIENCE_SECONDS, until
 
 FEW: Limits = (3, None, None)
 PASSWORD = "correct-horse-battery-staple"
@@ -70,12 +71,6 @@ async def standing(rates: RateLimits, who: Caller | None = None) -> Standing:
 
 async def allowed(rates: RateLimits, who: Caller | None = None) -> bool:
     return (await standing(rates, who)).retry_after is None
-
-
-async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not true():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
 
 
 Open = Callable[..., "asyncio.Future[RateLimits]"]
