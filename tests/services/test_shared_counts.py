@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from redis.asyncio import Redis
 
+from services import shared_counts
 from services.aaa_log import AaaLog
 from services.allowances import WINDOW_SECONDS, Standing
 from services.attempts import FailedAttempts
@@ -74,6 +75,18 @@ async def allowed(rates: RateLimits, who: Caller | None = None) -> bool:
 
 
 Open = Callable[..., "asyncio.Future[RateLimits]"]
+
+
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server is not given up because the machine stands still for a moment."""
+    monkeypatch.setattr(shared_counts, "CALL_SECONDS", PATIENCE_SECONDS)
+
+
+@pytest.fixture
+def hurried(unhurried: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that does not answer is given up as soon as the service does it."""
+    monkeypatch.setattr(shared_counts, "CALL_SECONDS", CALL_SECONDS)
 
 
 @pytest.fixture
@@ -174,6 +187,7 @@ async def test_one_who_went_away_hinders_nobody(server: Valkey, process: Open) -
     assert not await allowed(rates)
 
 
+@pytest.mark.usefixtures("hurried")
 async def test_a_process_that_was_too_busy_to_look_does_not_blame_the_server(
     server: Valkey, process: Open, log: Log
 ) -> None:
@@ -189,6 +203,7 @@ async def test_a_process_that_was_too_busy_to_look_does_not_blame_the_server(
     assert log.lines == []
 
 
+@pytest.mark.usefixtures("hurried")
 async def test_a_server_that_freezes_holds_nobody_up(
     server: Valkey, process: Open, log: Log
 ) -> None:
@@ -268,6 +283,7 @@ async def speaking(words: bytes) -> AsyncIterator[str]:
         yield f"redis://{HOST}:{server.sockets[0].getsockname()[1]}"
 
 
+@pytest.mark.usefixtures("hurried")
 @pytest.mark.parametrize(
     "words",
     [
