@@ -21,9 +21,9 @@ from hypercorn.asyncio import serve
 from hypercorn.config import Config as ServerConfig
 
 from app import create_app, running
-from chaos.cluster import HOST, _free_port
 from chaos.database import Database
 from config import Config
+from tests.processes import HOST, free_port
 from tests.waiting import until
 
 ANSWER_SECONDS = 20.0
@@ -205,7 +205,7 @@ class Trouble:
 @asynccontextmanager
 async def troubled(home: Path) -> AsyncIterator[Trouble]:
     """A service on a server of its own, with one published workflow."""
-    port = _free_port()
+    port = free_port()
     config = Config(
         port=port,
         data_dir=home / "data",
