@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 import pytest
 from quart import Quart
 
+from controllers import server
 from controllers.server import Listener, serve
 from engine.departure import Departure
 from services.clock import SystemClock
@@ -74,8 +75,9 @@ def departure() -> Departure:
 
 
 async def test_g12_a_request_on_an_idle_connection_is_served_on_the_way_out(
-    departure: Departure,
+    departure: Departure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(server, "IDLE_LINGER_SECONDS", PATIENCE_SECONDS)
     async with served(departure, shared=True) as (port, listener), connected(port) as connection:
         assert b"200" in await ask(connection)
         await connection[0].readuntil(b"served")
@@ -86,8 +88,9 @@ async def test_g12_a_request_on_an_idle_connection_is_served_on_the_way_out(
 
 
 async def test_g12_a_connection_that_was_just_accepted_is_served_on_the_way_out(
-    departure: Departure,
+    departure: Departure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(server, "IDLE_LINGER_SECONDS", PATIENCE_SECONDS)
     async with served(departure, shared=True) as (port, listener), connected(port) as connection:
         await until(lambda: listener.open_connections() == 1)
         departure.begin()
