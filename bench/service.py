@@ -12,7 +12,7 @@ import os
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,9 +78,11 @@ class Service:
 
 
 @asynccontextmanager
-async def service(dsn: str = "", **settings: str) -> AsyncIterator[Service]:
+async def service(
+    dsn: str = "", *, command: Sequence[str] = ("-m", "app"), **settings: str
+) -> AsyncIterator[Service]:
     """A service on this database, or on an embedded one of its own, that is ready; it is told to
-    stop afterwards."""
+    stop afterwards. `command` is what Python runs, with `{port}` for where to listen."""
     port = free_port()
     with tempfile.TemporaryDirectory() as home:
         own = {
@@ -92,8 +94,7 @@ async def service(dsn: str = "", **settings: str) -> AsyncIterator[Service]:
         }
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            "-m",
-            "app",
+            *(word.format(port=port) for word in command),
             cwd=home,
             env={name: os.environ[name] for name in _KEPT if name in os.environ} | own | settings,
             stdout=asyncio.subprocess.DEVNULL,
