@@ -16,7 +16,8 @@ from importlib.util import find_spec
 import aiohttp
 
 from bench.measure import Figure, Measured, in_turn, ratios
-from bench.w1_trigger import SERVICE, milliseconds, publish, served
+from bench.service import publish, service
+from bench.w1_trigger import milliseconds
 from bench.w2_http import Caller
 from bench.w2_throughput import IN_FLIGHT, STEPS
 from bench.world import chain
@@ -24,7 +25,7 @@ from bench.world import chain
 DEFAULT = "hypercorn"
 _APP = "app:create_app"
 COMMANDS = {
-    DEFAULT: SERVICE,
+    DEFAULT: ("-m", "app"),
     "uvicorn": (
         "-m", "uvicorn", "--factory", "--port", "{port}", "--log-level", "warning",
         "--no-access-log", _APP,
@@ -77,14 +78,14 @@ def _version(name: str) -> str:
 
 async def _asked(running: AsyncExitStack, name: str, requests: int) -> dict[str, Measured]:
     """Starts the app under a server; what is asked of it in each round."""
-    base, key = await running.enter_async_context(served(COMMANDS[name]))
+    served = service(command=COMMANDS[name], LOG_LEVEL="WARNING")
+    measured = await running.enter_async_context(served)
     connector = aiohttp.TCPConnector(limit=IN_FLIGHT)
     http = await running.enter_async_context(
-        aiohttp.ClientSession(connector=connector, headers={"X-API-Key": key})
+        aiohttp.ClientSession(connector=connector, headers={"X-API-Key": measured.first_key()})
     )
-    workflows = f"{base}/api/v1/workflows"
-    short = f"{workflows}/{await publish(http, base, chain(1, 'data_variable_set'))}"
-    long = f"{workflows}/{await publish(http, base, chain(STEPS, 'data_variable_set'))}"
+    short = await publish(http, measured.url, chain(1, "data_variable_set"))
+    long = await publish(http, measured.url, chain(STEPS, "data_variable_set"))
     caller = Caller(http, long, "")
     return {
         f"{name}_accepted": partial(milliseconds, http, f"{short}/execute", 202),

@@ -342,8 +342,8 @@ SABOTAGES = (
         "time is the database's, whatever the machine's clock does",
         "G9",
         "services/clock.py",
-        "        moment = self._moment() if self._heard else self._wall()\n        back",
-        "        moment = self._wall()\n        back",
+        "        moment = self._moment() if self._heard else self._wall()\n        if moment",
+        "        moment = self._wall()\n        if moment",
         ("tests/services/test_clock.py",),
     ),
     Sabotage(

@@ -15,8 +15,8 @@ from typing import Any
 
 import aiohttp
 
-from tests.processes import until
 from tests.sse import sse
+from tests.waiting import until
 
 Examples = dict[str, dict[str, Any]]
 """By operation: its `request`, if it has a body, and its `answers` by status."""

@@ -22,6 +22,7 @@ from bench import (
     w9_idle,
 )
 from bench.relay import relay
+from bench.service import service
 from bench.w2_throughput import STEPS, run_all
 from bench.world import World, chain, engine_on
 from models.dal import AsyncDAL
@@ -62,8 +63,8 @@ async def test_w6_a_real_service_wakes_all_that_are_due_and_no_other(
 ) -> None:
     template = await w6_parked.park_one(dal, database_url)
     await w6_parked.copies_of(dal, template, 20)
-    async with w6_parked.service(database_url) as service:
-        cost = await service.cost(w6_parked.Size(0, 0, 1, 0, 0.01))
+    async with service(database_url) as measured:
+        cost = await measured.cost(0, 0.01)
         woken, ended = await w6_parked.wake(dal, template, 30)
     assert cost.resident > 0
     assert ended > 0

@@ -9,7 +9,7 @@ import pytest
 from models import turns
 from models.dal import AsyncDAL
 from models.turns import take_turn
-from tests.models.aged import until
+from tests.waiting import until
 
 WAITING = "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
 

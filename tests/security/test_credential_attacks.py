@@ -25,7 +25,8 @@ from config import Config
 from models.dal import AsyncDAL
 from services.clock import new_id
 from tests.controllers.conftest import COMMUNITY, OWNER, SECRET_KEY, Api
-from tests.live_world import PATIENCE_SECONDS, Served, served
+from tests.live_world import Served, served
+from tests.waiting import PATIENCE_SECONDS
 
 STRANGER = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 PUBLIC: dict[str, Any] = json.loads(RSAAlgorithm.to_jwk(STRANGER.public_key()))
