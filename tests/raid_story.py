@@ -55,7 +55,7 @@ async def _workflows(story: Teller) -> str:
     await story.call("get_workflow", workflow_id=raid)
     edit = {"description": f"{RAID['description']} Mind the lurkers.", "version": 1}
     await story.call("update_workflow", edit, workflow_id=raid)
-    await story.call("validate_workflow", workflow_id=raid)
+    await story.call("validate_workflow", {"tags": ["raid", "twitch", "chat"]}, workflow_id=raid)
     await story.call("validate_definition", MISSPELT)
     await story.call("publish_workflow", workflow_id=raid)
     await story.call("list_workflow_versions", workflow_id=raid)
