@@ -20,6 +20,7 @@ from bench import (
     against,
     footprint,
     memory,
+    servers,
     w1_trigger,
     w2_http,
     w2_throughput,
@@ -76,6 +77,8 @@ WORKLOADS: dict[str, Workload] = {
     "memory": lambda world, chosen: memory.run(world, 1 if chosen.quick else 3),
     "size": lambda world, chosen: footprint.run(world, 1_000 if chosen.quick else 10_000),
 }
+SERVERS = "servers"
+"""W1 and W2 under each server, which is installed or not."""
 
 
 async def measure(chosen: Chosen) -> Report:
@@ -84,6 +87,7 @@ async def measure(chosen: Chosen) -> Report:
         report = Report(await machine(running), chosen.quick)
         for name, workload in WORKLOADS.items():
             await _add(report, chosen, name, partial(workload, running, chosen))
+        await _add(report, chosen, SERVERS, partial(_under_servers, report, chosen))
         for key in against.PEERS:
             await _add(report, chosen, key, partial(_beside, report, running, chosen, key))
     return report
@@ -110,6 +114,13 @@ async def _beside(report: Report, running: World, chosen: Chosen, key: str) -> l
     return figures
 
 
+async def _under_servers(report: Report, chosen: Chosen) -> list[Figure]:
+    report.skipped += [f"{SERVERS}: {name} is not installed" for name in servers.missing()]
+    figures, versions = await servers.run(chosen.rounds, chosen.executions // 2)
+    report.versions |= versions
+    return figures
+
+
 def _chosen(given: argparse.Namespace) -> Chosen:
     rows: tuple[int, ...] = w5_lists.QUICK if given.quick else w5_lists.SIZES
     if given.rows:
@@ -131,7 +142,7 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer, smaller rounds")
-    names = sorted([*WORKLOADS, *against.PEERS])
+    names = sorted([*WORKLOADS, SERVERS, *against.PEERS])
     parser.add_argument("--only", action="append", choices=names, help="this workload or peer")
     parser.add_argument("--rows", help="sizes of W5's histories, such as 10000,1000000,10000000")
     parser.add_argument("--save", action="store_true", help="write bench/results/<date>.json")

@@ -49,6 +49,11 @@ class Figure:
         """Whether it says how many times as fast as a peer ours is."""
         return self.what.startswith("ours over ") or " over ours, " in self.what
 
+    @property
+    def beside_the_default(self) -> bool:
+        """Whether it says what another server does of what the default one does."""
+        return " over hypercorn, " in self.what
+
     def as_json(self) -> dict[str, object]:
         return {
             "workload": self.workload,

@@ -33,7 +33,7 @@ class Report:
     at: datetime = field(default_factory=lambda: datetime.now(UTC))
     figures: list[Figure] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
-    """Of the peers that were measured as well."""
+    """Of the peers and servers that were measured as well."""
     skipped: list[str] = field(default_factory=list)
     failed: bool = False
     """Whether a workload of ours is among what was skipped."""
@@ -44,8 +44,12 @@ class Report:
 
     @property
     def chosen(self) -> list[Figure]:
-        """Those with a target or beside a peer."""
-        return [figure for figure in self.figures if figure.target or figure.beside_a_peer]
+        """Those with a target, beside a peer or beside the default server."""
+        return [
+            figure
+            for figure in self.figures
+            if figure.target or figure.beside_a_peer or figure.beside_the_default
+        ]
 
     def for_readme(self, image: str | None) -> str:
         """The block of the README, with the chart if there is one at `image`."""

@@ -22,14 +22,11 @@ import aiohttp
 
 from bench.lines import Panel, lines
 from bench.report import RESULTS
+from bench.service import Service, everyday_key, publish, service
 from bench.w2_throughput import STEPS
-from bench.w6_parked import MIB, Service, database, service
+from bench.w6_parked import MIB, database
 from bench.world import PAYLOAD, World, chain, machine, world
-from models.api_keys import ApiKeys
 from models.dal import AsyncDAL
-from services.api_keys import ApiKeyService, NewKey
-from services.caller import EVERYDAY_SCOPES
-from services.clock import SystemClock, new_id
 
 EVERY_SECONDS = 10.0
 RATE = 50
@@ -117,12 +114,17 @@ async def soak(world: World, seconds: float, every: float) -> list[Sample]:
     refused ends it. Raises `AssertionError` unless all that was accepted has completed."""
     dsn = await database(world, "soak")
     async with AsyncDAL(dsn, min_size=1, max_size=2) as dal:
-        key = await _key(dal)
+        key = await everyday_key(dal)
         async with (
             service(dsn, RATE_LIMIT="off", LOG_LEVEL="WARNING") as running,
             aiohttp.ClientSession(headers={"X-API-Key": key}) as http,
         ):
-            site = Site(running, dal, http, await _published(http, running.url))
+            site = Site(
+                running,
+                dal,
+                http,
+                await publish(http, running.url, chain(STEPS, "data_variable_set")),
+            )
             load = Load(site)
             samples = await _while_loaded(load, site, seconds, every)
             await _all_ended(dal, load.executions)
@@ -140,6 +142,7 @@ async def _while_loaded(load: Load, site: Site, seconds: float, every: float) ->
             done, _ = await asyncio.wait(tasks, timeout=every, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
+        samples.append(await site.sample(began, load.executions))
     finally:
         for task in tasks:
             task.cancel()
@@ -154,21 +157,6 @@ async def _all_ended(dal: AsyncDAL, accepted: int) -> None:
     ended = await dal.fetchval(ENDED)
     # What was under way when the load was cut off may have been accepted as well.
     assert accepted <= ended <= accepted + BATCH + 1, f"{accepted} accepted, {ended} completed"
-
-
-async def _key(dal: AsyncDAL) -> str:
-    keys = ApiKeyService(ApiKeys(dal), now=SystemClock().now, new_id=new_id)
-    new = NewKey(user_id=1, name="soak", scopes=tuple(EVERYDAY_SCOPES), community_id=1)
-    return (await keys.create(new)).secret
-
-
-async def _published(http: aiohttp.ClientSession, url: str) -> str:
-    workflows = f"{url}/api/v1/workflows"
-    document = chain(STEPS, "data_variable_set")
-    async with http.post(f"{workflows}?publish=true", json=document) as answer:
-        created = await answer.json()
-        assert answer.status == 201, created
-        return f"{workflows}/{created['data']['workflow_id']}"
 
 
 def growth(samples: list[Sample]) -> dict[str, float]:

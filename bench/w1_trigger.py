@@ -6,24 +6,19 @@ The service runs as users run it: its own process, hypercorn, the embedded datab
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 import sys
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from time import perf_counter
 
 import aiohttp
 
 from bench.floors import BareJournal
 from bench.measure import Figure, in_turn, ratios
+from bench.service import HOST, ROOT, answers, ended, free_port, publish, service
 from bench.world import PAYLOAD, World, chain
-from engine.context import JsonObject
 
 _REQUESTS = 60
-_START_SECONDS = 60
 
 
 async def run(world: World, rounds: int) -> list[Figure]:
@@ -32,24 +27,12 @@ async def run(world: World, rounds: int) -> list[Figure]:
     await bare.open()
     template = await world.publish(chain(1, "data_variable_set"))
     async with (
-        served() as (base, key),
+        service(LOG_LEVEL="WARNING") as measured,
         bare_handler() as floor_url,
-        aiohttp.ClientSession() as http,
+        aiohttp.ClientSession(headers={"X-API-Key": measured.first_key()}) as http,
     ):
-        headers = {"X-API-Key": key}
-        document = chain(1, "data_variable_set")
-        workflow_id = await publish(http, base, headers, document)
-        execute = f"{base}/api/v1/workflows/{workflow_id}/execute"
-        body = {"community_id": 1, "variables": PAYLOAD}
-
-        async def post(url: str, expected: int) -> float:
-            began = perf_counter()
-            for _ in range(_REQUESTS):
-                async with http.post(url, json=body, headers=headers) as answer:
-                    text = await answer.text()
-                    assert answer.status == expected, text
-                    assert '"status":"failed"' not in text, text
-            return 1000 * (perf_counter() - began) / _REQUESTS
+        workflow = await publish(http, measured.url, chain(1, "data_variable_set"))
+        execute = f"{workflow}/execute"
 
         async def commit() -> float:
             total = sum([await bare.one_commit(template) for _ in range(_REQUESTS)])
@@ -57,10 +40,10 @@ async def run(world: World, rounds: int) -> list[Figure]:
 
         values = await in_turn(
             rounds,
-            handler=lambda: post(floor_url, 202),
+            handler=lambda: milliseconds(http, floor_url, 202),
             commit=commit,
-            accepted=lambda: post(execute, 202),
-            completed=lambda: post(f"{execute}?wait=10", 200),
+            accepted=lambda: milliseconds(http, execute, 202),
+            completed=lambda: milliseconds(http, f"{execute}?wait=10", 200),
         )
     await bare.close()
     pairs = zip(values["accepted"], values["commit"], strict=True)
@@ -78,82 +61,32 @@ async def run(world: World, rounds: int) -> list[Figure]:
     ]
 
 
-async def publish(
-    http: aiohttp.ClientSession, base: str, headers: dict[str, str], document: JsonObject
-) -> str:
-    """Publishes a workflow; returns its id."""
-    async with http.post(
-        f"{base}/api/v1/workflows?publish=true", json=document, headers=headers
-    ) as answer:
-        created = await answer.json()
-        assert answer.status == 201, created
-        return str(created["data"]["workflow_id"])
-
-
-@asynccontextmanager
-async def served() -> AsyncIterator[tuple[str, str]]:
-    """The service in a process of its own; its address and its first key."""
-    with tempfile.TemporaryDirectory() as directory:
-        port = _free_port()
-        environment = {
-            **os.environ,
-            "PORT": str(port),
-            "HOST": "127.0.0.1",
-            "DATA_DIR": directory,
-            "LOG_LEVEL": "WARNING",
-        }
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "app", env=environment, stdout=asyncio.subprocess.DEVNULL
-        )
-        try:
-            base = f"http://127.0.0.1:{port}"
-            await _until_healthy(f"{base}/healthz")
-            yield base, await asyncio.to_thread(_first_key, Path(directory))
-        finally:
-            process.terminate()
-            await process.wait()
+async def milliseconds(http: aiohttp.ClientSession, url: str, expected: int) -> float:
+    """How long a request to start an execution takes, one after the other."""
+    body = {"community_id": 1, "variables": PAYLOAD}
+    began = perf_counter()
+    for _ in range(_REQUESTS):
+        async with http.post(url, json=body) as answer:
+            text = await answer.text()
+            assert answer.status == expected, text
+            assert '"status":"failed"' not in text, text
+    return 1000 * (perf_counter() - began) / _REQUESTS
 
 
 @asynccontextmanager
 async def bare_handler() -> AsyncIterator[str]:
     """A Quart handler that reads the same body and answers the same JSON, and does nothing."""
-    port = _free_port()
+    port = free_port()
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "bench.bare_handler",
         str(port),
+        cwd=ROOT,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
     )
-    try:
-        url = f"http://127.0.0.1:{port}/execute"
-        await _until_healthy(url)
+    async with ended(process):
+        url = f"http://{HOST}:{port}/execute"
+        await answers(process, url)
         yield url
-    finally:
-        process.terminate()
-        await process.wait()
-
-
-def _first_key(data_dir: Path) -> str:
-    return (data_dir / "api-key").read_text().strip()
-
-
-async def _until_healthy(url: str) -> None:
-    deadline = perf_counter() + _START_SECONDS
-    async with aiohttp.ClientSession() as http:
-        while True:
-            try:
-                async with http.get(url) as answer:
-                    if answer.status < 500:
-                        return
-            except aiohttp.ClientError:
-                if perf_counter() > deadline:
-                    raise
-            await asyncio.sleep(0.05)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

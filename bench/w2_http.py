@@ -12,7 +12,8 @@ from time import perf_counter
 import aiohttp
 
 from bench.measure import Figure, in_turn, ratios
-from bench.w1_trigger import bare_handler, publish, served
+from bench.service import publish, service
+from bench.w1_trigger import bare_handler
 from bench.w2_throughput import IN_FLIGHT, STEPS
 from bench.world import PAYLOAD, chain
 
@@ -78,11 +79,11 @@ class Caller:
 async def run(rounds: int, executions: int) -> list[Figure]:
     """Accepted one by one and in batches, beside the bare handler."""
     connector = aiohttp.TCPConnector(limit=IN_FLIGHT)
-    async with served() as (base, key), bare_handler() as floor:
-        headers = {"X-API-Key": key}
+    async with service(LOG_LEVEL="WARNING") as measured, bare_handler() as floor:
+        headers = {"X-API-Key": measured.first_key()}
         async with aiohttp.ClientSession(connector=connector, headers=headers) as http:
-            workflow = await publish(http, base, headers, chain(STEPS, "data_variable_set"))
-            caller = Caller(http, f"{base}/api/v1/workflows/{workflow}", floor)
+            workflow = await publish(http, measured.url, chain(STEPS, "data_variable_set"))
+            caller = Caller(http, workflow, floor)
             values = await in_turn(
                 rounds,
                 floor=lambda: caller.floor(executions // 2),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -41,6 +41,8 @@ PAGE = 20
 FAR = 1_000
 REPEATED = 20
 """How often a page is read for one value: the middle one counts."""
+
+Call = Callable[[], Awaitable[Any]]
 
 READER = Caller(user_id=1, community_id=None, scopes=EVERYDAY_SCOPES)
 WORKFLOWS = [f"0190f000-0000-7000-8000-{number:012d}" for number in range(20)]
@@ -96,28 +98,39 @@ class History:
 
 
 async def run(world: World, rounds: int, sizes: tuple[int, ...]) -> list[Figure]:
-    """All pages at each size, and what size does to them."""
+    """All pages at each size, in turn, and what size does to them."""
+    async with AsyncExitStack() as stack:
+        calls: dict[int, dict[str, Call]] = {}
+        numbers: dict[int, int] = {}
+        for size in sizes:
+            found = await stack.enter_async_context(history(world, size))
+            calls[size], numbers[size] = await _calls(found)
+        names = list(calls[sizes[0]])
+        measured = {
+            f"{size} {name}": partial(_milliseconds, calls[size][name])
+            for name in names
+            for size in sizes
+        }
+        taken = await in_turn(rounds, **measured)
     figures: list[Figure] = []
-    measured: list[dict[str, list[float]]] = []
     for size in sizes:
-        async with history(world, size) as found:
-            values, number = await _measured(found, rounds)
-        measured.append(values)
-        figures += _figures(size, values, number)
+        values = {name: taken[f"{size} {name}"] for name in names}
+        figures += _figures(size, values, numbers[size])
     if len(sizes) > 1:
-        for name in measured[0]:
+        for name in names:
             if name != "select":
-                grown = ratios(measured[-1][name], measured[0][name])
+                grown = ratios(taken[f"{sizes[-1]} {name}"], taken[f"{sizes[0]} {name}"])
                 what = f"{name}, {sizes[-1]:,} over {sizes[0]:,}"
                 figures.append(Figure("W5", what, " x", grown, "<= 1.5"))
     return figures
 
 
-async def _measured(found: History, rounds: int) -> tuple[dict[str, list[float]], int]:
+async def _calls(found: History) -> tuple[dict[str, Call], int]:
+    """What is measured on a history, by name, and which page is the one far down."""
     slowest, failed = Order("total_duration"), Narrow(statuses=("failed",))
     newest = await found.page()
     cursor, number = await found.far(Order())
-    calls: dict[str, Callable[[], Awaitable[Any]]] = {
+    calls: dict[str, Call] = {
         "select": partial(found.dal.fetchval, "SELECT 1"),
         "first page": found.page,
         "second page": partial(found.page, cursor=newest),
@@ -127,11 +140,10 @@ async def _measured(found: History, rounds: int) -> tuple[dict[str, list[float]]
         "first page by duration": partial(found.page, None, slowest),
         "details": partial(found.details.details, READER, found.execution_id, 100),
     }
-    taken = {name: partial(_milliseconds, call) for name, call in calls.items()}
-    return await in_turn(rounds, **taken), number
+    return calls, number
 
 
-async def _milliseconds(call: Callable[[], Awaitable[Any]]) -> float:
+async def _milliseconds(call: Call) -> float:
     return 1000 * median([await seconds(call()) for _ in range(REPEATED)])
 
 

@@ -9,30 +9,21 @@ the others have the very shape in which the engine parks. The service that is wa
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
-import sys
-import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import count
-from pathlib import Path
-from time import perf_counter
 from urllib.parse import urlsplit, urlunsplit
 
 import uuid_utils
 
 from bench.measure import Figure
+from bench.service import PATIENCE_SECONDS, service
 from bench.world import World, engine_on
 from engine.context import JsonObject
 from models.dal import AsyncDAL
 from models.migrate import migrate
 
-ROOT = Path(__file__).resolve().parent.parent
 MIB = 1024 * 1024
-PATIENCE_SECONDS = 120
 
 SLEEPER: JsonObject = {
     "name": "sleeper",
@@ -95,45 +86,6 @@ FULL = Size(asleep=100_000, due=10_000, rounds=5, settle_seconds=4, watch_second
 QUICK = Size(asleep=20_000, due=2_000, rounds=3, settle_seconds=3, watch_seconds=3)
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What a process uses: resident bytes, and its share of one core."""
-
-    resident: int
-    share: float
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """A running service, by the id of its process, and where it listens."""
-
-    pid: int
-    url: str
-
-    async def cost(self, size: Size) -> Cost:
-        """What it uses while it is watched."""
-        await asyncio.sleep(size.settle_seconds)
-        began, used = perf_counter(), self.cpu_seconds()
-        await asyncio.sleep(size.watch_seconds)
-        share = (self.cpu_seconds() - used) / (perf_counter() - began)
-        return Cost(self.resident(), share)
-
-    def cpu_seconds(self) -> float:
-        """The CPU time it has used. See proc(5): fields 14 and 15, counted after the name, which
-        may hold anything."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def descriptors(self) -> int:
-        """How many files and sockets it has open."""
-        return len(os.listdir(f"/proc/{self.pid}/fd"))
-
-    def resident(self) -> int:
-        """Its bytes that are in memory."""
-        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
-
-
 async def run(world: World, size: Size) -> list[Figure]:
     """A service beside nothing and one beside what is asleep, in turn, on a database each; the
     second one then wakes those that are due."""
@@ -145,9 +97,9 @@ async def run(world: World, size: Size) -> list[Figure]:
         await dal.execute("ANALYZE")
         for _ in range(size.rounds):
             async with service(idle) as beside_nothing:
-                nothing = await beside_nothing.cost(size)
+                nothing = await beside_nothing.cost(size.settle_seconds, size.watch_seconds)
             async with service(parked) as beside_many:
-                many = await beside_many.cost(size)
+                many = await beside_many.cost(size.settle_seconds, size.watch_seconds)
                 used = beside_many.cpu_seconds()
                 seconds = await wake(dal, template, size.due)
                 worked.values.append(beside_many.cpu_seconds() - used)
@@ -223,55 +175,6 @@ async def _answer(
                 return answer
             await asyncio.sleep(every_seconds)
     raise AssertionError  # the loop has no end
-
-
-@asynccontextmanager
-async def service(dsn: str, **settings: str) -> AsyncIterator[Service]:
-    """`python -m app` on this database, ready to serve; it is told to stop afterwards. What
-    `settings` name comes before the environment."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with tempfile.TemporaryDirectory() as directory:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "app",
-            cwd=ROOT,
-            env={
-                **os.environ,
-                "DATABASE_URL": dsn,
-                "DATA_DIR": directory,
-                "PORT": str(port),
-                **settings,
-            },
-            stdout=asyncio.subprocess.DEVNULL,
-        )
-        try:
-            await _ready(process, port)
-            yield Service(process.pid, f"http://127.0.0.1:{port}")
-            process.terminate()
-            await asyncio.wait_for(process.wait(), 30)
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-
-
-async def _ready(process: asyncio.subprocess.Process, port: int) -> None:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while True:
-            assert process.returncode is None, "the service did not start"
-            try:
-                reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                await asyncio.sleep(0.05)
-                continue
-            writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-            status = await reader.readline()
-            writer.close()
-            if b" 200 " in status:
-                return
-            await asyncio.sleep(0.05)
 
 
 async def database(world: World, name: str) -> str:

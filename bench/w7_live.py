@@ -12,38 +12,29 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from statistics import quantiles
 from time import perf_counter
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import aiohttp
 import uuid_utils
 
 from bench.measure import Figure, in_turn, ratios
+from bench.service import PATIENCE_SECONDS, ROOT, everyday_key, publish, service
 from bench.w2_throughput import STEPS
+from bench.w6_parked import database
 from bench.world import PAYLOAD, World, chain
-from models.api_keys import ApiKeys
 from models.dal import AsyncDAL
-from models.migrate import migrate
-from services.api_keys import ApiKeyService, NewKey
-from services.caller import EVERYDAY_SCOPES
-from services.clock import SystemClock, new_id
 
-ROOT = Path(__file__).resolve().parent.parent
-HOST = "127.0.0.1"
 CLIENTS = 1_000
 BATCH = 100
 OPENED_AT_ONCE = 50
-PATIENCE_SECONDS = 120.0
 ENDED_EVENT = b'"status":"completed","progress"'
 """What only the event has that tells the end: of a step, the status stands elsewhere."""
 ENDED = "SELECT count(*) FROM workflow_executions WHERE end_time IS NOT NULL"
@@ -51,12 +42,12 @@ ENDED = "SELECT count(*) FROM workflow_executions WHERE end_time IS NOT NULL"
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """The measured process: its database, its address, a key, and the workflow."""
+    """The measured process: its database, its address, a key, and the workflow's address."""
 
     dal: AsyncDAL
     url: str
     key: str
-    workflow_id: str
+    workflow: str
 
 
 async def run(world: World, rounds: int, executions: int, clients: int = CLIENTS) -> list[Figure]:
@@ -95,7 +86,7 @@ async def _load(site: Site, executions: int, sessions: int) -> float:
         }
         for number in range(executions)
     ]
-    path = f"{site.url}/api/v1/workflows/{site.workflow_id}/execute/batch"
+    path = f"{site.workflow}/execute/batch"
     began = perf_counter()
     async with aiohttp.ClientSession(headers={"X-API-Key": site.key}) as http:
         for first in range(0, executions, BATCH):
@@ -112,48 +103,16 @@ async def _load(site: Site, executions: int, sessions: int) -> float:
 async def _site(world: World) -> AsyncIterator[Site]:
     """The service as a process of its own, on a database that no other engine works on."""
     name = f"w7_{uuid_utils.uuid7().hex}"
-    await world.dal.execute(f"CREATE DATABASE {name}")
-    dsn = urlunsplit(urlsplit(world.dsn)._replace(path=f"/{name}"))
-    await migrate(dsn)
-    with socket.create_server((HOST, 0)) as taken:
-        port = taken.getsockname()[1]
+    dsn = await database(world, name)
     async with AsyncDAL(dsn) as dal:
-        keys = ApiKeyService(ApiKeys(dal), now=SystemClock().now, new_id=new_id)
-        new = NewKey(user_id=1, name="w7", scopes=tuple(EVERYDAY_SCOPES), community_id=1)
-        key = (await keys.create(new)).secret
-        environ = {**os.environ, "DATABASE_URL": dsn, "PORT": str(port), "LOG_LEVEL": "ERROR"}
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "app", cwd=ROOT, env=environ, stdout=asyncio.subprocess.DEVNULL
-        )
-        try:
-            url = f"http://{HOST}:{port}"
-            await _ready(url)
-            yield Site(dal, url, key, await _published(url, key))
-        finally:
-            process.terminate()
-            await asyncio.wait_for(process.wait(), 60)
+        key = await everyday_key(dal)
+        async with (
+            service(dsn, LOG_LEVEL="ERROR") as measured,
+            aiohttp.ClientSession(headers={"X-API-Key": key}) as http,
+        ):
+            workflow = await publish(http, measured.url, chain(STEPS, "data_variable_set"))
+            yield Site(dal, measured.url, key, workflow)
     await world.dal.execute(f"DROP DATABASE {name} WITH (FORCE)")
-
-
-async def _ready(url: str) -> None:
-    async with asyncio.timeout(PATIENCE_SECONDS), aiohttp.ClientSession() as http:
-        while True:
-            try:
-                async with http.get(f"{url}/healthz") as answer:
-                    if answer.status == 200:
-                        return
-            except aiohttp.ClientError:
-                pass  # It does not listen yet.
-            await asyncio.sleep(0.05)
-
-
-async def _published(url: str, key: str) -> str:
-    async with aiohttp.ClientSession(headers={"X-API-Key": key}) as http:
-        path = f"{url}/api/v1/workflows?publish=true"
-        async with http.post(path, json=chain(STEPS, "data_variable_set")) as answer:
-            body = await answer.json()
-            assert answer.status == 201, body
-            return str(body["data"]["workflow_id"])
 
 
 @asynccontextmanager

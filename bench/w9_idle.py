@@ -11,7 +11,8 @@ from time import perf_counter
 
 from bench.measure import Figure
 from bench.relay import relay
-from bench.w6_parked import FULL, MIB, QUICK, Size, database, service
+from bench.service import service
+from bench.w6_parked import FULL, MIB, QUICK, Size, database
 from bench.world import World
 
 MINUTE = replace(FULL, watch_seconds=60)
@@ -22,9 +23,9 @@ async def run(world: World, size: Size) -> list[Figure]:
     """CPU, memory and statements a second of a service that was left alone."""
     await database(world, "w9_idle")
     async with relay(world.dsn) as between, service(between.dsn("w9_idle")) as idle:
-        await idle.cost(replace(size, watch_seconds=0.01))  # until the start has settled
+        await idle.cost(size.settle_seconds, 0.01)  # until the start has settled
         began, before = perf_counter(), between.statements
-        cost = await idle.cost(replace(size, settle_seconds=0))
+        cost = await idle.cost(0, size.watch_seconds)
         asked = (between.statements - before) / (perf_counter() - began)
     what = f"{size.watch_seconds:g} s of nothing"
     return [

@@ -149,19 +149,21 @@ class Caller:
                     self.client.promises.complaints.append(f"a signal was answered {answer}")
 
     async def _start_many_once(self) -> None:
-        """Starts a batch by a key: whoever answers, it is the same executions."""
+        """Starts a batch by a key: whoever answers, each item is one and the same execution."""
         target, key = self._target(), f"{self.rng.getrandbits(64):016x}"
-        items = [request(self._n()) for _ in range(self.rng.randint(2, LARGEST_BATCH))]
-        promises, first = self.client.promises, None
+        names = [f"{key} {item}" for item in range(self.rng.randint(2, LARGEST_BATCH))]
+        items = [request(self._n(), execution_name=name) for name in names]
+        promises = self.client.promises
+        promises.keyed.update((name, set()) for name in names)
         for _ in range(1 + (self.rng.random() < _AGAIN)):
             answer = await self.client.insist(f"{target}/execute/batch", {"items": items}, key)
             if answer is None:
                 return
-            if answer.status != 202 or first not in (None, answer.data):
+            if answer.status != 202:
                 promises.complaints.append(f"a batch with a key was answered {answer}")
                 return
-            first = answer.data
-            promises.acknowledged.update(item["execution_id"] for item in first["items"])
+            for name, item in zip(names, answer.data["items"], strict=True):
+                promises.named(name, item["execution_id"])
 
     async def _pause(self) -> None:
         """Starts an execution, pauses it and lets it go on again."""

@@ -16,8 +16,9 @@ class Promises:
     acknowledged: set[str] = field(default_factory=set)
     """The executions that a 202 has named."""
     keyed: dict[str, set[str]] = field(default_factory=dict)
-    """Each Idempotency-Key that was sent, and the executions that its answers have named. The key
-    is the name of its execution as well."""
+    """What was started by an Idempotency-Key, and the executions that its answers have named: by
+    the key, or by the key and the number of an item of a batch, which is the name of the execution
+    as well."""
     cancels_asked: set[str] = field(default_factory=set)
     cancelled: dict[str, float] = field(default_factory=dict)
     """Acknowledged cancellations, and when (`loop.time()`)."""

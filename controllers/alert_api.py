@@ -18,11 +18,10 @@ from controllers.alert_schemas import (
     HistoryQuery,
 )
 from controllers.auth import auth_required, current_caller
-from controllers.cursors import cursor_after, read_cursor
 from controllers.endpoint import async_endpoint
 from controllers.operation import note
 from controllers.requests import id_of, read_body, read_query
-from controllers.responses import plain
+from controllers.responses import onward, plain
 from controllers.state import state
 from controllers.webhook_schemas import SubscriptionsQuery
 from engine.context import JsonObject
@@ -59,14 +58,10 @@ async def list_alerts() -> Response:
     `limit` although there are more."""
     query = read_query(SubscriptionsQuery)
     note(community_id=query.community_id)
-    filters = query.model_dump(include={"community_id", "workflow_id"})
-    after = None if query.cursor is None else await read_cursor(query.cursor, "alerts", filters)
     page = await state().alerts.page(
-        current_caller(), query.community_id, query.workflow_id, query.limit, after
+        current_caller(), query.community_id, query.workflow_id, query.limit, query.cursor
     )
-    onward = None if page.after is None else await cursor_after(page.after, "alerts", filters)
-    shown = [_alert(row) for row in page.rows]
-    return plain({"alerts": shown, "has_more": onward is not None, "next_cursor": onward})
+    return plain({"alerts": [_alert(row) for row in page.rows], **onward(page.cursor)})
 
 
 @blueprint.get("/<alert_id>")
@@ -120,16 +115,10 @@ async def delete_alert(alert_id: str) -> Response:
 async def list_alert_history(alert_id: str) -> Response:
     """Lists the times an alert fired and recovered, newest first."""
     query = read_query(HistoryQuery)
-    filters = {"alert": alert_id.lower()}
-    after = (
-        None if query.cursor is None else await read_cursor(query.cursor, "alert history", filters)
+    page = await state().alerts.history(
+        current_caller(), id_of(alert_id), query.limit, query.cursor
     )
-    page = await state().alerts.history(current_caller(), id_of(alert_id), query.limit, after)
-    onward = (
-        None if page.after is None else await cursor_after(page.after, "alert history", filters)
-    )
-    shown = [_change(row) for row in page.rows]
-    return plain({"history": shown, "has_more": onward is not None, "next_cursor": onward})
+    return plain({"history": [_change(row) for row in page.rows], **onward(page.cursor)})
 
 
 def _condition(body: ConditionBody) -> Condition:

@@ -37,19 +37,6 @@ class Problem(BaseModel):
 class ErrorAnswer(BaseModel):
     """Failure."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "success": False,
-                    "message": "There is no such workflow.",
-                    "error_code": "WORKFLOW_NOT_FOUND",
-                    "details": {},
-                }
-            ]
-        }
-    )
-
     success: Literal[False] = False
     message: str
     error_code: str

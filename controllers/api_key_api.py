@@ -12,7 +12,6 @@ from quart import Blueprint, Response
 
 from controllers import answers
 from controllers.auth import auth_required, current_caller
-from controllers.cursors import cursor_after, read_cursor
 from controllers.described import Description
 from controllers.endpoint import async_endpoint
 from controllers.key_schemas import (
@@ -60,14 +59,11 @@ async def list_api_keys() -> Response:
     """Lists keys, newest first, without their secrets; those that have ended too."""
     query = read_query(KeysQuery)
     narrow = KeyFilter(community_id=query.community_id, user_id=query.user_id)
-    filters = ["api-keys", query.community_id, query.user_id]
-    after = None if query.cursor is None else await read_cursor(query.cursor, "api keys", filters)
-    page = await state().key_admin.page(current_caller(), narrow, limit=query.limit, after=after)
-    cursor = None
-    if page.after is not None:
-        cursor = await cursor_after(page.after, "api keys", filters)
+    page = await state().key_admin.page(
+        current_caller(), narrow, limit=query.limit, cursor=query.cursor
+    )
     rows = [_view(row) for row in page.rows]
-    return listed(rows, "API keys found", size=query.limit, cursor=cursor)
+    return listed(rows, "API keys found", size=query.limit, cursor=page.cursor)
 
 
 @blueprint.get("/<key_id>")

@@ -18,7 +18,7 @@ from controllers.listing_queries import Moment, moment
 from controllers.operation import note
 from controllers.requests import read_query
 from controllers.responses import listed
-from controllers.schemas import Cursor, Id, Request, Size
+from controllers.schemas import MAX_TEXT, Cursor, Id, Request, Size
 from controllers.state import state
 from engine.context import JsonObject
 from services.audit_reader import AuditEntry, AuditFilter
@@ -32,7 +32,7 @@ class AuditQuery(Request):
 
     community_id: Id | None = Field(default=None, description="What concerned this community.")
     user_id: Id | None = Field(default=None, description="What this user did, or was denied.")
-    action: Annotated[str, Field(min_length=1, max_length=255)] | None = Field(
+    action: Annotated[str, Field(min_length=1, max_length=MAX_TEXT)] | None = Field(
         default=None, description="The name of an operation, such as execute_workflow."
     )
     since: Moment | None = Field(
@@ -84,7 +84,7 @@ async def list_audit() -> Response:
     page = await state().audit_reader.page(
         current_caller(), narrow, limit=query.limit, cursor=query.cursor
     )
-    rows = [_shown(entry) for entry in page.entries]
+    rows = [_shown(entry) for entry in page.rows]
     return listed(rows, "Audit entries found", size=query.limit, cursor=page.cursor)
 
 

@@ -24,6 +24,7 @@ from werkzeug.datastructures import Headers
 
 from controllers.errors import Unauthorized
 from controllers.operation import operation
+from controllers.schemas import MAX_ID
 from engine.context import JsonObject
 from services.api_keys import PREFIX, ApiKeyService
 from services.attempts import FailedAttempts
@@ -54,7 +55,6 @@ ANY_SCOPE = ""
 """For operations that every authenticated caller may use."""
 
 _ACTING_USER = "X-Acting-User"
-_MAX_ID = 2**63 - 1
 _USER_CLAIMS = ("sub", "user_id", "userId")
 
 
@@ -217,4 +217,4 @@ def _integer(value: Any) -> int | None:
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
         return None
-    return value if 0 <= value <= _MAX_ID else None
+    return value if 0 <= value <= MAX_ID else None

@@ -16,9 +16,13 @@ from typing import Any
 
 from werkzeug.routing import Rule
 
+from controllers.answers import ErrorAnswer
 from controllers.responses import JSON, PROBLEM
-from controllers.schemas import MAX_ID
+from controllers.schemas import EVENT_ID, MAX_ID, MAX_TEXT
 from engine.secret_names import LONGEST_NAME
+
+FAILURE = "#/components/schemas/ErrorAnswer"
+"""The schema of a failure, which every operation has a dozen of."""
 
 DESCRIPTION_ATTRIBUTE = "_description"
 
@@ -44,7 +48,7 @@ _HEADERS: dict[str, dict[str, Any]] = {
         "description": "The same key, caller and body within a day have one effect and one answer.",
         "schema": {
             "type": "string",
-            "maxLength": 255,
+            "maxLength": MAX_TEXT,
             "pattern": "^[!-~]([ -~]*[!-~])?$",
         },
     },
@@ -54,7 +58,7 @@ _HEADERS: dict[str, dict[str, Any]] = {
     },
     "Last-Event-ID": {
         "description": "The id of the last event that was seen.",
-        "schema": {"type": "string", "pattern": "^[0-9]{0,9}$"},
+        "schema": {"type": "string", "pattern": EVENT_ID},
     },
 }
 _ON_EVERY_ANSWER = {
@@ -81,6 +85,29 @@ _RETRY_AFTER = {
         "schema": {"type": "integer", "minimum": 0},
     }
 }
+_CHALLENGE = {
+    "WWW-Authenticate": {
+        "description": "How to prove who asks.",
+        "required": True,
+        "schema": {"type": "string"},
+    }
+}
+_SENT: dict[str, dict[str, Any]] = {
+    "ETag": {
+        "description": "The workflow's version, for `If-Match`.",
+        "required": True,
+        "schema": {"type": "string", "pattern": '^"[0-9]+"$'},
+    },
+    "Location": {
+        "description": "Where that which was made is found.",
+        "required": True,
+        "schema": {"type": "string", "format": "uri-reference"},
+    },
+    "Idempotent-Replayed": {
+        "description": "There if an earlier request with this `Idempotency-Key` did it.",
+        "schema": {"type": "string", "enum": ["true"]},
+    },
+}
 _COME_BACK = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 _FAILURES = HTTPStatus.BAD_REQUEST
 
@@ -100,12 +127,20 @@ PROBLEM_SCHEMA = {
 }
 
 
+def failure_schema() -> dict[str, Any]:
+    """The schema that `FAILURE` names; what it refers to is in the document already."""
+    schema = ErrorAnswer.model_json_schema(ref_template="#/components/schemas/{model}")
+    return {name: value for name, value in schema.items() if name != "$defs"}
+
+
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What there is to say of an operation: the request headers it reads, whether its body may be
-    left out, and the media type of its success if that is not JSON."""
+    """What there is to say of an operation: the request headers it reads, the headers that its
+    success is sent with, whether its body may be left out, and the media type of its success if
+    that is not JSON."""
 
     headers: tuple[str, ...] = ()
+    sends: tuple[str, ...] = ()
     body_optional: bool = False
     media: str = JSON
 
@@ -137,15 +172,31 @@ def complete(operation: dict[str, Any], handler: Callable[..., Any], *, public: 
         for status in (401, 403, 429):
             operation["responses"].pop(status, None)
     for status, answer in operation["responses"].items():
-        _complete_answer(int(status), answer, says.media, public=public)
+        answer["headers"] = _headers(int(status), says, public=public)
+        _complete_answer(int(status), answer, says.media)
 
 
-def _complete_answer(status: int, answer: dict[str, Any], media: str, *, public: bool) -> None:
-    headers = answer.setdefault("headers", {})
-    headers |= _ON_EVERY_ANSWER | ({} if public else _LIMITS)
+def _headers(status: int, says: Description, *, public: bool) -> dict[str, Any]:
+    headers = _ON_EVERY_ANSWER | ({} if public else _LIMITS)
     if status in _COME_BACK:
-        headers |= _RETRY_AFTER
+        return headers | _RETRY_AFTER
+    if status == HTTPStatus.UNAUTHORIZED:
+        return headers | _CHALLENGE
     if status >= _FAILURES:
+        return headers
+    sent = list(says.sends)
+    if status == HTTPStatus.CREATED:
+        sent.append("Location")
+    if "Idempotency-Key" in says.headers:
+        sent.append("Idempotent-Replayed")
+    return headers | {name: _SENT[name] for name in sent}
+
+
+def _complete_answer(status: int, answer: dict[str, Any], media: str) -> None:
+    if status >= _FAILURES:
+        plain = answer["content"][JSON]
+        if plain["schema"]["title"] == ErrorAnswer.__name__:
+            plain["schema"] = {"$ref": FAILURE}
         answer["content"][PROBLEM] = {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}
     elif status == HTTPStatus.NO_CONTENT:
         del answer["content"]

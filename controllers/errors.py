@@ -39,7 +39,8 @@ _INSIDE = (
     engine_errors.LeaseLost,
 )
 _RETRY = {"Retry-After": RETRY_AFTER_SECONDS}
-_RETRY_LATER = {"Retry-After": "60"}
+_LOOK_AGAIN = {"Retry-After": "60"}
+"""Where no time makes room but somebody may: sooner it is not worth asking."""
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="workflow-core"'}
 
 # The first row whose type matches counts, so a kind stands before its family. A code of None is
@@ -76,7 +77,7 @@ ERRORS: tuple[tuple[type[Exception], int, str | None, Mapping[str, str]], ...] =
     (refusals.DefinitionRefused, 422, None, {}),
     (refusals.IdempotencyKeyReused, 422, None, {}),
     (refusals.TooManyStreams, 429, None, _RETRY),
-    (refusals.TooManyWorkflows, 429, None, _RETRY_LATER),
+    (refusals.TooManyWorkflows, 429, None, _LOOK_AGAIN),
     (refusals.DefinitionsTooLarge, 413, None, {}),
     (refusals.StreamsFull, 503, None, _RETRY),
     (refusals.Refusal, 400, None, {}),

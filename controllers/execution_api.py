@@ -63,7 +63,7 @@ _SORTS: dict[str, Sort] = {
         200: answers.Answer[answers.Execution],
     },
     errors=_STARTING,
-    says=Description(headers=("Idempotency-Key",)),
+    says=Description(headers=("Idempotency-Key",), sends=("Location",)),
 )
 @auth_required("executions:execute")
 async def execute_workflow(workflow_id: str) -> Response:

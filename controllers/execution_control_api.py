@@ -5,6 +5,8 @@ Its one rule: a handler reads the request, asks one service and answers.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from quart import Blueprint, Response
 
 from controllers import answers
@@ -27,6 +29,7 @@ from controllers.state import state
 blueprint = Blueprint("execution_control_api", __name__, url_prefix="/api/v1/workflows")
 
 _ONCE = Description(headers=("Idempotency-Key",), body_optional=True)
+_MADE_ONCE = replace(_ONCE, sends=("Location",))
 
 
 @blueprint.post("/executions/<execution_id>/cancel")
@@ -91,7 +94,7 @@ async def resume_execution(execution_id: str) -> Response:
     body=RetryBody,
     answers={202: answers.Answer[answers.Retried]},
     errors=(404, 409, 422),
-    says=_ONCE,
+    says=_MADE_ONCE,
 )
 @auth_required("executions:execute")
 async def retry_execution(execution_id: str) -> Response:

@@ -19,14 +19,15 @@ from quart import (
     websocket,
 )
 from werkzeug.datastructures import Headers
-from werkzeug.exceptions import RequestHeaderFieldsTooLarge, RequestURITooLarge
+from werkzeug.exceptions import NotFound, RequestHeaderFieldsTooLarge, RequestURITooLarge
 
 from controllers.auth import PUBLIC, SOCKET_ATTRIBUTE
 from controllers.endpoint import ACTION_ATTRIBUTE
 from controllers.errors import answer_to
 from controllers.operation import REQUEST_ID_HEADER, Operation, begin, event_of, operation
+from controllers.requests import pointer
 from controllers.state import state
-from services.errors import RateLimited, TooManyAttempts
+from services.errors import NotValid, Problem, RateLimited, TooManyAttempts
 
 MOST_HEADERS = 100
 LONGEST_TARGET = 8_192
@@ -67,6 +68,7 @@ def add_gate(app: Quart) -> None:
     """Puts the gate around every route of the app."""
     app.before_request(_begin)
     app.before_request(_authenticate)
+    app.before_request(_refuse_nul)
     app.after_request(_finish)
     app.before_websocket(_begin)
     app.before_websocket(_authenticate_socket)
@@ -89,6 +91,21 @@ async def _authenticate() -> None:
     if rule is None or rule.rule in PUBLIC:
         return  # unknown routes and methods have nothing to protect; they answer 404 and 405
     await _admit(request.headers)
+
+
+async def _refuse_nul() -> None:
+    """U+0000 is in nothing that PostgreSQL holds, nor can it be asked for it: a path with it leads
+    nowhere, and no parameter takes it. (In bodies the JSON door refuses it.)"""
+    if request.url_rule is None:
+        return
+    if "\x00" in request.path:
+        raise NotFound
+    if problems := [
+        Problem(path=pointer((name,)), message="must not contain U+0000")
+        for name, values in request.args.lists()
+        if any("\x00" in value for value in values)
+    ]:
+        raise NotValid(problems)
 
 
 async def _admit(headers: Headers) -> None:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, WithJsonSchema, field_validator
 
 from controllers.schemas import (
+    MAX_TEXT,
     PAGE_BY_NUMBER,
     AnyPage,
     Cursor,
@@ -48,7 +49,7 @@ _SORT_BY = (
 )
 
 
-Word = Annotated[str, Field(min_length=1, max_length=255)]
+Word = Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
 Moment = Annotated[
     str,
     WithJsonSchema(

@@ -7,6 +7,7 @@ The format is that of https://html.spec.whatwg.org/multipage/server-sent-events.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Self
@@ -23,6 +24,7 @@ from controllers.live_filters import LiveQuery, query_filter
 from controllers.operation import note
 from controllers.prover import prover
 from controllers.requests import execution_id_of, read_query
+from controllers.schemas import EVENT_ID
 from controllers.state import state
 from engine.telling import LiveEvent
 from services.errors import NotValid, Problem
@@ -39,7 +41,6 @@ LIVE_ID = "live"
 `resync`."""
 
 _LAST_EVENT_ID = "Last-Event-ID"
-_MOST_DIGITS = 9
 _STREAM = Description(media=live_answers.MEDIA_TYPE)
 _EVENTS = Description(headers=(_LAST_EVENT_ID,), media=live_answers.MEDIA_TYPE)
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -59,7 +60,7 @@ class EventsQuery(BaseModel):
     last_event_id: str | None = Field(
         default=None,
         description="As the header Last-Event-ID, which browsers cannot set: the last `seq` seen.",
-        json_schema_extra={"pattern": "^[0-9]{0,9}$"},
+        json_schema_extra={"pattern": EVENT_ID},
     )
 
 
@@ -171,7 +172,7 @@ def _last_seen(parameter: str | None) -> int:
     path = f"/headers/{_LAST_EVENT_ID}" if header else "/last_event_id"
     if not text:
         return 0
-    if not (text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS):
+    if not re.fullmatch(EVENT_ID, text):
         message = "must be the id of an event: a whole number"
         raise NotValid([Problem(path=path, message=message)])
     return int(text)

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from quart import request
 
 from controllers.requests import problems_of
-from controllers.schemas import Uuid
+from controllers.schemas import MAX_ID, MAX_TEXT, Uuid
 from engine.context import ExecutionStatus, Json, JsonObject
 from services.errors import NotValid, Problem
 from services.live_filters import LiveFilter
@@ -20,8 +20,6 @@ from services.live_filters import LiveFilter
 _STATUSES = tuple(str(status) for status in ExecutionStatus)
 _LISTED = "^ *({0}) *(, *({0}) *)*$".format("|".join(_STATUSES))
 _ALIASES = {"workflow_template_id": "workflow_id"}
-_MAX_ID = 2**63 - 1
-_MAX_TEXT = 255
 
 
 class LiveQuery(BaseModel):
@@ -35,12 +33,12 @@ class LiveQuery(BaseModel):
     )
     workflow_id: Uuid | None = None
     workflow_template_id: Uuid | None = Field(default=None, description="The same.")
-    community_id: int | None = Field(default=None, ge=0, le=_MAX_ID)
-    trigger_source: str | None = Field(default=None, max_length=_MAX_TEXT)
+    community_id: int | None = Field(default=None, ge=0, le=MAX_ID)
+    trigger_source: str | None = Field(default=None, max_length=MAX_TEXT)
     user_id: int | None = Field(
-        default=None, ge=0, le=_MAX_ID, description="Who triggered them: for admins, or yourself."
+        default=None, ge=0, le=MAX_ID, description="Who triggered them: for admins, or yourself."
     )
-    session_id: str | None = Field(default=None, max_length=_MAX_TEXT)
+    session_id: str | None = Field(default=None, max_length=MAX_TEXT)
     execution_id: Uuid | None = None
 
     @field_validator("status")

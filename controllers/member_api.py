@@ -42,7 +42,7 @@ async def list_members(community_id: str) -> Response:
         limit=query.limit,
         cursor=query.cursor,
     )
-    rows = [_shown(member) for member in page.members]
+    rows = [_shown(member) for member in page.rows]
     return listed(rows, "Members found", size=query.limit, cursor=page.cursor)
 
 

@@ -66,7 +66,7 @@ def _list(open_operating: OpenOperating) -> click.Command:
                     page = await operating.members.page(
                         OPERATOR, community, role=role, limit=_PAGE, cursor=cursor
                     )
-                    for member in page.members:
+                    for member in page.rows:
                         click.echo(_line(member))
                     cursor = page.cursor
                     if cursor is None:

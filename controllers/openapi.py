@@ -16,8 +16,9 @@ from quart_schema.openapi import OpenAPIProvider
 from werkzeug.routing import BaseConverter, Rule
 
 from controllers.auth import PUBLIC
-from controllers.described import PROBLEM_SCHEMA, complete, path_of, path_part
+from controllers.described import PROBLEM_SCHEMA, complete, failure_schema, path_of, path_part
 from controllers.endpoint import ACTION_ATTRIBUTE
+from controllers.examples import add_examples, recorded
 from controllers.responses import JSON
 
 OPENAPI_PATH = "/openapi.json"
@@ -49,6 +50,20 @@ SETUP = """SwaggerUIBundle({
 });
 """
 
+ABOUT = """Stores, runs and shows workflows.
+
+Two more addresses are no operations of this document:
+
+* `GET /metrics`: what the process has counted, in Prometheus's text format, for the service's own
+  machine or for `Authorization: Bearer <METRICS_TOKEN>`.
+* `GET /api/v1/workflow-management/executions/ws`: a WebSocket with the events of
+  `/api/v1/workflow-management/executions/stream`. The credential comes as a header or as the first
+  message, `{"token": "…"}`; then `{"subscribe": {…the stream's filters…}}`. It answers
+  `{"type": "subscribed"}`, `{"type": "execution_update", …}`, `{"type": "resync"}`,
+  `{"type": "heartbeat"}` and `{"type": "error", "error_code", "message", "details"}`.
+
+Failures come as `application/problem+json` (RFC 9457) to those who accept that."""
+
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; font-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -65,7 +80,12 @@ class Provider(OpenAPIProvider):
 
     def schema(self) -> dict[str, Any]:
         document = super().schema()
-        document["components"]["schemas"]["ProblemDetails"] = PROBLEM_SCHEMA
+        schemas = {"ErrorAnswer": failure_schema(), "ProblemDetails": PROBLEM_SCHEMA}
+        document["components"]["schemas"] |= schemas
+        examples = recorded()
+        for operations in document["paths"].values():
+            for operation in operations.values():
+                add_examples(operation, examples)
         return document
 
     def build_paths(self, rule: Rule) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -108,7 +128,7 @@ def add_openapi(app: Quart, version: str) -> None:
         info=Info(
             title="WaddleBot Workflow Core",
             version=version,
-            description="Stores, runs and shows workflows.",
+            description=ABOUT,
         ),
         security_schemes={
             "apiKey": APIKeySecurityScheme(name="X-API-Key", in_="header"),

@@ -15,7 +15,7 @@ from quart import request
 from werkzeug.exceptions import UnsupportedMediaType
 
 from controllers.operation import note
-from controllers.schemas import MAX_ID, canonical_uuid
+from controllers.schemas import MAX_ID, MAX_TEXT, canonical_uuid
 from engine.context import Json, JsonObject
 from engine.json_door import parse_json
 from services.errors import ExecutionUnknown, KeyUnknown, NotValid, Problem, WorkflowNotFound
@@ -25,7 +25,6 @@ M = TypeVar("M", bound=BaseModel)
 _LONGEST_ID = 20
 _CHARSET = "utf-8"
 _SHOWN = 40
-MAX_KEY_LENGTH = 255
 MOST_PROBLEMS = 100
 """How many problems of one body, or item of a batch, are told: it has room for a million."""
 MOST_HINTS = 10
@@ -46,13 +45,15 @@ _MESSAGES = {
 """Pydantic's findings in the words of JSON."""
 _COUNTED = re.compile(r"^List should have at (.+) after validation, not (\d+)$")
 
+JSON_WANTED = "Send the body as application/json."
+
 
 async def read_json() -> Json:
     """The body as JSON, which is sent in UTF-8 and not compressed. Raises `UnsupportedMediaType`,
     `JsonError`."""
     media_type = request.mimetype
     if media_type != "application/json" and not media_type.endswith("+json"):
-        raise UnsupportedMediaType("Send the body as application/json.")
+        raise UnsupportedMediaType(JSON_WANTED)
     charset = request.mimetype_params.get("charset", _CHARSET)
     if charset.lower() not in (_CHARSET, "utf8"):
         message = f"Content-Type has the charset {charset[:_SHOWN]!r}; send the body in UTF-8."
@@ -136,8 +137,6 @@ def read_query(model: type[M]) -> M:
             problems.append(_unknown(name, known, "query parameter"))
         elif len(values) > 1 and name not in repeatable:
             problems.append(Problem(path=f"/{name}", message="is given more than once"))
-        elif any("\x00" in value for value in values):
-            problems.append(Problem(path=f"/{name}", message="must not contain U+0000"))
         given[name] = ",".join(values)
     if problems:
         raise NotValid(problems)
@@ -153,8 +152,8 @@ def idempotency_key() -> str | None:
     if not given:
         return None
     key = given[0]
-    if len(given) > 1 or not 0 < len(key) <= MAX_KEY_LENGTH or not key.isprintable():
-        message = f"must be given once, 1 to {MAX_KEY_LENGTH} printable characters"
+    if len(given) > 1 or not 0 < len(key) <= MAX_TEXT or not key.isprintable():
+        message = f"must be given once, 1 to {MAX_TEXT} printable characters"
         raise NotValid([Problem(path="/headers/Idempotency-Key", message=message)])
     return key
 
@@ -217,25 +216,26 @@ def problems_of(error: ValidationError, model: type[BaseModel]) -> list[Problem]
             found.append(_unknown(str(where[0]), list(model.model_fields), "field", hinted=hinted))
         else:
             message = _MESSAGES.get(item["type"]) or _lower(item["msg"])
-            found.append(Problem(path=_pointer(where), message=message))
+            found.append(Problem(path=pointer(where), message=message))
     return found
+
+
+def pointer(where: tuple[Any, ...]) -> str:
+    """The JSON pointer (RFC 6901) of a place."""
+    steps = (str(step).replace("~", "~0").replace("/", "~1") for step in where)
+    return "".join(f"/{step}" for step in steps)
 
 
 def _unknown(name: str, known: list[str], what: str, *, hinted: bool = True) -> Problem:
     shown = name[:64]
     problem = Problem(
-        path=_pointer((shown,)),
+        path=pointer((shown,)),
         message=f"unknown {what}; known: {', '.join(known) or 'none'}",
     )
     nearest = get_close_matches(shown, known, n=1) if hinted else []
     if nearest:
         problem["hint"] = f"Did you mean '{nearest[0]}'?"
     return problem
-
-
-def _pointer(where: tuple[Any, ...]) -> str:
-    steps = (str(step).replace("~", "~0").replace("/", "~1") for step in where)
-    return "".join(f"/{step}" for step in steps)
 
 
 def _lower(message: str) -> str:

@@ -83,6 +83,11 @@ def listed(rows: Json, message: str, *, size: int, cursor: str | None) -> Respon
     return success(rows, message, meta={"pagination": pagination})
 
 
+def onward(cursor: str | None) -> JsonObject:
+    """How a list without the envelope says that it goes on at `cursor`, unless that is None."""
+    return {"has_more": cursor is not None, "next_cursor": cursor}
+
+
 def plain(body: Json, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """A JSON answer without the envelope."""
     return _answer(_dumps(body), JSON, status, headers)

@@ -27,6 +27,10 @@ MAX_BATCH_ITEMS = 1000
 MAX_PAGE_SIZE = 100
 MAX_ID = 2**63 - 1
 MAX_ROLE_LENGTH = 64
+MAX_TEXT = 255
+"""Characters of a name, a key, or a text that is looked for."""
+EVENT_ID = "^[0-9]{0,9}$"
+"""The id of an execution's event; nothing stands for the one before the first."""
 
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 
@@ -53,7 +57,7 @@ WHOLE = BeforeValidator(_whole)
 Id = Annotated[int, Field(ge=0, le=MAX_ID), WHOLE]
 Cursor = Annotated[str, WithJsonSchema({"type": "string", "minLength": 1})]
 """What a list gave out. That it is one is judged with the list: `INVALID_CURSOR`."""
-Name = Annotated[str, Field(min_length=1, max_length=255)]
+Name = Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
 Size = Annotated[int, Field(ge=1, le=MAX_PAGE_SIZE)]
 Page = Annotated[int, Field(ge=1, le=10_000)]
 AnyPage = Annotated[int, Field(ge=1, le=MAX_ID)]

@@ -36,7 +36,7 @@ async def list_secrets(community_id: str) -> Response:
     page = await state().secrets.page(
         current_caller(), community_id_of(community_id), limit=query.limit, cursor=query.cursor
     )
-    rows = [_shown(secret) for secret in page.secrets]
+    rows = [_shown(secret) for secret in page.rows]
     return listed(rows, "Secrets found", size=query.limit, cursor=page.cursor)
 
 

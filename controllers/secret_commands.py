@@ -63,9 +63,9 @@ def _list(open_operating: OpenOperating) -> click.Command:
         async def run() -> None:
             async with open_operating() as operating:
                 page = await operating.secrets.page(OPERATOR, community, limit=MOST_SECRETS)
-                for secret in page.secrets:
+                for secret in page.rows:
                     click.echo(_line(secret))
-                if not page.secrets:
+                if not page.rows:
                     click.echo("There are no secrets.", err=True)
 
         run_command(run())

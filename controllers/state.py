@@ -17,7 +17,6 @@ from services.audit import AuditTrail
 from services.audit_reader import AuditReader
 from services.batch_service import BatchService
 from services.community_secrets import SecretService
-from services.cursors import Cursors
 from services.execution_control import ExecutionControl
 from services.execution_details import ExecutionDetails
 from services.execution_lists import ExecutionLists
@@ -57,7 +56,6 @@ class AppState:
     members: MemberService
     secrets: SecretService
     live: LiveUpdates
-    cursors: Cursors
     health: HealthService
     audit: AuditTrail
     audit_reader: AuditReader

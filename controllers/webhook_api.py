@@ -9,12 +9,11 @@ import orjson
 from quart import Blueprint, Response
 
 from controllers.auth import auth_required, current_caller
-from controllers.cursors import cursor_after, read_cursor
 from controllers.described import Description
 from controllers.endpoint import async_endpoint
 from controllers.operation import note
 from controllers.requests import id_of, read_body, read_optional, read_query
-from controllers.responses import plain
+from controllers.responses import onward, plain
 from controllers.state import state
 from controllers.webhook_schemas import (
     DeliveriesQuery,
@@ -66,14 +65,10 @@ async def list_webhooks() -> Response:
     `limit` although there are more."""
     query = read_query(SubscriptionsQuery)
     note(community_id=query.community_id)
-    filters = query.model_dump(include={"community_id", "workflow_id"})
-    after = None if query.cursor is None else await read_cursor(query.cursor, "webhooks", filters)
     page = await state().webhooks.page(
-        current_caller(), query.community_id, query.workflow_id, query.limit, after
+        current_caller(), query.community_id, query.workflow_id, query.limit, query.cursor
     )
-    onward = None if page.after is None else await cursor_after(page.after, "webhooks", filters)
-    shown = [_webhook(row) for row in page.rows]
-    return plain({"webhooks": shown, "has_more": onward is not None, "next_cursor": onward})
+    return plain({"webhooks": [_webhook(row) for row in page.rows], **onward(page.cursor)})
 
 
 @blueprint.get("/webhooks/<webhook_id>")
@@ -148,14 +143,10 @@ async def rotate_webhook_secret(webhook_id: str) -> Response:
 async def list_webhook_deliveries(webhook_id: str) -> Response:
     """Lists what a webhook was sent, or will be, newest first."""
     query = read_query(DeliveriesQuery)
-    filters = {"webhook": webhook_id.lower(), "status": query.status}
-    after = None if query.cursor is None else await read_cursor(query.cursor, "deliveries", filters)
     page = await state().webhooks.deliveries(
-        current_caller(), id_of(webhook_id), query.status, query.limit, after
+        current_caller(), id_of(webhook_id), query.status, query.limit, query.cursor
     )
-    onward = None if page.after is None else await cursor_after(page.after, "deliveries", filters)
-    shown = [_delivery(row) for row in page.rows]
-    return plain({"deliveries": shown, "has_more": onward is not None, "next_cursor": onward})
+    return plain({"deliveries": [_delivery(row) for row in page.rows], **onward(page.cursor)})
 
 
 @blueprint.post("/webhooks/<webhook_id>/deliveries/<delivery_id>/replay")

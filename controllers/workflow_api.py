@@ -12,7 +12,6 @@ from quart import Blueprint, Response, request
 
 from controllers import answers
 from controllers.auth import ANY_SCOPE, auth_required, current_caller
-from controllers.cursors import cursor_after, read_cursor
 from controllers.described import Description
 from controllers.endpoint import async_endpoint
 from controllers.operation import note
@@ -43,7 +42,8 @@ blueprint = Blueprint("workflow_api", __name__, url_prefix="/api/v1/workflows")
 _NOT_GIVEN: JsonObject = dict.fromkeys(sorted(DOCUMENT_FIELDS - {"nodes", "connections"}))
 """Every field of a document, as it is answered where it was not given. Null and not a default of
 the service's: an answer that is sent back must leave the document as it is."""
-
+_TAGGED = Description(sends=("ETag",))
+_EDITED = Description(headers=("If-Match",), sends=("ETag",))
 _ETAG = re.compile(r'(?:W/)?"?([0-9]{1,9})"?')
 
 
@@ -54,6 +54,7 @@ _ETAG = re.compile(r'(?:W/)?"?([0-9]{1,9})"?')
     query=CreateQuery,
     answers={201: answers.Answer[answers.Workflow]},
     errors=(422,),
+    says=_TAGGED,
 )
 @auth_required("workflows:write")
 async def create_workflow() -> Response:
@@ -85,31 +86,32 @@ async def list_workflows() -> Response:
         entity_id=query.entity_id,
     )
     limit, number = query.per_page or query.limit, query.page or 1
-    filters = query.model_dump(exclude={"cursor", "limit", "page", "per_page"})
-    after = None if query.cursor is None else await read_cursor(query.cursor, "workflows", filters)
-    if after is not None and query.page is not None:
+    if query.cursor is not None and query.page is not None:
         raise NotValid([Problem(path="/page", message="use either cursor or page")])
     offset = (number - 1) * limit
     page = await state().workflows.page(
-        current_caller(), narrow, limit=limit, offset=offset, after=after
+        current_caller(), narrow, limit=limit, offset=offset, cursor=query.cursor
     )
     pagination = {
         "page": number,
         "per_page": limit,
         "total": page.total,
         "total_pages": ceil(page.total / limit),
-        "has_next": page.after is not None,
-        "has_prev": after is not None or number > 1,
-        "next_cursor": None
-        if page.after is None
-        else await cursor_after(page.after, "workflows", filters),
+        "has_next": page.cursor is not None,
+        "has_prev": query.cursor is not None or number > 1,
+        "next_cursor": page.cursor,
     }
     rows = [_workflow(row) for row in page.rows]
     return success(rows, "Workflows found", meta={"pagination": pagination})
 
 
 @blueprint.get("/<workflow_id>")
-@async_endpoint("get_workflow", answers={200: answers.Answer[answers.Workflow]}, errors=(404,))
+@async_endpoint(
+    "get_workflow",
+    answers={200: answers.Answer[answers.Workflow]},
+    errors=(404,),
+    says=_TAGGED,
+)
 @auth_required("workflows:read")
 async def get_workflow(workflow_id: str) -> Response:
     """Shows a workflow with its latest edit."""
@@ -124,7 +126,7 @@ async def get_workflow(workflow_id: str) -> Response:
     body=WorkflowChanges,
     answers={200: answers.Answer[answers.Workflow | answers.ChangedWorkflow]},
     errors=(404, 409, 422),
-    says=Description(headers=("If-Match",)),
+    says=_EDITED,
 )
 @auth_required("workflows:write")
 async def update_workflow(workflow_id: str) -> Response:
@@ -146,6 +148,7 @@ async def update_workflow(workflow_id: str) -> Response:
     "archive_workflow",
     answers={200: answers.Answer[answers.Workflow | answers.ChangedWorkflow]},
     errors=(404,),
+    says=_TAGGED,
 )
 @auth_required("workflows:write")
 async def archive_workflow(workflow_id: str) -> Response:
@@ -161,7 +164,7 @@ async def archive_workflow(workflow_id: str) -> Response:
     "publish_workflow",
     answers={200: answers.Answer[answers.Workflow | answers.ChangedWorkflow]},
     errors=(404, 409, 413, 422),
-    says=Description(headers=("If-Match",)),
+    says=_EDITED,
 )
 @auth_required("workflows:write")
 async def publish_workflow(workflow_id: str) -> Response:

@@ -12,7 +12,18 @@ from pydantic import ConfigDict, Field, GetJsonSchemaHandler, RootModel, field_v
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from controllers.schemas import Cursor, Id, Name, Page, Request, Size, each_of, listed, split
+from controllers.schemas import (
+    MAX_TEXT,
+    Cursor,
+    Id,
+    Name,
+    Page,
+    Request,
+    Size,
+    each_of,
+    listed,
+    split,
+)
 from engine.definition import (
     LONGEST_EXECUTION_SECONDS,
     LONGEST_RETENTION_DAYS,
@@ -46,10 +57,10 @@ class WorkflowsQuery(Request):
         description="One or several of draft, active, archived, with commas. Without it: all but "
         "the archived.",
     )
-    search: Annotated[str, Field(max_length=255)] | None = Field(
+    search: Annotated[str, Field(max_length=MAX_TEXT)] | None = Field(
         default=None, description="Text in the name or the description."
     )
-    tag: Annotated[str, Field(max_length=255)] | None = None
+    tag: Annotated[str, Field(max_length=MAX_TEXT)] | None = None
     entity_id: Id | None = None
     limit: Size = 20
     cursor: Cursor | None = Field(default=None, description="`next_cursor` of the page before.")

@@ -79,6 +79,30 @@ def compile_condition(value: Json) -> Condition:
     return _compile(value, "")
 
 
+def count_bare(value: Json) -> int:
+    """How many expressions of a condition stand there without braces: those that are conditions,
+    and the names that rules test. What a rule compares with is one in braces only."""
+    count, stack = 0, [value]
+    while stack:
+        part = stack.pop()
+        if isinstance(part, list):
+            stack += part
+        elif isinstance(part, dict):
+            groups = [part[name] for name in _GROUPS if name in part]
+            stack += groups
+            count += not groups and _tests_a_name(part)
+        else:
+            count += isinstance(part, str) and "{{" not in part
+    return count
+
+
+def _tests_a_name(rule: JsonObject) -> bool:
+    tested = rule.get("variable", rule.get("left"))
+    if not isinstance(tested, str) or "{{" in tested:
+        return False
+    return "variable" in rule or _BARE.fullmatch(tested.strip()) is not None
+
+
 def _compile(value: Json, path: str) -> Condition:
     if isinstance(value, bool):
         return Condition((), lambda env, budget: value)

@@ -15,7 +15,7 @@ from datetime import datetime
 from engine.context import Json, JsonObject
 from engine.errors import LeaseLost, StepFailure
 from engine.nodes.base import EffectIO
-from engine.ports import Clock, HttpClient, SecretClient, Transport
+from engine.ports import Carrying, Clock, HttpClient, Transport
 from engine.scopes import Step
 
 DEFAULT_TIMEOUT_SECONDS = 30.0
@@ -44,7 +44,7 @@ def effect_io(
     transport: Transport,
     http: HttpClient,
     trace: Mapping[str, str] | None = None,
-    secrets: SecretClient | None = None,
+    carrying: Carrying | None = None,
     may_act: Callable[[], bool] = lambda: True,
 ) -> EffectIO:
     """What a step's effect may touch, who it is, and how long one attempt may take."""
@@ -55,7 +55,7 @@ def effect_io(
         execution=execution,
         timeout_seconds=step.node.timeout_seconds or DEFAULT_TIMEOUT_SECONDS,
         trace=trace or {},
-        secrets=secrets,
+        carrying=carrying,
         may_act=may_act,
     )
 
@@ -81,7 +81,7 @@ class Effects:
     clock: Clock
     may_act: Callable[[], bool]
     crashed: Callable[[Step, Exception], None]
-    secrets: SecretClient | None = None
+    carrying: Carrying | None = None
 
     async def perform(
         self,
@@ -94,7 +94,7 @@ class Effects:
         if not self.may_act():
             raise LeaseLost
         io = effect_io(
-            step, execution, self.transport, self.http, trace, self.secrets, self.may_act
+            step, execution, self.transport, self.http, trace, self.carrying, self.may_act
         )
         seconds = io.timeout_seconds
         started = self.clock.now()

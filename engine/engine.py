@@ -42,12 +42,12 @@ from engine.graph_cache import GraphCache
 from engine.messages import Request
 from engine.pace import Pace
 from engine.ports import (
+    Carrying,
     Clock,
     Directory,
     EngineLog,
     ExecutionStore,
     HttpClient,
-    SecretClient,
     Transport,
 )
 from engine.records import StepRow, StoredExecution
@@ -87,7 +87,7 @@ class WorkflowEngine(Requests):
         log: EngineLog,
         limits: Limits,
         settings: EngineSettings,
-        secrets: SecretClient | None = None,
+        carrying: Carrying | None = None,
     ) -> None:
         self.limits = limits
         self.settings = settings
@@ -95,7 +95,7 @@ class WorkflowEngine(Requests):
         self.graphs = GraphCache(store.definition, limits)
         self._callees = Callees(directory, self.graphs, clock.now, impure.uuid, limits)
         self._store = store
-        self._make_effects = partial(Effects, transport, http, clock, secrets=secrets)
+        self._make_effects = partial(Effects, transport, http, clock, carrying=carrying)
         self._clock = clock
         self._impure = impure
         self._log = log

@@ -7,6 +7,7 @@ written as one that has not come yet.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 
 import orjson
 
@@ -14,9 +15,10 @@ _MILLISECONDS = slice(1, 24)
 _SECONDS = slice(1, 20)
 
 
+@lru_cache(maxsize=256)
 def rfc3339(moment: datetime) -> str:
     """An aware moment, of any offset. By orjson, which takes a third of the time that
-    `isoformat` does: a live event has four."""
+    `isoformat` does; and remembered for a while, for a live event has the same one thrice."""
     if moment.tzinfo is not UTC:
         moment = moment.astimezone(UTC)
     text = orjson.dumps(moment).decode()

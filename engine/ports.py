@@ -2,7 +2,7 @@
 
 `ExecutionStore` is kept by PostgreSQL and by memory, `Transport` by the router and the console,
 `HttpClient` by aiohttp and by the tests' recorder, `Clock` by the wall and by virtual time,
-`Directory` by the permission service's answers and by the tests' list, `SecretClient` by the
+`Directory` by the permission service's answers and by the tests' list, `Carrying` by the
 community's vault and by the dry run.
 """
 
@@ -95,24 +95,11 @@ class SecretUse:
     may_act: Callable[[], bool]
 
 
-class SecretClient(Protocol):
-    """Outbound HTTP with a community's secrets: see `services/secret_client.py`."""
-
-    async def request_with_secrets(
-        self,
-        method: str,
-        url: str,
-        *,
-        headers: Mapping[str, str],
-        params: Mapping[str, str | list[str]] | None,
-        body: Json,
-        timeout_seconds: float,
-        use: SecretUse,
-    ) -> HttpResponse:
-        """Fills the secrets in, sends the request, and answers without them. Raises `StepFailure`
-        as `HttpClient.request` does, and `SECRET_NOT_FOUND`, `SECRET_NOT_ALLOWED`,
-        `SECRET_UNREADABLE`, `BAD_REQUEST`; `LeaseLost` if it may not be sent any more."""
-        ...
+Carrying = Callable[[SecretUse], HttpClient]
+"""Makes the `HttpClient` of requests that carry a community's secrets: it fills them in, sends the
+request and answers without them. See `services/secret_client.py`. It raises `StepFailure` as any
+other does, and `SECRET_NOT_FOUND`, `SECRET_NOT_ALLOWED`, `SECRET_UNREADABLE`, `BAD_REQUEST`;
+`LeaseLost` if the request may not be sent any more."""
 
 
 class Transport(Protocol):

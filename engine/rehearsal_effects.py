@@ -11,7 +11,6 @@ from typing import NoReturn
 
 from engine.context import Json, JsonObject
 from engine.effects import effect_io
-from engine.ports import SecretUse
 from engine.scopes import Step
 
 
@@ -24,7 +23,7 @@ class _Sealed(Exception):
 
 
 class _Door:
-    """The `Transport` and the HTTP clients of a world without an outside. No secret is known
+    """The `Transport` and the `HttpClient` of a world without an outside. No secret is known
     here: a request that carries some shows their names."""
 
     async def execute_module(
@@ -63,33 +62,13 @@ class _Door:
             }
         )
 
-    async def request_with_secrets(
-        self,
-        method: str,
-        url: str,
-        *,
-        headers: Mapping[str, str],
-        params: Mapping[str, str | list[str]] | None,
-        body: Json,
-        timeout_seconds: float,
-        use: SecretUse,
-    ) -> NoReturn:
-        await self.request(
-            method,
-            url,
-            headers=headers,
-            params=params,
-            body=body,
-            timeout_seconds=timeout_seconds,
-        )
-
 
 async def would_send(step: Step, given: JsonObject, execution: JsonObject) -> JsonObject:
     """The request that the effect would send: for a webhook what the HTTP client is given, for
     the other actions the body that is posted to the router. Raises `StepFailure` if the node
     refuses to send it."""
     door = _Door()
-    io = effect_io(step, execution, door, door, secrets=door)
+    io = effect_io(step, execution, door, door, carrying=lambda _: door)
     try:
         await step.node.handler.perform(given, io)
     except _Sealed as sealed:

@@ -109,10 +109,7 @@ class Requests:
         if stored is None:
             raise ExecutionNotFound
         context = stored.context
-        if stored.progress.status.terminal:
-            if "\x00" in name:  # no database holds it, so it was never sent before
-                raise ExecutionNotRunning(status=str(stored.progress.status))
-        else:
+        if not stored.progress.status.terminal:
             graph = await self.graphs.get(context.workflow_id, context.workflow_version)
             check_signal(graph, name, payload)
         letter = Letter(letter_id, "signal", name, payload, self._clock.now(), sent_by)

@@ -29,6 +29,9 @@ MOST_PLACES = 100
 
 Path = tuple[str | int, ...]
 
+_STAND_IN = re.compile(r"secret-([0-9a-f]{32})-([0-9]+)-")
+"""Two never overlap, whoever wrote them: in what follows its first word there is no `s`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -61,9 +64,10 @@ class StandIns:
     def __init__(self, names: Sequence[str], unique: str) -> None:
         self._names = names
         # The mark is none of the ids that expressions can draw, and nothing encodes it.
-        mark = f"secret-{hashlib.sha256(unique.encode()).hexdigest()[:32]}"
-        self._pattern = re.compile(f"{mark}-([0-9]+)-")
-        self.values: dict[str, str] = {name: f"{mark}-{i}-" for i, name in enumerate(names)}
+        self._mark = hashlib.sha256(unique.encode()).hexdigest()[:32]
+        self.values: dict[str, str] = {
+            name: f"secret-{self._mark}-{i}-" for i, name in enumerate(names)
+        }
         """What each secret is while the request is rendered."""
 
     def seal(self, rendered: JsonObject, *, form: bool) -> JsonObject:
@@ -91,8 +95,10 @@ class StandIns:
     def _text(self, text: str, path: Path, places: list[Place], form: bool) -> str:
         pieces: list[str] = []
         end = length = 0
-        for found in self._pattern.finditer(text):
-            name = self._names[int(found[1])]
+        for found in _STAND_IN.finditer(text) if self._mark in text else ():
+            if found[1] != self._mark:
+                continue  # somebody wrote something like it
+            name = self._names[int(found[2])]
             pieces += (text[end : found.start()], shown(name))
             length += found.start() - end
             places.append(Place(name, path, length, form))

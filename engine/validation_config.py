@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from engine.conditions import ConditionError, compile_condition
+from engine.conditions import ConditionError, compile_condition, count_bare
 from engine.context import Json, JsonObject
 from engine.definition_config import NodeSource
 from engine.definition_fields import has_type
@@ -126,16 +126,19 @@ def count_expressions(config: JsonObject, spec: NodeSpec) -> int:
 def _expressions_of(value: Json, each: Field) -> int:
     if each.kind == "literal":
         return 0
-    bare: Iterable[Json] = ()
+    braces = sum(text.count("{{") for text, _ in _texts(value, ""))
     match each.kind:
         case "condition":
-            bare = (text for text, _ in _texts(value, ""))
+            return braces + count_bare(value)
         case "expressions" if isinstance(value, dict):
-            bare = value.values()
+            return braces + sum(map(_is_bare, value.values()))
         case "expression" | "reference":
-            bare = (value,)
-    braces = sum(text.count("{{") for text, _ in _texts(value, ""))
-    return braces + sum(isinstance(one, str) and "{{" not in one for one in bare)
+            return braces + _is_bare(value)
+    return braces
+
+
+def _is_bare(value: Json) -> bool:
+    return isinstance(value, str) and "{{" not in value
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from typing import Any
 
 from models.dal import AsyncDAL
 from models.query import select
-from models.webhooks import LOCK_COMMUNITY, Scope, newest_first, scoped
+from models.turns import take_turn
+from models.webhooks import Scope, newest_first, scoped
 from models.workflows import After
 
 COLUMNS = (
@@ -131,7 +132,7 @@ class Alerts:
         """Stores a new alert; None if its community has `most` already."""
         asked = new.condition
         async with self._dal.transaction() as tx:
-            await tx.execute(LOCK_COMMUNITY, community_id)
+            await take_turn(tx, "alerts", community_id)
             row = await tx.fetchrow(
                 INSERT,
                 alert_id,

@@ -6,14 +6,13 @@ Its one rule: rows are inserted, never changed; the database chains them (`audit
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
-import asyncpg
-
 from engine.context import JsonObject
-from models.dal import AsyncDAL
+from models.dal import AsyncDAL, Session
+from models.failures import UNFIT
 from models.query import Query, select
 
 INSERT = """
@@ -37,20 +36,6 @@ SELECT coalesce((SELECT audit_id FROM audit_log
                   ORDER BY audit_id DESC LIMIT 1),
                 0) AS highest
 """
-
-_COLUMNS = (
-    "audit_id", "at", "recorded_at", "category", "action", "result", "community_id", "user_id",
-    "workflow_id", "execution_id", "request_id", "address", "details", "hash",
-)  # fmt: skip
-
-
-_UNFIT = (
-    asyncpg.DataError,
-    asyncpg.IntegrityConstraintViolationError,
-    asyncpg.ProgramLimitExceededError,
-    ValueError,
-    TypeError,
-)
 
 
 class Unstorable(Exception):
@@ -95,6 +80,9 @@ class AuditEntry:
     hash: bytes
 
 
+COLUMNS = tuple(each.name for each in fields(AuditEntry))
+
+
 @dataclass(frozen=True, slots=True)
 class AuditFilter:
     """What a list is narrowed to; None does not narrow. `since` is included, `until` is not."""
@@ -116,25 +104,9 @@ class AuditLog:
         """Appends all rows in one statement, or none. Raises `Unstorable`, `StoreUnavailable`,
         `OutcomeUnknown`."""
         try:
-            await self._append(rows)
-        except _UNFIT as error:
+            await append(self._dal, rows)
+        except (*UNFIT, ValueError, TypeError) as error:
             raise Unstorable(f"{type(error).__name__}: {error}") from error
-
-    async def _append(self, rows: Sequence[AuditRow]) -> None:
-        await self._dal.execute(
-            INSERT,
-            [row.at for row in rows],
-            [row.category for row in rows],
-            [row.action for row in rows],
-            [row.result for row in rows],
-            [row.community_id for row in rows],
-            [row.user_id for row in rows],
-            [row.workflow_id for row in rows],
-            [row.execution_id for row in rows],
-            [row.request_id for row in rows],
-            [row.address for row in rows],
-            [row.details for row in rows],
-        )
 
     async def page(
         self, narrow: AuditFilter, *, limit: int, before: int | None = None
@@ -170,5 +142,11 @@ class AuditLog:
             where &= table.at >= narrow.since
         if narrow.until is not None:
             where &= table.at < narrow.until
-        fields = [table[name] for name in _COLUMNS]
+        fields = [table[name] for name in COLUMNS]
         return select(self._dal.db, where, *fields, orderby=[~table.audit_id], limitby=(0, limit))
+
+
+async def append(database: AsyncDAL | Session, rows: Sequence[AuditRow]) -> None:
+    """Appends all rows in one statement, within a transaction if one is given."""
+    columns = [[getattr(row, each.name) for row in rows] for each in fields(AuditRow)]
+    await database.execute(INSERT, *columns)

@@ -15,21 +15,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from engine.context import Json
+from models.audit import COLUMNS, AuditRow, append
 from models.dal import AsyncDAL, Session
 
 SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 
 HEAD = "SELECT last_id, last_hash, pruned_id, pruned_hash FROM audit_chain"
 
-ROWS = """
-SELECT audit_id, at, recorded_at, category, action, result, community_id, user_id, workflow_id,
-       execution_id, request_id, address, details::text AS details, hash
+_FIELDS = tuple(name for name in COLUMNS if name != "hash")
+"""What a row's hash is made of."""
+
+ROWS = f"""
+SELECT {", ".join(COLUMNS).replace("details", "details::text AS details")}
   FROM audit_log WHERE audit_id > $1 ORDER BY audit_id LIMIT $2
 """
 
@@ -38,6 +41,11 @@ GUARDS_OFF = """
 SET LOCAL lock_timeout = '5s';
 ALTER TABLE audit_log DISABLE TRIGGER audit_log_is_append_only;
 ALTER TABLE audit_chain DISABLE TRIGGER audit_chain_follows_the_log
+"""
+
+PRUNABLE = """
+SELECT count(*) FROM audit_log
+ WHERE audit_id <= (SELECT max(audit_id) FROM audit_log WHERE audit_id <= $1 AND recorded_at < $2)
 """
 
 PRUNE = """
@@ -63,10 +71,6 @@ ALTER TABLE audit_chain ENABLE TRIGGER audit_chain_follows_the_log
 _REWRITTEN = "its hash is not the one noted earlier: it, or a row before it, was rewritten"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_FIELDS = (
-    "audit_id", "at", "recorded_at", "category", "action", "result", "community_id", "user_id",
-    "workflow_id", "execution_id", "request_id", "address", "details",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +136,19 @@ class AuditChain:
                 count += 1
         return count, tip, None
 
-    async def prune(self, up_to: int, before: datetime) -> int:
-        """Removes the oldest rows, up to that id, that were recorded before then, and notes where
-        the log now begins; returns how many. A few at a time: who writes waits meanwhile."""
+    async def prune(self, up_to: int, before: datetime, note: Callable[[int], AuditRow]) -> int:
+        """Removes the oldest rows, up to that id, that were recorded before then, and keeps where
+        the log now begins; returns how many. A few at a time: who writes waits meanwhile.
+
+        `note` makes the row that says how many go. It is written first, in the transaction that
+        removes the first of them, so none goes that the log does not tell of."""
         pruned = 0
         while True:
             async with self._dal.transaction() as tx:
                 await tx.execute(GUARDS_OFF)
+                going = 0 if pruned else await tx.fetchval(PRUNABLE, up_to, before)
+                if going:
+                    await append(tx, [note(going)])
                 rows: int = await tx.fetchval(PRUNE, up_to, before, self._page)
                 await tx.execute(GUARDS_ON)
             pruned += rows

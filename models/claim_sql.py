@@ -19,9 +19,10 @@ from __future__ import annotations
 
 from functools import cache
 
+from models import turns
 from models.execution_sql import FENCE
 
-TRY_LOCK = "SELECT pg_try_advisory_xact_lock(24386, 1)"
+TRY_LOCK = f"SELECT pg_try_advisory_xact_lock({turns.JOBS}, {turns.CLAIMING})"
 """Not waited for: whoever is frozen while it holds the lock must not stop the others."""
 
 # A community that has few gives all it has; of many communities, each gives some.

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from models.dal import AsyncDAL
+from models.turns import take_turn
 
 SHOWN = "community_id, name, allowed_hosts, key_id, created_at, created_by, updated_at, updated_by"
 
@@ -20,9 +21,6 @@ SELECT {SHOWN} FROM community_secrets
 """
 
 GET = f"SELECT {SHOWN} FROM community_secrets WHERE community_id = $1 AND name = $2"
-
-# Two who add the last one that there is room for would both find the room.
-TAKE_TURNS = "SELECT pg_advisory_xact_lock(hashtextextended('community_secrets ' || $1, 0))"
 
 SET = f"""
 INSERT INTO community_secrets
@@ -102,7 +100,8 @@ class CommunitySecrets:
     async def set(self, secret: SealedSecret, user_id: int, *, most: int) -> SecretRow | None:
         """Stores a secret, or another value for one; None if the community has `most` already."""
         async with self._dal.transaction() as tx:
-            await tx.execute(TAKE_TURNS, str(secret.community_id))
+            # Two who add the last one that there is room for would both find the room.
+            await take_turn(tx, "secrets", secret.community_id)
             row = await tx.fetchrow(
                 SET,
                 secret.community_id,

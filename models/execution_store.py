@@ -43,17 +43,10 @@ from models import claim_sql, worker_sql
 from models import execution_sql as sql
 from models.dal import AsyncDAL, bounded, cut
 from models.execution_rows import CHANNEL, flush_statement, letter, step, stored
-from models.failures import unavailable
+from models.failures import UNFIT, unavailable
 from models.live_feed import LiveFeed
 
 _CROSSINGS = 10
-
-_UNFIT = (
-    asyncpg.DataError,
-    asyncpg.IntegrityConstraintViolationError,
-    asyncpg.ProgramLimitExceededError,
-)
-"""A value that no repetition makes fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +82,7 @@ class PostgresExecutionStore:
             statement, arguments = flush_statement(worker_id, batch, tell)
             try:
                 alive = await self._dal.fetchval(statement, *arguments)
-            except _UNFIT as refused:
+            except UNFIT as refused:
                 raise ValueError(str(refused)) from refused
         if not alive:
             self._live.unsure()

@@ -35,6 +35,13 @@ REFUSED = (
 )
 """The server answered that it cannot: whatever was asked did not happen."""
 
+UNFIT = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+)
+"""A value that no repetition makes fit."""
+
 _BROKEN = re.compile(r"clos(?:ed|ing)|another operation")
 """What asyncpg says, by `InterfaceError` and in words only, of a connection or a pool that cannot
 be used any more, or whose last conversation was broken off."""

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from models.dal import AsyncDAL
+from models.turns import take_turn
 
 PAGE = """
 SELECT user_id, array_agg(role ORDER BY role) AS roles
@@ -30,11 +31,6 @@ SELECT m.user_id,
 
 ROLES = """
 SELECT role FROM community_members WHERE community_id = $1 AND user_id = $2 ORDER BY role
-"""
-
-# Two who set the same member's roles at once would each keep what the other has just added.
-TAKE_TURNS = """
-SELECT pg_advisory_xact_lock(hashtextextended('community_members ' || $1 || ' ' || $2, 0))
 """
 
 DROP_OTHERS = """
@@ -88,7 +84,8 @@ class Members:
     async def set(self, community_id: int, user_id: int, roles: Sequence[str]) -> None:
         """Gives the user exactly these roles, at least one."""
         async with self._dal.transaction() as tx:
-            await tx.execute(TAKE_TURNS, str(community_id), str(user_id))
+            # Two who set a member's roles at once would each keep what the other has just added.
+            await take_turn(tx, "members", community_id, user_id)
             await tx.execute(DROP_OTHERS, community_id, user_id, list(roles))
             await tx.execute(ADD, community_id, user_id, list(roles))
 

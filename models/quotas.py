@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
-from typing import Any
 
-LOCK_COMMUNITY = "SELECT pg_advisory_xact_lock(24388, hashint8($1))"
+from models.dal import Session
+from models.turns import take_turn
 
 # A column's size is in its row: a document that is kept elsewhere for its length is not read.
 KEPT = """
@@ -47,7 +47,7 @@ class OverQuota(Exception):
 
 
 @asynccontextmanager
-async def within(quota: Quota, tx: Any, community_id: int) -> AsyncIterator[None]:
+async def within(quota: Quota, tx: Session, community_id: int) -> AsyncIterator[None]:
     """Runs a block of the transaction `tx` that may add to what the community keeps. Raises
     `OverQuota`, which the transaction must not survive."""
     limits = {each.name: getattr(quota, each.name) for each in fields(quota)}
@@ -55,10 +55,16 @@ async def within(quota: Quota, tx: Any, community_id: int) -> AsyncIterator[None
         yield
         return
     # A statement of its own: the next one sees what was committed while this one waited.
-    await tx.execute(LOCK_COMMUNITY, community_id)
-    before = await tx.fetchrow(KEPT, community_id)
+    await take_turn(tx, "definitions", community_id)
+    before = await _kept(tx, community_id)
     yield
-    after = await tx.fetchrow(KEPT, community_id)
+    after = await _kept(tx, community_id)
     for what, limit in limits.items():
         if limit is not None and after[what] > max(limit, before[what]):
-            raise OverQuota(what, limit, int(before[what]))
+            raise OverQuota(what, limit, before[what])
+
+
+async def _kept(tx: Session, community_id: int) -> dict[str, int]:
+    row = await tx.fetchrow(KEPT, community_id)
+    assert row is not None
+    return {what: int(kept) for what, kept in row.items()}

@@ -39,11 +39,11 @@ from datetime import UTC, datetime
 
 import asyncpg
 
-from models import rollup_sql
+from models import rollup_sql, turns
 from models.dal import AsyncDAL, bounded, cut
 from models.failures import unavailable
 
-LOCK = "SELECT pg_try_advisory_lock(24386, 3)"
+LOCK = f"SELECT pg_try_advisory_lock({turns.JOBS}, {turns.RETENTION})"
 
 # A workflow that was deleted by hand still has executions: so the ids are those that executions
 # have, found by skipping along the index from one to the next.

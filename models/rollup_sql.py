@@ -6,6 +6,8 @@ a roll-up is only ever added to, from a lane of one's own, or moved; never set.
 
 from __future__ import annotations
 
+from models import turns
+
 HOURLY_DAYS = 8
 """For so many days roll-ups are kept by the hour; then hours become days."""
 KEPT_DAYS = 400
@@ -75,7 +77,7 @@ SELECT workflow_id FROM workflow_executions GROUP BY workflow_id
  UNION SELECT workflow_id FROM execution_rollups GROUP BY workflow_id ORDER BY workflow_id
 """
 
-LOCK = "SELECT pg_try_advisory_lock(24386, 7)"
+LOCK = f"SELECT pg_try_advisory_lock({turns.JOBS}, {turns.ROLLUPS})"
 """One rebuild at a time. It may run beside everything else."""
 
 _SINCE = f"""

@@ -11,6 +11,7 @@ from typing import Any
 
 from models.dal import AsyncDAL
 from models.query import select
+from models.turns import take_turn
 from models.workflows import After
 
 COLUMNS = (
@@ -23,10 +24,6 @@ DELIVERY_COLUMNS = (
     "created_at, due_at, first_attempt_at, last_attempt_at, settled_at, response_status, "
     "response_body, error, duration_seconds"
 )
-
-# Whoever ends an execution looks at every webhook of its community, so there is a limit; the lock
-# makes that it is counted by one at a time.
-LOCK_COMMUNITY = "SELECT pg_advisory_xact_lock(24387, hashint8($1))"
 
 INSERT = f"""
 INSERT INTO webhooks (webhook_id, community_id, workflow_id, url, events, secret, created_by,
@@ -155,7 +152,9 @@ class Webhooks:
     ) -> Webhook | None:
         """Stores a new webhook; None if its community has `most` already."""
         async with self._dal.transaction() as tx:
-            await tx.execute(LOCK_COMMUNITY, community_id)
+            # Whoever ends an execution looks at every webhook of its community, so there is a
+            # limit, which those who make one count by one at a time.
+            await take_turn(tx, "webhooks", community_id)
             row = await tx.fetchrow(
                 INSERT,
                 webhook_id,

@@ -14,11 +14,11 @@ REQUESTS = "tests/security/test_request_attacks.py"
 ATTACKED = (
     Sabotage(
         "cursors-of-lists-for-anybody",
-        "a cursor of workflows, keys, webhooks or alerts is good for the caller who got it",
+        "a cursor is good for the caller who got it",
         "G14",
-        "controllers/cursors.py",
-        "    return [name, caller.user_id, caller.community_id, filters]\n",
-        "    return [name, filters]\n",
+        "services/cursors.py",
+        "    return [name, caller.user_id, caller.community_id, *filters]\n",
+        "    return [name, *filters]\n",
         ("tests/security/test_cursor_attacks.py", "-k", "somebody_else"),
     ),
     Sabotage(

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from sabotage.attacked import ATTACKED
 from sabotage.change import Sabotage
+from sabotage.guarded import GUARDED
 from sabotage.staged import STAGED
 from sabotage.told import TOLD_TO_OTHERS
 from sabotage.watched import WATCHED
@@ -341,8 +342,8 @@ SABOTAGES = (
         "time is the database's, whatever the machine's clock does",
         "G9",
         "services/clock.py",
-        "        moment = self._moment() if self._heard else self._wall()\n        back",
-        "        moment = self._wall()\n        back",
+        "        moment = self._moment() if self._heard else self._wall()\n        if moment",
+        "        moment = self._wall()\n        if moment",
         ("tests/services/test_clock.py",),
     ),
     Sabotage(
@@ -385,4 +386,5 @@ SABOTAGES = (
     *TOLD_TO_OTHERS,
     *WATCHED,
     *ATTACKED,
+    *GUARDED,
 )

@@ -1,7 +1,7 @@
 """One trial: a copy of the tree, one change, the tests that must notice.
 
-Its one rule: only a test that fails counts as noticing. A copy whose tests cannot be collected has
-proved nothing, and neither has one whose tests fail without the change.
+Its one rule: only a test that fails, or hangs, counts as noticing. A copy whose tests cannot be
+collected has proved nothing, and neither has one whose tests fail without the change.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MOST_SECONDS = 180.0
 
 _LEFT_OUT = shutil.ignore_patterns(
-    ".git", ".venv", ".data", "__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache",
+    ".git", ".venv*", ".data", "__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache",
     ".hypothesis",
 )  # fmt: skip
 _OPTIONS = ("-q", "-rfE", "--no-header", "--tb=no", "-p", "no:cacheprovider")

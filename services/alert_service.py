@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from models.alerts import Alert, Alerts, Change, Condition, NewAlert
 from models.webhooks import Webhooks
 from models.workflows import After
 from services.alert_condition import METRICS, least_count, problems_of
 from services.caller import Caller
+from services.cursors import Cursors, Page, bound
 from services.errors import AlertUnknown, NotValid, Problem, TooManyAlerts
 from services.subscription_rights import SubscriptionRights
-from services.webhook_service import Page, cut, scope_of
 
 MOST_PER_COMMUNITY = 50
 
@@ -40,12 +41,14 @@ class AlertService:
         alerts: Alerts,
         webhooks: Webhooks,
         rights: SubscriptionRights,
+        cursors: Cursors,
         *,
         new_id: Callable[[], str],
     ) -> None:
         self._alerts = alerts
         self._webhooks = webhooks
         self._rights = rights
+        self._cursors = cursors
         self._new_id = new_id
 
     async def create(self, caller: Caller, community_id: int, wish: AlertWish) -> Alert:
@@ -86,22 +89,36 @@ class AlertService:
         community_id: int | None,
         workflow_id: str | None,
         limit: int,
-        after: After | None,
+        cursor: str | None,
     ) -> Page[Alert]:
         """A page of the alerts that are the caller's to manage; see `WebhookService.page`."""
-        scope = await scope_of(self._rights, caller, community_id, workflow_id)
-        rows = [] if scope is None else await self._alerts.page(scope, limit + 1, after)
-        shown, onward = cut(rows, limit, lambda row: After(row.created_at, row.alert_id))
-        return Page([row for row in shown if await self._rights.may_manage(caller, row)], onward)
+        scope = await self._rights.scope(caller, community_id, workflow_id)
+
+        async def read(most: int, after: After | None) -> list[Alert]:
+            return [] if scope is None else await self._alerts.page(scope, most, after)
+
+        page = await self._cursors.newest_first(
+            bound("alerts", caller, community_id, workflow_id),
+            limit,
+            cursor,
+            read,
+            lambda row: After(row.created_at, row.alert_id),
+        )
+        return await self._rights.manageable(caller, page)
 
     async def history(
-        self, caller: Caller, alert_id: str | None, limit: int, after: After | None
+        self, caller: Caller, alert_id: str | None, limit: int, cursor: str | None
     ) -> Page[Change]:
-        """A page of the times an alert fired and recovered, newest first."""
+        """A page of the times an alert fired and recovered, newest first. Raises as `get`, and
+        `InvalidCursor`."""
         found = await self.get(caller, alert_id)
-        rows = await self._alerts.history(found.alert_id, limit + 1, after)
-        shown, onward = cut(rows, limit, lambda row: After(row.at, row.change_id))
-        return Page(shown, onward)
+        return await self._cursors.newest_first(
+            bound("alert history", caller, found.alert_id),
+            limit,
+            cursor,
+            partial(self._alerts.history, found.alert_id),
+            lambda row: After(row.at, row.change_id),
+        )
 
     async def _check(self, caller: Caller, community_id: int, wish: AlertWish) -> None:
         problems = problems_of(wish.condition)

@@ -1,7 +1,7 @@
 """How often something may happen, for each of many names: the generic cell rate algorithm.
 
 Its one rule: one number for a name, and a bounded count of names. A name may use `limit` at once
-and gets them back evenly over `window_seconds`; what it has paid for reaches up to some moment, and
+and gets them back evenly over a minute; what it has paid for reaches up to some moment, and
 that moment is all that is kept. The name used longest ago goes first, which only ever forgives.
 
 What a name owes is how far that moment lies ahead, in seconds. Who keeps the moments, this process
@@ -38,19 +38,18 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """So many uses in a window, and what it means to owe `owed` seconds under it."""
+    """So many uses in a minute, and what it means to owe `owed` seconds under it."""
 
     limit: int
-    window_seconds: float = WINDOW_SECONDS
 
     @property
     def each(self) -> float:
         """The seconds that one use costs."""
-        return self.window_seconds / self.limit
+        return WINDOW_SECONDS / self.limit
 
     def wait(self, owed: float) -> float:
         """The seconds until the name may go on; what is not above `SLIVER` of one use is none."""
-        return owed - self.window_seconds + self.each
+        return owed - WINDOW_SECONDS + self.each
 
     def refuses(self, owed: float) -> bool:
         """Whether a name that owes this may not go on now."""
@@ -58,7 +57,7 @@ class Rate:
 
     def left(self, owed: float) -> int:
         """How often it may go on at once."""
-        return max(int((self.window_seconds - owed) / self.each + SLIVER), 0)
+        return max(int((WINDOW_SECONDS - owed) / self.each + SLIVER), 0)
 
     def open(self, owed: float) -> Standing:
         """What is told of a name that was let pass."""

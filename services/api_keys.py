@@ -167,9 +167,7 @@ class ApiKeyService:
         """One key, living or not."""
         return await self._keys.get(key_id)
 
-    async def page(
-        self, narrow: KeyFilter, *, limit: int, after: After | None = None
-    ) -> list[ApiKey]:
+    async def page(self, narrow: KeyFilter, limit: int, after: After | None = None) -> list[ApiKey]:
         """A page of the keys, newest first."""
         return await self._keys.page(narrow, limit=limit, after=after)
 

@@ -8,7 +8,7 @@ Processes that count together (`counts`) tell each other of what failed, and not
 credential that was refused costs a round trip. A process learns how an address stands when one of
 its own attempts fails, so each of them may look at one attempt more than the limit.
 
-Every address has `limit` attempts, and gets them back evenly over `window_seconds`. IPv6 counts by
+Every address has `limit` attempts, and gets them back evenly over a minute. IPv6 counts by
 /64, which is what one customer has. Both memories are bounded; what was stored first goes first.
 """
 
@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from hashlib import blake2b
 
-from services.allowances import CAPACITY, WINDOW_SECONDS, Allowances, Rate
+from services.allowances import CAPACITY, Allowances, Rate
 from services.errors import TooManyAttempts
 from services.rate_limits import Claim, Counts
 
@@ -38,14 +38,12 @@ class FailedAttempts:
         limit: int | None,
         counts: Counts | None = None,
         *,
-        window_seconds: float = WINDOW_SECONDS,
         capacity: int = CAPACITY,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._failures: Allowances[str] | None = None
         if limit is not None:
-            rate = Rate(limit, window_seconds)
-            self._failures = Allowances(rate, capacity=capacity, clock=clock)
+            self._failures = Allowances(Rate(limit), capacity=capacity, clock=clock)
         self._counts = counts
         self._capacity = capacity
         self._clock = clock

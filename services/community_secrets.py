@@ -13,7 +13,7 @@ from engine.context import Json
 from engine.secret_names import LONGEST_NAME, is_secret_name
 from models.community_secrets import CommunitySecrets, SecretRow
 from services.caller import Caller
-from services.cursors import Cursors
+from services.cursors import Cursors, Page, bound
 from services.errors import NotValid, Problem, SecretUnknown, TooManySecrets
 from services.members import within_reach
 from services.secret_hosts import MOST_HOSTS, canonical
@@ -26,7 +26,6 @@ __all__ = [
     "MOST_VALUE_BYTES",
     "Rotation",
     "Secret",
-    "SecretPage",
     "SecretService",
 ]
 
@@ -51,14 +50,6 @@ class Secret:
     usable: bool
 
 
-@dataclass(frozen=True, slots=True)
-class SecretPage:
-    """A page of secrets, and the cursor of the next; None after the last."""
-
-    secrets: list[Secret]
-    cursor: str | None
-
-
 class SecretService:
     """The use cases. Each raises `CommunityUnknown` and `Denied`."""
 
@@ -69,16 +60,16 @@ class SecretService:
 
     async def page(
         self, caller: Caller, community_id: int | None, *, limit: int, cursor: str | None = None
-    ) -> SecretPage:
+    ) -> Page[Secret]:
         """A page of a community's secrets by name. Raises `InvalidCursor`."""
         community = within_reach(caller, community_id)
-        binding: Json = ["secrets", caller.user_id, caller.community_id, community]
-        after = "" if cursor is None else await self._cursors.open(cursor, binding)
-        found = await self._secrets.page(community, limit=limit + 1, after=after)
-        shown = [self._shown(row) for row in found[:limit]]
-        if len(found) <= limit:
-            return SecretPage(shown, None)
-        return SecretPage(shown, await self._cursors.seal(shown[-1].name, binding))
+        binding = bound("secrets", caller, community)
+
+        async def read(most: int, after: Json) -> list[Secret]:
+            rows = await self._secrets.page(community, limit=most, after=after or "")
+            return [self._shown(row) for row in rows]
+
+        return await self._cursors.page(binding, limit, cursor, read, lambda row: row.name)
 
     async def get(self, caller: Caller, community_id: int | None, name: str) -> Secret:
         """One secret. Raises `SecretUnknown`."""

@@ -15,11 +15,17 @@ import base64
 import binascii
 import hashlib
 import hmac
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Generic, TypeVar
 
 import orjson
 
 from engine.context import Json
 from models.secrets import Secrets
+from models.workflows import After
+from services.caller import Caller
 from services.errors import InvalidCursor
 
 PURPOSE = b"cursors of lists, version 1"
@@ -27,6 +33,21 @@ NAME = "cursors"
 
 _SIGNATURE = 16
 _LONGEST = 2_048
+
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Row]):
+    """A page of a list, and the cursor of the next; None after the last."""
+
+    rows: list[Row]
+    cursor: str | None
+
+
+def bound(name: str, caller: Caller, *filters: Json) -> Json:
+    """What a cursor of the list `name` is bound to: the list, whose it is, its filters."""
+    return [name, caller.user_id, caller.community_id, *filters]
 
 
 class Cursors:
@@ -58,10 +79,50 @@ class Cursors:
             raise InvalidCursor
         return orjson.loads(body)
 
+    async def page(
+        self,
+        binding: Json,
+        limit: int,
+        cursor: str | None,
+        read: Callable[[int, Json], Awaitable[list[Row]]],
+        place: Callable[[Row], Json],
+    ) -> Page[Row]:
+        """A page of at most `limit` rows. `read(most, after)` gives those that follow a place, or
+        the first ones for None, and `place` tells where a row stands. Raises `InvalidCursor`."""
+        after = None if cursor is None else await self.open(cursor, binding)
+        rows = await read(limit + 1, after)
+        if len(rows) <= limit:
+            return Page(rows, None)
+        shown = rows[:limit]
+        return Page(shown, await self.seal(place(shown[-1]), binding))
+
+    async def newest_first(
+        self,
+        binding: Json,
+        limit: int,
+        cursor: str | None,
+        read: Callable[[int, After | None], Awaitable[list[Row]]],
+        place: Callable[[Row], After],
+    ) -> Page[Row]:
+        """The same, of a list whose places are an instant and an id."""
+
+        def written(row: Row) -> Json:
+            after = place(row)
+            return [after.created_at.isoformat(), after.row_id]
+
+        async def read_on(most: int, after: Json) -> list[Row]:
+            return await read(most, None if after is None else _after(*after))
+
+        return await self.page(binding, limit, cursor, read_on, written)
+
     async def _signing_key(self) -> bytes:
         if self._key is None:
             self._key = _derived(await self._secrets.get(NAME))
         return self._key
+
+
+def _after(created_at: str, row_id: str) -> After:
+    return After(datetime.fromisoformat(created_at), row_id)
 
 
 def _derived(secret: bytes) -> bytes:

@@ -14,7 +14,7 @@ from engine.view import finished_step
 from models.executions import ExecutionOwner
 from models.steps import Steps
 from services.caller import Caller
-from services.cursors import Cursors
+from services.cursors import Cursors, bound
 from services.cuts import cut_step, cut_text, cut_value
 from services.errors import ExecutionUnknown, StepUnknown
 from services.execution_lists import item
@@ -89,7 +89,7 @@ class ExecutionDetails:
         if cursor is None:
             steps = (await self._report(execution_id))["state"]["steps"]
             return owner, await self._first(caller, execution_id, steps, limit)
-        seq, opened, total = await self._cursors.open(cursor, _binding(caller, execution_id))
+        seq, opened, total = await self._cursors.open(cursor, bound("steps", caller, execution_id))
         found = await self._steps.finished(execution_id, seq, limit + 1)
         shown = [cut_step(finished_step(rows)) for rows in found[:limit]]
         if len(found) > limit:
@@ -110,8 +110,6 @@ class ExecutionDetails:
         """Whose the execution is, and one of its steps, whole. Raises `ExecutionUnknown`,
         `Denied`, `StepUnknown`."""
         owner = await self._authorised(caller, execution_id)
-        if "\x00" in step_key:
-            raise StepUnknown  # nor could PostgreSQL be asked for it
         rows = await self._steps.of(execution_id, step_key)
         if rows and rows[-1].kind is Kind.FINISHED:
             return owner, finished_step(rows)
@@ -153,12 +151,8 @@ class ExecutionDetails:
         place: _StepPlace,
     ) -> StepPage:
         content = [place.seq, place.opened, total]
-        cursor = await self._cursors.seal(content, _binding(caller, execution_id))
+        cursor = await self._cursors.seal(content, bound("steps", caller, execution_id))
         return StepPage(shown, total, cursor)
-
-
-def _binding(caller: Caller, execution_id: str) -> Json:
-    return ["steps", caller.user_id, caller.community_id, execution_id]
 
 
 def _row(state: JsonObject) -> JsonObject:

@@ -30,7 +30,7 @@ from services.once import Once, digest_of
 from services.permission_service import PermissionService
 from services.rehearsed_secrets import warn_of_secrets
 from services.requested import pending, refuse_reserved
-from services.secret_keeping import SecretKeeping
+from services.vault import Vault
 from services.workflow_service import WorkflowService
 
 
@@ -57,7 +57,7 @@ class ExecutionService:
         once: Once,
         permissions: PermissionService,
         workflows: WorkflowService,
-        kept: SecretKeeping,
+        vault: Vault,
         now: Callable[[], datetime],
         new_id: Callable[[], str],
         *,
@@ -68,7 +68,7 @@ class ExecutionService:
         self._once = once
         self._permissions = permissions
         self._workflows = workflows
-        self._kept = kept
+        self._vault = vault
         self._now = now
         self._new_id = new_id
 
@@ -166,7 +166,7 @@ class ExecutionService:
             report = await self._engine.dry_run(graph, context, **trial)
         except TrialRefused as refused:
             raise NotValid([_problem(issue) for issue in refused.issues]) from None
-        await warn_of_secrets(report, facts.community_id, self._kept.vault)
+        await warn_of_secrets(report, facts.community_id, self._vault)
         return report
 
     async def startable(

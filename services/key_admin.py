@@ -7,30 +7,25 @@ that community's keys alone; a key gets no scope and no community that its maker
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 
 from models.api_keys import ApiKey, KeyFilter
 from models.workflows import After
 from services.api_keys import ApiKeyService, MadeKey, NewKey, Rotated
 from services.caller import Caller
+from services.cursors import Cursors, Page, bound
 from services.errors import Denied, KeyUnknown
 
-__all__ = ["After", "ApiKey", "KeyAdmin", "KeyFilter", "KeyPage"]
-
-
-@dataclass(frozen=True, slots=True)
-class KeyPage:
-    """A page of keys, and where the next one begins; None after the last."""
-
-    rows: list[ApiKey]
-    after: After | None
+__all__ = ["ApiKey", "KeyAdmin", "KeyFilter"]
 
 
 class KeyAdmin:
     """What callers with the scope `admin` do with keys."""
 
-    def __init__(self, keys: ApiKeyService) -> None:
+    def __init__(self, keys: ApiKeyService, cursors: Cursors) -> None:
         self.keys = keys
+        self._cursors = cursors
 
     async def create(self, caller: Caller, new: NewKey) -> tuple[ApiKey, MadeKey]:
         """Makes a key. Without a community it gets the caller's own, if they are bound to one.
@@ -59,17 +54,21 @@ class KeyAdmin:
         return key
 
     async def page(
-        self, caller: Caller, narrow: KeyFilter, *, limit: int, after: After | None = None
-    ) -> KeyPage:
-        """A page of the keys within reach, newest first."""
+        self, caller: Caller, narrow: KeyFilter, *, limit: int, cursor: str | None = None
+    ) -> Page[ApiKey]:
+        """A page of the keys within reach, newest first. Raises `InvalidCursor`."""
+        binding = bound("api keys", caller, narrow.community_id, narrow.user_id)
         if caller.community_id is not None:
             if narrow.community_id not in (None, caller.community_id):
-                return KeyPage([], None)
+                return Page([], None)
             narrow = replace(narrow, community_id=caller.community_id)
-        rows = await self.keys.page(narrow, limit=limit + 1, after=after)
-        more = len(rows) > limit
-        rows = rows[:limit]
-        return KeyPage(rows, After(rows[-1].created_at, rows[-1].key_id) if more else None)
+        return await self._cursors.newest_first(
+            binding,
+            limit,
+            cursor,
+            partial(self.keys.page, narrow),
+            lambda row: After(row.created_at, row.key_id),
+        )
 
     async def revoke(self, caller: Caller, key_id: str) -> ApiKey:
         """Ends a key's life, at once in this process and within a second in every other; one

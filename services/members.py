@@ -8,29 +8,20 @@ reaches all. What changes counts at once in this process, and within `CACHE_SECO
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from engine.context import Json
 from models.members import Member, Members
 from services.caller import ADMIN, Caller
-from services.cursors import Cursors
+from services.cursors import Cursors, Page, bound
 from services.errors import CommunityUnknown, Denied, MemberUnknown
 from services.permission_service import PermissionService
 
-__all__ = ["EVERYDAY_ROLE", "MOST_ROLES", "Member", "MemberPage", "MemberService", "within_reach"]
+__all__ = ["EVERYDAY_ROLE", "MOST_ROLES", "Member", "MemberService", "within_reach"]
 
 EVERYDAY_ROLE = "member"
 """The role of those who are given no other."""
 MOST_ROLES = 20
 """How many roles one request may give."""
-
-
-@dataclass(frozen=True, slots=True)
-class MemberPage:
-    """A page of members, and the cursor of the next; None after the last."""
-
-    members: list[Member]
-    cursor: str | None
 
 
 class MemberService:
@@ -49,17 +40,17 @@ class MemberService:
         role: str | None = None,
         limit: int,
         cursor: str | None = None,
-    ) -> MemberPage:
+    ) -> Page[Member]:
         """A page of a community's members by user id; only those in `role`, if asked. Raises
         `CommunityUnknown`, `Denied`, `InvalidCursor`."""
         community = within_reach(caller, community_id)
-        binding: Json = ["members", caller.user_id, caller.community_id, community, role]
-        after = -1 if cursor is None else await self._cursors.open(cursor, binding)
-        found = await self._members.page(community, role, limit=limit + 1, after=after)
-        shown = found[:limit]
-        if len(found) <= limit:
-            return MemberPage(shown, None)
-        return MemberPage(shown, await self._cursors.seal(shown[-1].user_id, binding))
+        binding = bound("members", caller, community, role)
+
+        async def read(most: int, after: Json) -> list[Member]:
+            first = -1 if after is None else after
+            return await self._members.page(community, role, limit=most, after=first)
+
+        return await self._cursors.page(binding, limit, cursor, read, lambda row: row.user_id)
 
     async def get(self, caller: Caller, community_id: int | None, user_id: int | None) -> Member:
         """One member. Raises `CommunityUnknown`, `Denied`, `MemberUnknown`."""

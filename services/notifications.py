@@ -18,6 +18,7 @@ from models.webhooks import Webhooks
 from services.aaa_log import AaaLog
 from services.alert_evaluator import AlertEvaluator
 from services.alert_service import AlertService
+from services.cursors import Cursors
 from services.egress import Egress
 from services.http_client import AiohttpClient
 from services.notifier import Notifier, Pace
@@ -49,6 +50,7 @@ async def notifications(
     dal: AsyncDAL,
     lines: AaaLog,
     permissions: PermissionService,
+    cursors: Cursors,
     world: World,
     pace: Pace | None,
 ) -> AsyncIterator[Notifications]:
@@ -57,8 +59,10 @@ async def notifications(
     nodes, nor these theirs."""
     rights = SubscriptionRights(permissions)
     hooks = Webhooks(dal)
-    webhooks = WebhookService(hooks, rights, world.egress, now=world.now, new_id=world.new_id)
-    alerts = AlertService(Alerts(dal), hooks, rights, new_id=world.new_id)
+    webhooks = WebhookService(
+        hooks, rights, world.egress, cursors, now=world.now, new_id=world.new_id
+    )
+    alerts = AlertService(Alerts(dal), hooks, rights, cursors, new_id=world.new_id)
     async with AsyncExitStack() as stack:
         if pace is not None:
             http = await stack.enter_async_context(AiohttpClient(world.egress))

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from engine.context import JsonObject
 from models.api_keys import ApiKeys
 from models.audit import AuditLog, AuditRow
 from models.audit_chain import AuditChain, Broken, Tip, Verdict
@@ -19,7 +20,6 @@ from models.dal import AsyncDAL
 from models.members import Members
 from models.permissions import Permissions
 from models.rollups import Rollups
-from models.secrets import Secrets
 from models.workflows import Workflows
 from services.api_keys import ApiKeyService
 from services.community_secrets import SecretService
@@ -28,7 +28,15 @@ from services.members import MemberService
 from services.permission_service import PermissionService
 from services.secret_keeping import SecretKeeping
 
-__all__ = ["Broken", "Operating", "Tip", "Verdict", "operating"]
+__all__ = ["Broken", "Operating", "Pruned", "Tip", "Verdict", "operating"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """How many rows went; none if the log is `broken`."""
+
+    rows: int
+    broken: Broken | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +55,23 @@ class Operating:
         self, action: str, *, community_id: int | None = None, **details: str | int
     ) -> None:
         """Writes down what was done. Raises `StoreUnavailable`."""
-        row = AuditRow(
+        await self.log.append([self._row(action, community_id, details)])
+
+    async def prune(self, before: datetime) -> Pruned:
+        """Removes from the audit log what was recorded before then, if all of it is as it was
+        written: a pruned row proves nothing any more. The log says what goes before it is gone.
+        Raises `StoreUnavailable`."""
+        verdict = await self.chain.verify()
+        if verdict.broken is not None:
+            return Pruned(0, verdict.broken)
+
+        def note(rows: int) -> AuditRow:
+            return self._row("prune_audit", None, {"rows": rows, "before": before.isoformat()})
+
+        return Pruned(await self.chain.prune(verdict.tip.audit_id, before, note))
+
+    def _row(self, action: str, community_id: int | None, details: JsonObject) -> AuditRow:
+        return AuditRow(
             at=self.now(),
             category="AUDIT",
             action=action,
@@ -55,12 +79,11 @@ class Operating:
             community_id=community_id,
             details={"by": f"command line, {_who()}", **details},
         )
-        await self.log.append([row])
 
 
 def operating(
     dal: AsyncDAL,
-    secret_key: str | None,
+    cursors: Cursors,
     kept: SecretKeeping,
     now: Callable[[], datetime],
     new_id: Callable[[], str],
@@ -68,7 +91,6 @@ def operating(
     """The use cases on an open database, of which `kept` has the secrets. `now` and `new_id` are
     the clock and the source of ids."""
     permissions = PermissionService(Permissions(dal), Workflows(dal))
-    cursors = Cursors(Secrets(dal), secret_key)
     members = MemberService(Members(dal), permissions, cursors)
     keys = ApiKeyService(ApiKeys(dal), now=now, new_id=new_id)
     return Operating(keys, members, kept.service, AuditChain(dal), Rollups(dal), AuditLog(dal), now)

@@ -18,13 +18,14 @@ from services.vault import Vault
 
 
 class VaultClient:
-    """The `SecretClient` of the service: fills secrets in from the vault and sends by `http`."""
+    """An `HttpClient` that fills secrets in from the vault and sends by `http`."""
 
-    def __init__(self, http: HttpClient, vault: Vault) -> None:
+    def __init__(self, http: HttpClient, vault: Vault, use: SecretUse) -> None:
         self._http = http
         self._vault = vault
+        self._use = use
 
-    async def request_with_secrets(
+    async def request(
         self,
         method: str,
         url: str,
@@ -33,9 +34,9 @@ class VaultClient:
         params: Mapping[str, str | list[str]] | None,
         body: Json,
         timeout_seconds: float,
-        use: SecretUse,
     ) -> HttpResponse:
-        """Sends one request with the secrets in their places. Raises as `SecretClient` says."""
+        """Sends one request with the secrets in their places. Raises as `Carrying` says."""
+        use = self._use
         names = {place.name for place in use.places}
         values = await self._vault.opened(use.community_id, names, url)
         if not use.may_act():  # The lease may have run out while the secrets were fetched.

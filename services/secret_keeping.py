@@ -12,7 +12,6 @@ from pathlib import Path
 
 from models.community_secrets import CommunitySecrets
 from models.dal import AsyncDAL
-from models.secrets import Secrets
 from services.community_secrets import SecretService
 from services.cursors import Cursors
 from services.key_ring import KeyRing
@@ -29,14 +28,13 @@ class SecretKeeping:
 
 
 def keep_secrets(
-    dal: AsyncDAL, keys: Sequence[bytes], home: Path | None, secret_key: str | None
+    dal: AsyncDAL, keys: Sequence[bytes], home: Path | None, cursors: Cursors
 ) -> SecretKeeping:
-    """The secrets of this database. `home` is where an embedded one is, None for any other;
-    `secret_key` signs cursors. Raises `RuntimeError`, `OSError`."""
+    """The secrets of this database. `home` is where an embedded one is, None for any other.
+    Raises `RuntimeError`, `OSError`."""
     ring = KeyRing(keys_of(keys, home))
     secrets = CommunitySecrets(dal)
     vault = Vault(secrets, ring)
-    cursors = Cursors(Secrets(dal), secret_key)
     return SecretKeeping(SecretService(secrets, vault, cursors), vault)
 
 

@@ -7,9 +7,12 @@ must be allowed to see what it has seen.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
+from models.webhooks import Scope
 from services.caller import Caller
+from services.cursors import Page
 from services.errors import Denied, Refusal
 from services.permission_service import PermissionService
 
@@ -77,6 +80,20 @@ class SubscriptionRights:
         if not await self.may_manage(caller, it):
             raise Denied("This is not yours, and you lack can_view and can_edit on its workflow.")
         return it
+
+    async def manageable(self, caller: Caller, page: Page[S]) -> Page[S]:
+        """What of a page is the caller's to manage."""
+        return replace(page, rows=[row for row in page.rows if await self.may_manage(caller, row)])
+
+    async def scope(
+        self, caller: Caller, community_id: int | None, workflow_id: str | None
+    ) -> Scope | None:
+        """Where a list looks; None if there is nothing for this caller."""
+        community = caller.community_id if community_id is None else community_id
+        if community is not None:
+            reached = await self.reaches(caller, community)
+            return Scope(community, workflow_id) if reached else None
+        return Scope(None, workflow_id, None if caller.is_admin else caller.user_id)
 
     async def may_manage(self, caller: Caller, it: Subscription) -> bool:
         """Whether it is the caller's, who is known to reach its community: an admin's, who saved

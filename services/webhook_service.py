@@ -5,16 +5,17 @@ Its one rule: a secret is returned by the call that made it, and by no other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from ipaddress import ip_address
-from typing import Generic, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 from models.webhooks import Delivery, NewWebhook, Scope, Webhook, Webhooks
 from models.workflows import After
 from services.caller import Caller
+from services.cursors import Cursors, Page, bound
 from services.egress import Egress
 from services.errors import (
     DeliveryPending,
@@ -38,9 +39,7 @@ EVENTS = (
 MOST_PER_COMMUNITY = 100
 LONGEST_URL = 2_048
 
-T = TypeVar("T")
-
-__all__ = ["EVENTS", "After", "Delivery", "Page", "Scope", "Webhook", "WebhookService", "Wish"]
+__all__ = ["EVENTS", "Delivery", "Scope", "Webhook", "WebhookService", "Wish"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +51,6 @@ class Wish:
     workflow_id: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
-    """Rows of a list, and where it goes on."""
-
-    rows: list[T]
-    after: After | None
-
-
 class WebhookService:
     """The use cases of webhooks. `now` tells whether an old secret still signs."""
 
@@ -68,6 +59,7 @@ class WebhookService:
         webhooks: Webhooks,
         rights: SubscriptionRights,
         egress: Egress,
+        cursors: Cursors,
         *,
         now: Callable[[], datetime],
         new_id: Callable[[], str],
@@ -75,6 +67,7 @@ class WebhookService:
         self._webhooks = webhooks
         self._rights = rights
         self._egress = egress
+        self._cursors = cursors
         self._now = now
         self._new_id = new_id
 
@@ -139,15 +132,24 @@ class WebhookService:
         community_id: int | None,
         workflow_id: str | None,
         limit: int,
-        after: After | None,
+        cursor: str | None,
     ) -> Page[Webhook]:
         """A page of the webhooks that are the caller's to manage: of a community (the
         credential's own, if it is bound to one), else those the caller saved last; an admin's
-        are all."""
-        scope = await scope_of(self._rights, caller, community_id, workflow_id)
-        rows = [] if scope is None else await self._webhooks.page(scope, limit + 1, after)
-        shown, onward = cut(rows, limit, lambda row: After(row.created_at, row.webhook_id))
-        return Page([row for row in shown if await self._rights.may_manage(caller, row)], onward)
+        are all. Raises `InvalidCursor`."""
+        scope = await self._rights.scope(caller, community_id, workflow_id)
+
+        async def read(most: int, after: After | None) -> list[Webhook]:
+            return [] if scope is None else await self._webhooks.page(scope, most, after)
+
+        page = await self._cursors.newest_first(
+            bound("webhooks", caller, community_id, workflow_id),
+            limit,
+            cursor,
+            read,
+            lambda row: After(row.created_at, row.webhook_id),
+        )
+        return await self._rights.manageable(caller, page)
 
     async def deliveries(
         self,
@@ -155,13 +157,17 @@ class WebhookService:
         webhook_id: str | None,
         status: str | None,
         limit: int,
-        after: After | None,
+        cursor: str | None,
     ) -> Page[Delivery]:
-        """A page of a webhook's deliveries, newest first."""
+        """A page of a webhook's deliveries, newest first. Raises as `get`, and `InvalidCursor`."""
         found = await self.get(caller, webhook_id)
-        rows = await self._webhooks.deliveries(found.webhook_id, status, limit + 1, after)
-        shown, onward = cut(rows, limit, lambda row: After(row.created_at, row.delivery_id))
-        return Page(shown, onward)
+        return await self._cursors.newest_first(
+            bound("deliveries", caller, found.webhook_id, status),
+            limit,
+            cursor,
+            partial(self._webhooks.deliveries, found.webhook_id, status),
+            lambda row: After(row.created_at, row.delivery_id),
+        )
 
     async def replay(
         self, caller: Caller, delivery_id: str | None, webhook_id: str | None = None
@@ -198,23 +204,6 @@ class WebhookService:
                 message = f"unknown event {event[:64]!r}; known: {', '.join(EVENTS)}"
                 problems.append(Problem(path=f"/events/{place}", message=message))
         return problems
-
-
-async def scope_of(
-    rights: SubscriptionRights, caller: Caller, community_id: int | None, workflow_id: str | None
-) -> Scope | None:
-    """Where a list of subscriptions looks; None if there is nothing for this caller."""
-    community = caller.community_id if community_id is None else community_id
-    if community is not None:
-        reached = await rights.reaches(caller, community)
-        return Scope(community, workflow_id) if reached else None
-    return Scope(None, workflow_id, None if caller.is_admin else caller.user_id)
-
-
-def cut(rows: Sequence[T], limit: int, place: Callable[[T], After]) -> tuple[list[T], After | None]:
-    """The page of `limit` rows, and where the next begins, if `rows` has one more."""
-    shown = list(rows[:limit])
-    return shown, place(shown[-1]) if len(rows) > limit else None
 
 
 def url_problem(url: str, egress: Egress) -> str | None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from engine.context import Json, JsonObject, Limits
 from engine.validation import Report, validate
 from models.quotas import OverQuota
 from models.workflows import After, VersionRow, WorkflowFilter, WorkflowRow, Workflows
 from services.caller import Caller
+from services.cursors import Cursors, bound
 from services.errors import (
     DefinitionRefused,
     DefinitionsTooLarge,
@@ -30,7 +31,6 @@ from services.permission_service import PermissionService
 MAX_VERSIONS_LISTED = 1000
 
 __all__ = [
-    "After",
     "ChangedWorkflow",
     "VersionRow",
     "WorkflowFilter",
@@ -43,10 +43,11 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class WorkflowPage:
-    """One page of workflows; `total` is None where nobody asked for pages by number."""
+    """One page of workflows, the cursor of the next (None after the last), and how many there are
+    in all."""
 
     rows: list[WorkflowRow]
-    after: After | None
+    cursor: str | None
     total: int
 
 
@@ -66,12 +67,14 @@ class WorkflowService:
         self,
         workflows: Workflows,
         permissions: PermissionService,
+        cursors: Cursors,
         limits: Limits,
         *,
         new_id: Callable[[], str],
     ) -> None:
         self._workflows = workflows
         self._permissions = permissions
+        self._cursors = cursors
         self._limits = limits
         self._new_id = new_id
 
@@ -101,17 +104,25 @@ class WorkflowService:
         *,
         limit: int,
         offset: int = 0,
-        after: After | None = None,
+        cursor: str | None = None,
     ) -> WorkflowPage:
-        """A page of the workflows that the caller may view, newest first."""
-        rows = await self._permissions.list_workflows_for_user(
-            caller, narrow, limit=limit + 1, offset=offset, after=after
+        """A page of the workflows that the caller may view, newest first. Raises
+        `InvalidCursor`."""
+
+        async def read(most: int, after: After | None) -> list[WorkflowRow]:
+            return await self._permissions.list_workflows_for_user(
+                caller, narrow, limit=most, offset=offset, after=after
+            )
+
+        page = await self._cursors.newest_first(
+            bound("workflows", caller, asdict(narrow)),
+            limit,
+            cursor,
+            read,
+            lambda row: After(row.created_at, row.workflow_id),
         )
         total = await self._permissions.count_workflows_for_user(caller, narrow)
-        shown = rows[:limit]
-        more = len(rows) > limit
-        last = After(shown[-1].created_at, shown[-1].workflow_id) if more else None
-        return WorkflowPage(shown, last, total)
+        return WorkflowPage(page.rows, page.cursor, total)
 
     async def update(
         self, caller: Caller, workflow_id: str, changes: JsonObject, on_version: int | None

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -22,9 +21,9 @@ from typing import Any
 import pytest
 
 from tests.markdown import ROOT, Block
+from tests.processes import free_port
+from tests.waiting import PATIENCE_SECONDS
 
-START_SECONDS = 60
-PAGE_SECONDS = 60
 SHOWN_PORT = "127.0.0.1:8070"
 
 # Every call is kept: a page's `curl` may stand in a pipe or in `$( )`.
@@ -78,7 +77,7 @@ class LiveService:
             env=_environment(),
             capture_output=True,
             text=True,
-            timeout=PAGE_SECONDS,
+            timeout=PATIENCE_SECONDS,
             check=False,
         )
         assert done.returncode == 0, done.stderr[-4000:]
@@ -88,7 +87,7 @@ class LiveService:
 @contextmanager
 def started(home: Path) -> Iterator[LiveService]:
     """Starts the service in `home` and stops it, gently, afterwards."""
-    port = _free_port()
+    port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "app"],
         cwd=home,
@@ -102,16 +101,16 @@ def started(home: Path) -> Iterator[LiveService]:
     reader = threading.Thread(target=_read, args=(process, printed, ready), daemon=True)
     reader.start()
     try:
-        assert ready.wait(START_SECONDS), "".join(printed)
+        assert ready.wait(PATIENCE_SECONDS), "".join(printed)
         assert process.poll() is None, "".join(printed)
         yield LiveService(home, port, printed)
     finally:
         process.terminate()
         try:
-            process.wait(START_SECONDS)
+            process.wait(PATIENCE_SECONDS)
         finally:
             process.kill()
-            reader.join(START_SECONDS)
+            reader.join(PATIENCE_SECONDS)
             if process.stdout is not None:
                 process.stdout.close()
 
@@ -138,12 +137,6 @@ def _call(notes: Path, line: int) -> Call:
     return Call(
         int((notes / f"{number}.status").read_text()), (notes / f"{number}.body").read_text()
     )
-
-
-def _free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 def _environment() -> dict[str, str]:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 
-from app import Running, create_app
+from app import create_app
+from composition import Running
 from config import Config
 from controllers.server import Listener, serve
 from engine.departure import Departure
 from tests.processes import HOST
-
-PATIENCE_SECONDS = 30.0
 
 
 @dataclass
@@ -55,13 +54,6 @@ async def served(service: Running, config: Config) -> AsyncIterator[Served]:
         departure.hurry()
         await asyncio.wait([serving])
         listener.close()
-
-
-async def until(holds: Callable[[], Any], what: str = "it") -> None:
-    """Returns once this holds."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not holds():  # noqa: ASYNC110 - what is waited for tells nobody
-            await asyncio.sleep(0.01)
 
 
 async def start(http: aiohttp.ClientSession, url: str, workflow_id: str, **body: Any) -> str:

@@ -33,10 +33,11 @@ _FORMS = tuple(
         r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z",
         r"wa-[0-9a-f]{8,64}",
         r"whsec_[A-Za-z0-9+/=]+",
+        r"\b[0-9a-f]{64}\b",
     )
 )
 _MEASURED = re.compile(
-    r"(^|_)(seconds|duration|slowest_node_id|next_cursor|throughput_per_minute)$"
+    r"(^|_)(seconds|duration|duration_ms|audit_id|slowest_node_id|next_cursor|throughput_per_minute)$"
 )
 
 

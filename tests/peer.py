@@ -15,7 +15,8 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.processes import HOST, until
+from tests.processes import HOST
+from tests.waiting import until
 
 QUICK_SECONDS = 0.05
 

@@ -7,8 +7,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import count, pairwise
 from pathlib import Path
@@ -16,10 +16,14 @@ from typing import Any
 
 import aiohttp
 
+from tests.waiting import PATIENCE_SECONDS
+
 ROOT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
-PATIENCE_SECONDS = 60.0
 SOCKET_FD = 3
+
+NEVER_BY_ITS_LEASE = "60"
+"""Nobody is declared dead because the machine is slow."""
 
 SERVICE = (sys.executable, "-m", "app")
 INHERITING = ("sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh", *SERVICE)
@@ -58,9 +62,9 @@ class Member:
     def thaw(self) -> None:
         self.process.send_signal(signal.SIGCONT)
 
-    async def ended(self, seconds: float = PATIENCE_SECONDS) -> int:
+    async def ended(self) -> int:
         """The exit status."""
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             return await self.process.wait()
 
 
@@ -90,7 +94,11 @@ class Cluster:
     ) -> Member:
         log = self.home / f"{next(self._numbers)}.log"
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        own = {"PYTHONPATH": str(ROOT), "DATA_DIR": str(self.home / "data"), "LEASE_SECONDS": "5"}
+        own = {
+            "PYTHONPATH": str(ROOT),
+            "DATA_DIR": str(self.home / "data"),
+            "LEASE_SECONDS": NEVER_BY_ITS_LEASE,
+        }
         options: dict[str, Any] = {}
         if inherits:
             descriptor = self.listener.fileno()
@@ -117,10 +125,10 @@ class Cluster:
         for member in alive:
             member.terminate()
         for member in alive:
-            try:
-                await member.ended(15)
-            except TimeoutError:
-                await member.kill()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(15):
+                    await member.process.wait()
+            await member.kill()
         self.listener.close()
 
 
@@ -132,15 +140,6 @@ async def cluster(home: Path) -> AsyncIterator[Cluster]:
         yield made
     finally:
         await made.close()
-
-
-async def until(check: Callable[[], Awaitable[bool]]) -> None:
-    """Returns once `check` is true; fails the test if that takes too long."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while True:
-            if await check():
-                return
-            await asyncio.sleep(0.02)
 
 
 def free_port() -> int:

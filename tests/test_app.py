@@ -11,21 +11,16 @@ import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from app import create_app, running
+from app import create_app
+from composition import running
 from config import Config
 from models.dal import AsyncDAL
-from tests.models.aged import aged, left, until
-
-ROOT = Path(__file__).resolve().parent.parent
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
+from tests.models.aged import aged, left
+from tests.processes import ROOT, free_port
+from tests.waiting import PATIENCE_SECONDS, until
 
 
 def start(**environ: str) -> subprocess.Popen[str]:
@@ -50,7 +45,7 @@ def handshake(port: int) -> str:
         "Sec-WebSocket-Version: 13",
         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
     )
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS) as connection:
         connection.sendall("\r\n".join((*lines, "", "")).encode())
         return connection.recv(4096).decode()
 
@@ -59,7 +54,8 @@ def handshake(port: int) -> str:
 def process(worker_database_url: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
     port = free_port()
     process = start(DATABASE_URL=worker_database_url, PORT=str(port), SHUTDOWN_GRACE_SECONDS="2")
-    watchdog = threading.Timer(30, process.kill)  # so that a silent service ends the test
+    # So that a silent service ends the test.
+    watchdog = threading.Timer(PATIENCE_SECONDS, process.kill)
     watchdog.start()
     yield process, port
     watchdog.cancel()
@@ -78,7 +74,7 @@ def test_it_serves_until_it_is_told_to_stop(
         assert "server" not in {name.lower() for name in answer.headers}
     assert handshake(port).startswith("HTTP/1.1 404")
     running.send_signal(signal.SIGTERM)
-    output, _ = running.communicate(timeout=20)
+    output, _ = running.communicate(timeout=PATIENCE_SECONDS)
     assert running.returncode == 0, output
     assert "action=stop result=SUCCESS" in output
 
@@ -102,7 +98,7 @@ def test_what_keeps_it_from_starting_is_said_without_a_traceback(
     environ: dict[str, str], said: str
 ) -> None:
     process = start(**{"PORT": str(free_port()), **environ})
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode in (1, 2)
     assert said in output
     assert "Traceback" not in output
@@ -111,7 +107,7 @@ def test_what_keeps_it_from_starting_is_said_without_a_traceback(
 def test_a_port_that_is_taken_is_said_at_once() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         process = start(PORT=str(taken.getsockname()[1]), DATA_DIR="/nonexistent/never-made")
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 1
     assert "Cannot listen" in output
 

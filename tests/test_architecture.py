@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("app", "config", "controllers", "services", "engine", "models")
+ROOMS = ("app", "composition", "config", "controllers", "services", "engine", "models")
 
 MAY_IMPORT = {
-    "app": {"config", "controllers", "services", "engine", "models"},
+    "app": {"composition", "config", "controllers", "services", "engine", "models"},
+    "composition": {"config", "controllers", "services", "engine", "models"},
     "config": set(),
     "controllers": {"controllers", "services", "engine"},
     "services": {"services", "engine", "models"},

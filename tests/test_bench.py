@@ -11,6 +11,7 @@ import pytest
 from bench import (
     footprint,
     memory,
+    servers,
     soak,
     w2_http,
     w4_fan_out,
@@ -21,6 +22,7 @@ from bench import (
     w9_idle,
 )
 from bench.relay import relay
+from bench.service import service
 from bench.w2_throughput import STEPS, run_all
 from bench.world import World, chain, engine_on
 from models.dal import AsyncDAL
@@ -61,8 +63,8 @@ async def test_w6_a_real_service_wakes_all_that_are_due_and_no_other(
 ) -> None:
     template = await w6_parked.park_one(dal, database_url)
     await w6_parked.copies_of(dal, template, 20)
-    async with w6_parked.service(database_url) as service:
-        cost = await service.cost(w6_parked.Size(0, 0, 1, 0, 0.01))
+    async with service(database_url) as measured:
+        cost = await measured.cost(0, 0.01)
         woken, ended = await w6_parked.wake(dal, template, 30)
     assert cost.resident > 0
     assert ended > 0
@@ -203,6 +205,22 @@ def test_what_grows_in_the_last_third_is_told() -> None:
     samples = [soak.Sample(n, 100 + max(n - 5, 0), 4, 20 + n // 6, n) for n in range(9)]
     grown = soak.growth(samples)
     assert grown == pytest.approx({"memory_mib": 2, "connections": 0, "descriptors": 1})
+
+
+async def test_the_app_is_measured_unchanged_under_each_server() -> None:
+    figures, versions = await servers.run(1, 64)
+    assert list(versions) == ["hypercorn", "uvicorn", "granian"]
+    assert all(figure.middle > 0 for figure in figures)
+    beside = {figure.what for figure in figures if figure.beside_the_default}
+    assert beside == {
+        f"{server} over hypercorn, {what}"
+        for server in ("uvicorn", "granian")
+        for what in ("to 202", "to completed (?wait)", "accepted one by one")
+    }
+
+
+def test_a_server_that_is_not_installed_is_named() -> None:
+    assert servers.missing(["hypercorn", "no_such_server"]) == ["no_such_server"]
 
 
 async def test_w2_over_http_takes_in_what_a_service_completes() -> None:

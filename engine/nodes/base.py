@@ -24,7 +24,7 @@ from typing import Any, Literal, Protocol
 
 from engine.context import Json, JsonObject
 from engine.expressions import Budget, Env
-from engine.ports import HttpClient, SecretClient, Transport
+from engine.ports import Carrying, HttpClient, Transport
 
 FieldKind = Literal["literal", "template", "expression", "expressions", "condition", "reference"]
 """How a configuration value is read.
@@ -106,8 +106,8 @@ class EffectIO:
     trace: Mapping[str, str] = field(default_factory=dict)
     """Headers that tell whoever is called that it is called for this step; none if nobody traces
     the execution."""
-    secrets: SecretClient | None = None
-    """The client for requests that carry secrets; None where there are no secrets."""
+    carrying: Carrying | None = None
+    """Gives the client for requests that carry secrets; None where there are no secrets."""
     may_act: Callable[[], bool] = lambda: True
     """Whether the effect may still start: its worker's lease may have run out meanwhile."""
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from functools import partial
 from urllib.parse import SplitResult, urlsplit
 
 from engine.context import Json, JsonObject
@@ -32,7 +31,7 @@ from engine.nodes.http_request import (
     params_of,
 )
 from engine.nodes.usage import USAGE, check_usage, reported_usage
-from engine.ports import HttpResponse, SecretUse
+from engine.ports import HttpClient, HttpResponse, SecretUse
 from engine.sealed import PARTS, StandIns, places_of
 from engine.secret_names import SECRETS
 from engine.trace_context import TRACEPARENT
@@ -103,7 +102,7 @@ class Webhook:
             headers = {**headers, "Idempotency-Key": io.idempotency_key}
         if io.trace and not has_header(headers, TRACEPARENT):
             headers = {**headers, **io.trace}
-        response = await _sender(rendered, io)(
+        response = await _client(rendered, io).request(
             rendered["method"],
             rendered["url"],
             headers=headers,
@@ -128,16 +127,15 @@ class Webhook:
         return Result(output=output, variables=variables, usage=usage)
 
 
-def _sender(rendered: JsonObject, io: EffectIO) -> Callable[..., Awaitable[HttpResponse]]:
+def _client(rendered: JsonObject, io: EffectIO) -> HttpClient:
     """Who sends the request: whoever can fill in its secrets, if it carries any. Raises
     `StepFailure`."""
     places = places_of(rendered)
     if not places:
-        return io.http.request
-    if io.secrets is None:
+        return io.http
+    if io.carrying is None:
         raise StepFailure("SECRETS_UNAVAILABLE", "there are no secrets here")
-    use = SecretUse(io.execution["community_id"], places, io.may_act)
-    return partial(io.secrets.request_with_secrets, use=use)
+    return io.carrying(SecretUse(io.execution["community_id"], places, io.may_act))
 
 
 def _unexpected(rendered: JsonObject, response: HttpResponse) -> StepFailure:

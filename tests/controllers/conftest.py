@@ -12,7 +12,8 @@ import pytest
 from quart import Quart
 from quart.typing import TestClientProtocol
 
-from app import Running, create_app, running
+from app import create_app
+from composition import Running, running
 from config import Config
 from models.api_keys import ApiKeys
 from models.dal import AsyncDAL

@@ -19,7 +19,7 @@ from models.dal import AsyncDAL
 from services.api_keys import ApiKeyService
 from services.clock import SystemClock, new_id
 from tests.models.aged import aged
-from tests.processes import until
+from tests.waiting import until
 
 
 async def invoke(

@@ -6,10 +6,11 @@ import json
 
 import pytest
 
-from controllers.errors import failure_of
+from controllers.errors import ERRORS, failure_of
 from controllers.gate import SECURITY_HEADERS
 from engine import errors as engine_errors
 from services import errors as refusals
+from services.allowances import Standing
 from tests.controllers.conftest import COMMUNITY, Answer, Api
 
 JSON = {"Content-Type": "application/json"}
@@ -215,9 +216,24 @@ def test_every_error_has_its_status_and_code(error: Exception, status: int, code
     assert failure.message
 
 
-@pytest.mark.parametrize("error", [engine_errors.Overloaded(), engine_errors.StoreUnavailable()])
-def test_what_may_be_tried_again_says_when(error: Exception) -> None:
-    assert failure_of(error, "r").headers["Retry-After"] == "1"
+def test_whatever_is_429_or_503_says_when_to_try_again() -> None:
+    errors = [
+        (refusals.TooManyAttempts(Standing(10, 0, 60, 7)), "7"),
+        (refusals.RateLimited(8), "8"),
+        (refusals.TooManyWorkflows(), "60"),
+        *((kind(), "1") for kind in (refusals.TooManyStreams, refusals.StreamsFull)),
+        (refusals.SigningKeysUnavailable(), "1"),
+        (engine_errors.CommunityOverloaded(), "1"),
+        (engine_errors.Overloaded(), "1"),
+        (engine_errors.StoreUnavailable(), "1"),
+        (engine_errors.OutcomeUnknown(), "1"),
+        (engine_errors.LeaseLost(), "1"),
+    ]
+    assert {type(error) for error, _ in errors} == {
+        kind for kind, status, _, _ in ERRORS if status in (429, 503)
+    }
+    for error, seconds in errors:
+        assert failure_of(error, "r").headers["Retry-After"] == seconds
 
 
 def test_an_unforeseen_error_tells_nothing_but_the_request_id() -> None:

@@ -11,7 +11,7 @@ import pytest
 from quart import Response
 from quart.testing import WebsocketResponseError
 
-from app import Running
+from composition import Running
 from controllers.auth import ANY_SCOPE, PUBLIC, SCOPE_ATTRIBUTE, SOCKET_ATTRIBUTE
 from controllers.endpoint import async_endpoint
 from controllers.gate import LONGEST_TARGET, MOST_HEADERS
@@ -19,6 +19,7 @@ from controllers.operation import begin
 from models.dal import AsyncDAL
 from services.caller import ADMIN, SCOPES
 from tests.controllers.conftest import COMMUNITY, OWNER, SECRET_KEY, Answer, Api
+from tests.listed import uuid_of
 
 NOTHING = "00000000-0000-0000-0000-000000000000"
 
@@ -216,3 +217,30 @@ async def test_a_head_too_large_is_refused_before_anything_else(api: Api, key: s
     answer = await api.call("GET", f"/workflows?search={'x' * LONGEST_TARGET}", key=key)
     assert (answer.status, answer.code) == (414, "URI_TOO_LONG")
     assert answer.headers["x-request-id"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/workflows/%00"),
+        ("GET", f"/workflow-management/executions/{uuid_of(1)}/steps/a%00b"),
+        ("POST", f"/workflows/executions/{uuid_of(1)}/signals/a%00b"),
+        ("DELETE", f"/communities/{COMMUNITY}/secrets/%00"),
+        ("DELETE", f"/communities/{COMMUNITY}/members/1/roles/%00"),
+        ("GET", "/nowhere/%00"),
+    ],
+)
+async def test_a_path_with_nul_leads_nowhere(api: Api, method: str, path: str) -> None:
+    answer = await api.call(method, path)
+    assert (answer.status, answer.code) == (404, "NOT_FOUND")
+    assert (await api.call(method, path, key="")).status in (401, 404)
+
+
+@pytest.mark.parametrize("path", ["/workflows", "/workflow-management/executions/stream", "/audit"])
+async def test_a_parameter_with_nul_is_refused_by_name(api: Api, path: str) -> None:
+    answer = await api.call("GET", f"{path}?cursor=a%00b&x%2Fy=%00&status=draft")
+    assert (answer.status, answer.code) == (400, "VALIDATION_ERROR")
+    assert answer.body["details"] == [
+        {"path": name, "message": "must not contain U+0000"} for name in ("/cursor", "/x~1y")
+    ]
+    assert (await api.call("GET", f"{path}?cursor=%00", key="")).status == 401

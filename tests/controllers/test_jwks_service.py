@@ -10,7 +10,8 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
-from app import create_app, running
+from app import create_app
+from composition import running
 from config import Config
 from models.api_keys import ApiKeys
 from models.dal import AsyncDAL

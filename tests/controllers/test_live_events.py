@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from app import Running
+from composition import Running
 from config import Config
 from controllers.live_answers import ExecutionUpdate
 from models.dal import AsyncDAL

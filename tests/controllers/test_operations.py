@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app import Running
+from composition import Running
 from engine.errors import StoreUnavailable
 from tests.controllers.conftest import Api
 

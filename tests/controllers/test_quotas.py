@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from app import create_app, running
+from app import create_app
+from composition import running
 from config import Config
 from models.api_keys import ApiKeys
 from models.dal import AsyncDAL

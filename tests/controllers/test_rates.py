@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-from app import create_app, running
+from app import create_app
+from composition import running
 from config import Config
 from models.api_keys import ApiKeys
 from models.dal import AsyncDAL

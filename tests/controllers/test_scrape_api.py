@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from app import Running
+from composition import Running
 from controllers.state import EXTENSION
 from engine.errors import StoreUnavailable
 from models.backlog import Backlogs
 from services import scrape as scraping
 from tests.controllers.conftest import COMMUNITY, Answer, Api, greeting
 from tests.scraping import DATABASE, ENGINE, names, value
+from tests.waiting import PATIENCE_SECONDS, until
 
 NOBODY = " "
 
@@ -41,12 +42,15 @@ async def ran(api: Api, **changes: Any) -> None:
 
 async def told(api: Api, expected: float, name: str, **labels: str) -> str:
     """The page, once it says that."""
-    async with asyncio.timeout(20):
-        while True:
-            found = await page(api)
-            if value(found, name, **labels) == expected:
-                return found
-            await asyncio.sleep(0.05)
+    found = ""
+
+    async def says() -> bool:
+        nonlocal found
+        found = await page(api)
+        return value(found, name, **labels) == expected
+
+    await until(says)
+    return found
 
 
 async def test_every_metric_of_the_contract_is_there(api: Api) -> None:
@@ -126,7 +130,7 @@ async def test_a_database_that_hangs_is_asked_once_and_not_waited_for(
 
     monkeypatch.setattr(Backlogs, "look", hangs)
     monkeypatch.setattr(scraping, "PATIENCE_SECONDS", 0.05)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         pages = await asyncio.gather(*(page(api) for _ in range(5)))
     assert {value(one, "workflow_database_up") for one in pages} == {0}
     assert asked == 1

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from app import create_app, running
+from app import create_app
+from composition import running
 from config import Config
 from models.dal import AsyncDAL
 from services.community_secrets import MOST_SECRETS

@@ -9,15 +9,17 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 from quart import Quart
 
+from controllers import server
 from controllers.server import Listener, serve
 from engine.departure import Departure
 from services.clock import SystemClock
+from tests.waiting import PATIENCE_SECONDS, until
 
 HOST = "127.0.0.1"
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -54,13 +56,6 @@ async def connected(port: int) -> AsyncIterator[Connection]:
         writer.close()
 
 
-async def until(reached: Callable[[], bool]) -> None:
-    """Returns once it is so; the loop goes round meanwhile."""
-    async with asyncio.timeout(10):
-        while not reached():  # noqa: ASYNC110  # what is looked at tells nobody
-            await asyncio.sleep(0)
-
-
 async def turns(count: int) -> None:
     """Lets the loop go round: whoever wants to close a connection has done it then."""
     for _ in range(count):
@@ -70,7 +65,7 @@ async def turns(count: int) -> None:
 async def ask(connection: Connection) -> bytes:
     reader, writer = connection
     writer.write(REQUEST)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         return await reader.readline()
 
 
@@ -80,8 +75,9 @@ def departure() -> Departure:
 
 
 async def test_g12_a_request_on_an_idle_connection_is_served_on_the_way_out(
-    departure: Departure,
+    departure: Departure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(server, "IDLE_LINGER_SECONDS", PATIENCE_SECONDS)
     async with served(departure, shared=True) as (port, listener), connected(port) as connection:
         assert b"200" in await ask(connection)
         await connection[0].readuntil(b"served")
@@ -92,8 +88,9 @@ async def test_g12_a_request_on_an_idle_connection_is_served_on_the_way_out(
 
 
 async def test_g12_a_connection_that_was_just_accepted_is_served_on_the_way_out(
-    departure: Departure,
+    departure: Departure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(server, "IDLE_LINGER_SECONDS", PATIENCE_SECONDS)
     async with served(departure, shared=True) as (port, listener), connected(port) as connection:
         await until(lambda: listener.open_connections() == 1)
         departure.begin()
@@ -106,10 +103,10 @@ async def test_g12_a_shared_socket_is_left_to_the_others(departure: Departure) -
     async with served(departure, shared=True) as (port, listener), connected(port) as connection:
         assert b"200" in await ask(connection)
         sibling = socket.socket(fileno=os.dup(listener.fileno()))
-        sibling.settimeout(10)
+        sibling.settimeout(PATIENCE_SECONDS)
         departure.begin()
         await until(lambda: listener.stopped)
-        client = socket.create_connection((HOST, port), timeout=10)
+        client = socket.create_connection((HOST, port), timeout=PATIENCE_SECONDS)
         accepted, _ = await asyncio.to_thread(sibling.accept)
         assert accepted.getpeername() == client.getsockname()
         for one in (client, accepted, sibling):
@@ -157,7 +154,7 @@ async def raw(port: int, sent: bytes) -> tuple[bytes, bytes]:
     """Head and body of the answer to what was sent, up to the end of the connection."""
     async with connected(port) as (reader, writer):
         writer.write(sent)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             head, _, body = (await reader.read()).partition(b"\r\n\r\n")
     return head, body
 

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from app import create_app, running
+from app import create_app
+from composition import running
 from config import Config
 from engine.trace_context import span_id
 from models.api_keys import ApiKeys

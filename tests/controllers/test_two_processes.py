@@ -10,16 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from app import create_app, running
+from app import create_app
+from composition import running
 from config import Config
 from models.audit_chain import AuditChain
 from models.dal import AsyncDAL
 from services.permission_service import CACHE_SECONDS
 from tests.controllers.conftest import COMMUNITY, Api
 from tests.controllers.test_permissions import grant
+from tests.waiting import until
 
 OTHER = 789
-PATIENCE_SECONDS = 60
 
 
 @pytest.fixture
@@ -32,11 +33,13 @@ async def second(api: Api, database_url: str, tmp_path: Path) -> AsyncIterator[A
         yield Api(create_app(config, service=service), api.keys, log, api.key)
 
 
-async def until(there: Api, url: str, key: str, status: int) -> None:
+async def answers(there: Api, url: str, key: str, status: int) -> None:
     """Returns once the answer has this status."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while (await there.call("GET", url, key=key)).status != status:  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
+
+    async def it_has() -> bool:
+        return (await there.call("GET", url, key=key)).status == status
+
+    await until(it_has)
 
 
 async def test_a_grant_and_its_end_count_at_once_here_and_soon_there(api: Api, second: Api) -> None:
@@ -47,11 +50,11 @@ async def test_a_grant_and_its_end_count_at_once_here_and_soon_there(api: Api, s
         assert (await second.call("GET", url, key=key)).status == 403
         await grant(api, workflow_id, permission_type=kind, target_id=target, can_view=True)
         assert (await api.call("GET", url, key=key)).status == 200
-        await until(second, url, key, 200)
+        await answers(second, url, key, 200)
         gone = f"{url}/permissions?permission_type={kind}&target_id={target}"
         assert (await api.call("DELETE", gone)).status == 200
         assert (await api.call("GET", url, key=key)).status == 403
-        await until(second, url, key, 403)
+        await answers(second, url, key, 403)
 
 
 async def test_a_role_and_its_end_count_at_once_here_and_soon_there(api: Api, second: Api) -> None:
@@ -63,10 +66,10 @@ async def test_a_role_and_its_end_count_at_once_here_and_soon_there(api: Api, se
     assert (await second.call("GET", url, key=key)).status == 403
     await api.call("PUT", member, {"roles": ["mod"]}, key=admin)
     assert (await api.call("GET", url, key=key)).status == 200
-    await until(second, url, key, 200)
+    await answers(second, url, key, 200)
     await api.call("DELETE", member, key=admin)
     assert (await api.call("GET", url, key=key)).status == 403
-    await until(second, url, key, 403)
+    await answers(second, url, key, 403)
 
 
 def test_soon_is_within_a_second() -> None:
@@ -76,7 +79,10 @@ def test_soon_is_within_a_second() -> None:
 async def test_both_write_one_chain(api: Api, second: Api, dal: AsyncDAL) -> None:
     for _ in range(20):
         await asyncio.gather(api.call("GET", "/workflows"), second.call("GET", "/workflows"))
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while (verdict := await AuditChain(dal).verify()).rows < 40:  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
-    assert verdict.broken is None
+    chain = AuditChain(dal)
+
+    async def all_written() -> bool:
+        return (await chain.verify()).rows >= 40
+
+    await until(all_written)
+    assert (await chain.verify()).broken is None

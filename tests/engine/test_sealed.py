@@ -61,6 +61,17 @@ def test_a_text_that_looks_like_a_secret_is_text(name: str, times: int) -> None:
     assert opened(request)["headers"]["X"] == text + VALUES["token"] + text
 
 
+HEX = "0123456789abcdef" * 2
+
+
+@pytest.mark.parametrize("text", [f"secret-{HEX}-0-", "secret-", f"secret-{HEX}-1", f"{HEX}-0-"])
+def test_a_text_that_looks_like_a_stand_in_is_text_and_hides_none(text: str) -> None:
+    request = sealed({"body": "{{ t }}{{ secrets.token }}{{ t }}{{ secrets.other }}"}, t=text)
+
+    assert [place.name for place in places_of(request)] == ["token", "other"]
+    assert opened(request)["body"] == f"{text}{VALUES['token']}{text}{VALUES['other']}"
+
+
 def test_a_form_is_filled_with_what_is_encoded() -> None:
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     request = sealed({"headers": form, "body": {"a": "{{ secrets.token }}"}})

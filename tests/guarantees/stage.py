@@ -21,13 +21,10 @@ from chaos.database import NAME, Database
 from chaos.run import make_key
 from chaos.watch import SETTING
 from tests.peer import Peer, calling, peer
-from tests.processes import HOST, Cluster, Member, ends, free_port, graph, publish, published, until
-
-NEVER_BY_ITS_LEASE = "60"
-"""Nobody is declared dead because the machine is slow."""
+from tests.processes import HOST, Cluster, Member, ends, free_port, graph, publish, published
+from tests.waiting import until
 
 _SETTINGS = {
-    "LEASE_SECONDS": NEVER_BY_ITS_LEASE,
     "EGRESS_ALLOW": "127.0.0.0/8",
     "DATABASE_POOL_MIN": "1",
     "DATABASE_POOL_MAX": "6",

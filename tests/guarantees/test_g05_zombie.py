@@ -18,9 +18,12 @@ from chaos.watch import install
 from models.execution_rows import CHANNEL
 from tests.guarantees.stage import Process, Stage
 from tests.peer import calling
-from tests.processes import graph, until
+from tests.processes import graph
+from tests.waiting import until
 
-LEASE = "4"
+LEASE_IS_OVER = """
+UPDATE engine_workers SET lease_until = clock_timestamp() WHERE name LIKE ANY ($1::text[])
+"""
 NO_HEARTBEAT = "LOCK TABLE engine_workers IN SHARE MODE"
 NOBODY_IS_CALLED_BY_ITS_NAME = "LOCK TABLE workflows IN ACCESS EXCLUSIVE MODE"
 TABLES = ("workflow_executions", "workflow_steps", "workflow_letters")
@@ -40,15 +43,16 @@ PARKED = "SELECT status = 'waiting' FROM workflow_executions WHERE execution_id 
 async def test_g05_whatever_a_zombie_tries_to_write_is_refused(stage: Stage) -> None:
     await install(stage.database)
     ending, parking, calling_child = zombies = await asyncio.gather(
-        stage.start(LEASE_SECONDS=LEASE),
-        stage.start(LEASE_SECONDS=LEASE),
-        stage.start(LEASE_SECONDS=LEASE, MAX_CONCURRENT_EXECUTIONS="1"),
+        stage.start(),
+        stage.start(),
+        stage.start(MAX_CONCURRENT_EXECUTIONS="1"),
     )
     parent = await about_to_end_a_child(stage, ending)
     sleeper = await about_to_park(stage, parking)
     caller = await frozen_while_it_starts_a_child(stage, calling_child)
     for zombie in (ending, parking):
         zombie.member.freeze()
+    await stage.fetch(LEASE_IS_OVER, [f"%:{zombie.port}" for zombie in zombies])
     stage.peer.let_go()  # What they called has answered, and they do not know it yet.
 
     other = await stage.start()

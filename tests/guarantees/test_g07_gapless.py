@@ -9,9 +9,10 @@ from typing import Any
 from models.dal import AsyncDAL
 from models.execution_store import PostgresExecutionStore
 from tests.guarantees.stage import Process, Stage
-from tests.processes import PATIENCE_SECONDS, graph
+from tests.processes import graph
 from tests.sse import sse
 from tests.store_contract import FIRST, SECOND, a_context, a_step, created, progress_of
+from tests.waiting import PATIENCE_SECONDS
 
 STANDS = "SELECT status = $2 FROM workflow_executions WHERE execution_id = $1"
 PAUSE_ASKED = """

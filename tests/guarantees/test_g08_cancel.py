@@ -7,7 +7,8 @@ import asyncio
 
 from tests.guarantees.stage import Answer, Process, Stage
 from tests.peer import calling
-from tests.processes import PATIENCE_SECONDS, graph
+from tests.processes import graph
+from tests.waiting import PATIENCE_SECONDS
 
 STATUS = "SELECT status FROM workflow_executions WHERE execution_id = $1"
 KINDS = """

@@ -14,9 +14,10 @@ import pytest
 from standardwebhooks import Webhook as Verifier
 
 from models.dal import AsyncDAL
-from tests.models.aged import aged, until
+from tests.models.aged import aged
 from tests.processes import Cluster, cluster, free_port
 from tests.receiver import Act, answers, receiver
+from tests.waiting import until
 from tests.webhook_rows import SECRET, a_webhook, are, deliveries
 
 WAITS = """

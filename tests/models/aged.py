@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Awaitable, Callable
-from itertools import count as numbers
 
 from engine.context import JsonObject
 from models.dal import AsyncDAL
@@ -101,12 +98,3 @@ async def left(dal: AsyncDAL) -> set[str]:
 async def rows(dal: AsyncDAL, table: str) -> int:
     """How many rows a table has."""
     return int(await dal.fetchval(f"SELECT count(*) FROM {table}"))
-
-
-async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 20) -> None:
-    """Waits until the condition holds. Raises `TimeoutError` when it has not after `seconds`."""
-    async with asyncio.timeout(seconds):
-        for _ in numbers():
-            if await condition():
-                return
-            await asyncio.sleep(0.01)

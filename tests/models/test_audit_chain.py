@@ -217,14 +217,26 @@ async def test_a_batch_that_is_refused_leaves_no_trace(dal: AsyncDAL) -> None:
     assert (verdict.rows, verdict.broken) == (2, None)
 
 
+def said(rows: int) -> AuditRow:
+    return entry(0, details={"rows": rows})
+
+
+async def notes(dal: AsyncDAL) -> list[int]:
+    """How many rows went, by each note of a pruning."""
+    rows = await dal.fetch("SELECT details FROM audit_log WHERE details->>'rows' IS NOT NULL")
+    return [row["details"]["rows"] for row in rows]
+
+
 async def test_pruning_takes_the_oldest_and_what_is_left_still_fits(dal: AsyncDAL) -> None:
     ids = await filled(dal)
     chain = AuditChain(dal, page=2)
     before = await dal.fetchval("SELECT recorded_at FROM audit_log WHERE audit_id = $1", ids[6])
-    assert await chain.prune(ids[-1], before) == 6
+    assert await chain.prune(ids[-1], before, said) == 6
+    assert await chain.prune(ids[-1], before, said) == 0
     await AuditLog(dal).append([entry(9)])
     verdict = await chain.verify()
-    assert (verdict.rows, verdict.pruned_id, verdict.broken) == (4, ids[5], None)
+    assert (verdict.rows, verdict.pruned_id, verdict.broken) == (5, ids[5], None)
+    assert await notes(dal) == [6]
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await dal.execute("DELETE FROM audit_log")
 
@@ -232,19 +244,46 @@ async def test_pruning_takes_the_oldest_and_what_is_left_still_fits(dal: AsyncDA
 async def test_pruning_goes_no_further_than_what_was_verified(dal: AsyncDAL) -> None:
     ids = await filled(dal)
     later = datetime.now(UTC) + timedelta(days=1)
-    assert await AuditChain(dal).prune(ids[1], later) == 2
-    assert await AuditChain(dal).prune(ids[-1], later) == 7
+    assert await AuditChain(dal).prune(ids[1], later, said) == 2
+    assert await AuditChain(dal).prune(ids[-1], later, said) == 7
     verdict = await AuditChain(dal).verify()
-    assert (verdict.rows, verdict.tip.audit_id, verdict.broken) == (0, ids[-1], None)
+    assert (verdict.rows, verdict.pruned_id, verdict.broken) == (2, ids[-1], None)
+    assert await notes(dal) == [2, 7]
     await AuditLog(dal).append([entry(9)])
     assert (await AuditChain(dal).verify()).broken is None
+
+
+HOLD = """
+CREATE FUNCTION refuse_to_go() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN RAISE EXCEPTION 'row % stays', OLD.audit_id; END $$;
+CREATE TRIGGER stays BEFORE DELETE ON audit_log FOR EACH ROW WHEN (OLD.audit_id >= {first})
+    EXECUTE FUNCTION refuse_to_go()
+"""
+
+
+@pytest.mark.parametrize(("stays", "gone"), [(0, 0), (3, 2)])
+async def test_g16_no_row_goes_that_the_log_does_not_tell_of(
+    dal: AsyncDAL, stays: int, gone: int
+) -> None:
+    ids = await filled(dal)
+    await dal.execute(HOLD.format(first=ids[stays]))
+    try:
+        with pytest.raises(asyncpg.RaiseError, match="stays"):
+            await AuditChain(dal, page=2).prune(
+                ids[-1], datetime.now(UTC) + timedelta(days=1), said
+            )
+    finally:
+        await dal.execute("DROP FUNCTION refuse_to_go() CASCADE")
+    assert await notes(dal) == [9] * bool(gone)
+    verdict = await AuditChain(dal).verify()
+    assert (verdict.rows, verdict.broken) == (9 - gone + bool(gone), None)
 
 
 async def test_a_pruned_row_that_was_noted_is_not_taken_for_missing(dal: AsyncDAL) -> None:
     ids = await filled(dal)
     noted = (await AuditChain(dal).verify()).tip
     await AuditLog(dal).append([entry(9)])
-    await AuditChain(dal).prune(ids[-1], datetime.now(UTC) + timedelta(days=1))
+    await AuditChain(dal).prune(ids[-1], datetime.now(UTC) + timedelta(days=1), said)
     assert (await AuditChain(dal).verify(noted)).broken is None
     assert (await AuditChain(dal).verify(Tip(noted.audit_id, b"other"))).broken is not None
 

@@ -18,8 +18,9 @@ from models import claim_sql, execution_sql, retention
 from models.dal import AsyncDAL
 from models.execution_store import PostgresExecutionStore
 from models.retention import Batch, History, Place, Policy
-from tests.models.aged import WORKFLOW, aged, left, published, rows, until
+from tests.models.aged import WORKFLOW, aged, left, published, rows
 from tests.store_contract import FIRST, SECOND, a_context, a_step, created, progress_of
+from tests.waiting import until
 
 DAY, YEARS = 24, 24 * 365 * 10
 POLICY = Policy(WORKFLOW, 7)

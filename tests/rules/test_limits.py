@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from engine.context import JsonObject, Limits
+import pytest
+
+from engine.context import Json, JsonObject, Limits
 from engine.validation import validate
 from tests.engine.world import document
 from tests.rules.harness import (
@@ -401,6 +403,33 @@ def test_a_workflow_has_five_thousand_expressions_and_no_more() -> None:
 
 def test_texts_without_an_expression_do_not_count_as_one() -> None:
     assert codes(document({"a": sets(x=["word"] * 6000)}, "start -> a")) == set()
+
+
+TESTED = {"variable": "n", "operator": "equals", "value": "yes"}
+
+
+@pytest.mark.parametrize(
+    ("condition", "count"),
+    [
+        ("n > 1", 1),
+        (TESTED, 1),
+        ({"left": "n", "operator": "equals", "right": "n"}, 1),
+        ({"left": "a text", "operator": "equals", "right": "{{ n }}"}, 1),
+        ({"left": "{{ n }}", "operator": "equals", "right": "{{ n }} {{ n }}"}, 3),
+        ({**TESTED, "value": ["{{ n }}", "word"]}, 2),
+        ([TESTED, "n > 1"], 2),
+        ({"any": [TESTED, {"not": {"all": [TESTED, TESTED]}}]}, 3),
+        ({"variable": "n", "operator": "exists"}, 1),
+        (True, 0),
+    ],
+)
+def test_of_a_condition_its_expressions_count_and_not_its_words(
+    condition: Json, count: int
+) -> None:
+    six = {"a": checks(condition), "b": sets(x="{{ 1 }}" * (6 - count))}
+    there = document(six, "start -> a", "a.true -> b")
+    assert codes(there, Limits(max_workflow_expressions=5)) == {"TOO_MANY_EXPRESSIONS"}
+    assert codes(there, Limits(max_workflow_expressions=6)) == set()
 
 
 @each("run", RULES)

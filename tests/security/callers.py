@@ -22,7 +22,7 @@ from services.caller import ADMIN, EVERYDAY_SCOPES
 from services.clock import SystemClock, new_id
 from tests.controllers.conftest import COMMUNITY, OWNER, SECRET_KEY, Api, greeting
 from tests.controllers.test_tenants import grant, join
-from tests.models.aged import until
+from tests.waiting import until
 from tests.webhook_rows import a_webhook
 
 OTHER_COMMUNITY = COMMUNITY + 1

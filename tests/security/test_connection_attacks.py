@@ -23,11 +23,12 @@ import aiohttp
 import pytest
 from quart import Quart
 
-from app import Running
+from composition import Running
 from config import Config
 from controllers import server
 from tests.controllers.conftest import Api
-from tests.live_world import PATIENCE_SECONDS, Served, served
+from tests.live_world import Served, served
+from tests.waiting import PATIENCE_SECONDS
 
 HEAD = b"GET /api/v1/status HTTP/1.1\r\nHost: x\r\n"
 STATUS = re.compile(rb"HTTP/1\.1 \d{3}")

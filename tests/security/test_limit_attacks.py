@@ -14,7 +14,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from quart.testing import WebsocketResponseError
 
-from app import create_app, running
+from app import create_app
+from composition import running
 from config import Config
 from engine.json_door import MAX_ITEMS, MAX_KEY_LENGTH
 from models.api_keys import ApiKeys

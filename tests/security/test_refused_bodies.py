@@ -11,11 +11,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from app import Running
+from composition import Running
 from config import Config
 from controllers import http1
 from tests.controllers.conftest import Api
-from tests.live_world import PATIENCE_SECONDS, Served, served
+from tests.live_world import Served, served
+from tests.waiting import PATIENCE_SECONDS
 
 MB = 1024 * 1024
 PATH = "/api/v1/workflows/validate"

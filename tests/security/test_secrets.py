@@ -18,8 +18,8 @@ from aiohttp import web
 
 from models.dal import AsyncDAL
 from tests.controllers.conftest import COMMUNITY, OWNER, Api, greeting
-from tests.models.aged import until
 from tests.security.secret_world import NAME, SECRET, SecretWorld, forms, listening
+from tests.waiting import until
 
 BEARER = {"headers": {"Authorization": "Bearer {{ secrets.token }}"}}
 PLAIN = "tok-4c1f0a9b7d2e"

@@ -20,7 +20,8 @@ from models.webhooks import Webhooks
 from services.aaa_log import AaaLog
 from services.alert_evaluator import AlertEvaluator
 from services.clock import new_id
-from tests.models.aged import WORKFLOW, aged, rows, until
+from tests.models.aged import WORKFLOW, aged, rows
+from tests.waiting import until
 from tests.webhook_rows import SetClock, a_webhook, deliveries
 
 RATE = Condition("failure_rate", 0.5, 300, 4)

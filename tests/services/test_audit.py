@@ -16,6 +16,7 @@ from models.dal import AsyncDAL
 from services.aaa_log import AaaLog
 from services.audit import MOST_REFUSALS, AuditTrail, Category, Event, Result
 from services.clock import new_id
+from tests.waiting import until
 
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -162,9 +163,7 @@ async def test_rows_wait_while_the_table_refuses_them_all(
         await audit.start()
         for number in range(12):
             audit.record(event(action=f"a{number:02}"))
-        async with asyncio.timeout(30):
-            while "waiting=" not in stream.getvalue():  # noqa: ASYNC110 - a text has no event
-                await asyncio.sleep(0.01)
+        await until(lambda: "waiting=" in stream.getvalue())
     finally:
         await dal.execute("ALTER TABLE audit_log_away RENAME TO audit_log")
     await audit.stop()

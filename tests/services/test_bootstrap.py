@@ -12,10 +12,12 @@ from engine.context import Limits
 from models.api_keys import ApiKeys
 from models.dal import AsyncDAL
 from models.permissions import Permissions
+from models.secrets import Secrets
 from models.workflows import Workflows
 from services.api_keys import ApiKeyService
 from services.bootstrap import OPERATOR, Example, load_examples, make_first_key
 from services.clock import SystemClock, new_id
+from services.cursors import Cursors
 from services.permission_service import PermissionService
 from services.welcome import welcome
 from services.workflow_service import WorkflowService
@@ -37,7 +39,8 @@ def keys(dal: AsyncDAL) -> ApiKeyService:
 def workflows(dal: AsyncDAL) -> WorkflowService:
     stored = Workflows(dal)
     permissions = PermissionService(Permissions(dal), stored)
-    return WorkflowService(stored, permissions, Limits(), new_id=new_id)
+    cursors = Cursors(Secrets(dal), None)
+    return WorkflowService(stored, permissions, cursors, Limits(), new_id=new_id)
 
 
 async def test_the_first_key_is_an_admins_in_a_private_file(

@@ -18,6 +18,7 @@ from engine.errors import StepFailure
 from engine.ports import HttpResponse
 from services.egress import Egress
 from services.http_client import AiohttpClient, HttpLimits
+from tests.waiting import PATIENCE_SECONDS
 
 LOCAL = Egress(allow=("127.0.0.1", "::1"))
 
@@ -286,7 +287,7 @@ async def test_a_slow_peer_is_a_retryable_timeout(peer: Peer, client: AiohttpCli
 
 async def test_cancelling_the_caller_aborts_the_request(peer: Peer, client: AiohttpClient) -> None:
     task = asyncio.create_task(fetch(client, f"{peer.base}/hang"))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await peer.waiting.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -20,7 +20,7 @@ from services.delivery_policy import DELAYS, TRIES
 from services.egress import Egress
 from services.http_client import AiohttpClient
 from services.notifier import Notifier, Pace
-from tests.models.aged import aged, until
+from tests.models.aged import aged
 from tests.receiver import (
     Act,
     answers,
@@ -31,6 +31,7 @@ from tests.receiver import (
     resets,
     talks_endlessly,
 )
+from tests.waiting import until
 from tests.webhook_rows import SECRET, SetClock, a_webhook, are, deliveries, statuses, tried
 
 QUICK = Pace(timeout_seconds=0.5, poll_seconds=0.02, retry_seconds=0.05)

@@ -18,7 +18,8 @@ from models.retention import Batch, Cleared, History, Place, Policy, Walked
 from services.aaa_log import AaaLog
 from services.retention import ACTION, Retention
 from services.rounds import Rounds
-from tests.models.aged import WORKFLOW, aged, left, rows, until
+from tests.models.aged import WORKFLOW, aged, left, rows
+from tests.waiting import until
 
 DAY = 24
 SECONDS = 20

@@ -45,14 +45,14 @@ async def vault(dal: AsyncDAL) -> Vault:
 
 
 async def send(vault: Vault, wire: Wire, *, may_act: bool = True) -> HttpResponse:
-    return await VaultClient(wire, vault).request_with_secrets(
+    use = SecretUse(1, (PLACE,), lambda: may_act)
+    return await VaultClient(wire, vault, use).request(
         "POST",
         URL,
         headers={"X": "{{secrets.token}}"},
         params=None,
         body={"n": 1},
         timeout_seconds=5,
-        use=SecretUse(1, (PLACE,), lambda: may_act),
     )
 
 

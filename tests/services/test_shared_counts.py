@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from redis.asyncio import Redis
 
+from services import shared_counts
 from services.aaa_log import AaaLog
 from services.allowances import WINDOW_SECONDS, Standing
 from services.attempts import FailedAttempts
@@ -35,8 +36,9 @@ from services.shared_counts import (
     next_pause,
     open_counts,
 )
-from tests.processes import HOST, PATIENCE_SECONDS, free_port
+from tests.processes import HOST, free_port
 from tests.valkey import Valkey, valkey
+from tests.waiting import PATIENCE_SECONDS, until
 
 FEW: Limits = (3, None, None)
 PASSWORD = "correct-horse-battery-staple"
@@ -72,13 +74,19 @@ async def allowed(rates: RateLimits, who: Caller | None = None) -> bool:
     return (await standing(rates, who)).retry_after is None
 
 
-async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not true():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-
-
 Open = Callable[..., "asyncio.Future[RateLimits]"]
+
+
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server is not given up because the machine stands still for a moment."""
+    monkeypatch.setattr(shared_counts, "CALL_SECONDS", PATIENCE_SECONDS)
+
+
+@pytest.fixture
+def hurried(unhurried: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that does not answer is given up as soon as the service does it."""
+    monkeypatch.setattr(shared_counts, "CALL_SECONDS", CALL_SECONDS)
 
 
 @pytest.fixture
@@ -179,6 +187,7 @@ async def test_one_who_went_away_hinders_nobody(server: Valkey, process: Open) -
     assert not await allowed(rates)
 
 
+@pytest.mark.usefixtures("hurried")
 async def test_a_process_that_was_too_busy_to_look_does_not_blame_the_server(
     server: Valkey, process: Open, log: Log
 ) -> None:
@@ -194,6 +203,7 @@ async def test_a_process_that_was_too_busy_to_look_does_not_blame_the_server(
     assert log.lines == []
 
 
+@pytest.mark.usefixtures("hurried")
 async def test_a_server_that_freezes_holds_nobody_up(
     server: Valkey, process: Open, log: Log
 ) -> None:
@@ -273,6 +283,7 @@ async def speaking(words: bytes) -> AsyncIterator[str]:
         yield f"redis://{HOST}:{server.sockets[0].getsockname()[1]}"
 
 
+@pytest.mark.usefixtures("hurried")
 @pytest.mark.parametrize(
     "words",
     [

@@ -8,8 +8,8 @@ import asyncio
 import asyncpg
 
 from models.execution_store import lock_key
-from tests.processes import until
 from tests.trouble.world import Trouble
+from tests.waiting import until
 
 LOCK_CONNECTION = "application_name = 'workflow_core worker'"
 FEW_LINES = 4
