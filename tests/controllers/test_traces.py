@@ -76,7 +76,7 @@ async def traced(
 def spans(api: Api) -> dict[str, Any]:
     """The spans that were printed, by the execution and the step that they are of."""
     found: dict[str, Any] = {}
-    for printed in re.findall(r"^\{$.*?^\}$", api.log.getvalue(), re.MULTILINE | re.DOTALL):
+    for printed in re.findall(r"^\{.*\}$", api.log.getvalue(), re.MULTILINE):
         span = json.loads(printed)
         of = span["attributes"]
         key = of["workflow.execution.id"] + ":" + of.get("workflow.step.key", "")
