@@ -264,6 +264,12 @@ async def test_a_session_that_began_with_small_tables_does_not_read_large_ones_w
     assert await by_status(dal) == {"cancelled": 20}
 
 
+async def test_a_session_plans_its_roll_ups_once(dal: AsyncDAL) -> None:
+    """Else each flush in which something ends would plan them again."""
+    settings = await dal.fetchval("SELECT proconfig FROM pg_proc WHERE proname = 'roll_up'")
+    assert {"plan_cache_mode=force_generic_plan", "enable_seqscan=off"} <= set(settings)
+
+
 async def test_what_retention_drops_stays_counted_also_by_a_rebuild(
     dal: AsyncDAL, rollups: Rollups
 ) -> None:
