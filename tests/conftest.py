@@ -84,7 +84,7 @@ async def own_database(server: EmbeddedPostgres) -> AsyncIterator[Database]:
 @pytest.fixture
 async def dal(database_url: str) -> AsyncIterator[AsyncDAL]:
     """An open AsyncDAL on an empty database."""
-    async with AsyncDAL(database_url, min_size=1, max_size=8) as dal:
+    async with AsyncDAL(database_url, min_size=1, max_size=8, acquire_timeout=60) as dal:
         yield dal
 
 
