@@ -6,7 +6,7 @@ Its one rule: all three are held against the same expectations.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from engine.errors import StepFailure
 from engine.ports import HttpResponse
 from engine.records import Batch, StoredExecution
 from tests.engine.world import Outside, World
-from tests.rules.writing import ANY, Answer, Rule
+from tests.rules.writing import ANY, Answer, Rule, each
 from tests.virtual_time import simulate
 
 SENT: Mapping[str, Json] = {
@@ -27,6 +27,8 @@ SENT: Mapping[str, Json] = {
 """What an action outputs when a rule does not say what the other side answers."""
 
 LONG = 40 * 86_400
+
+RuleTest = Callable[[Rule], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,3 +388,22 @@ def hold_crashed(the_rule: Rule) -> None:
     after the first flush, the second and the fourth, as far as it comes."""
     came = [flush for flush in (0, 1, 2, 4) if simulate(_crash(the_rule, flush))]
     assert came[:2] == [0, 1], "no worker died"
+
+
+def three_ways(rules: list[Rule]) -> tuple[RuleTest, RuleTest, RuleTest]:
+    """The tests that hold each rule against the engine, the dry run, and an execution whose worker
+    dies."""
+
+    @each("run", rules)
+    def run(rule: Rule) -> None:
+        hold(rule)
+
+    @each("dry", rules)
+    def dry(rule: Rule) -> None:
+        hold_dry(rule)
+
+    @each("crash", rules)
+    def crash(rule: Rule) -> None:
+        hold_crashed(rule)
+
+    return run, dry, crash

@@ -6,15 +6,9 @@ import asyncio
 
 from engine.context import JsonObject
 from tests.engine.world import World, after, document, failing
-from tests.rules.harness import (
-    hold,
-    hold_crashed,
-    hold_dry,
-)
+from tests.rules.harness import three_ways
 from tests.rules.writing import (
-    Rule,
     calls,
-    each,
     each_of,
     fetches,
     gives,
@@ -262,16 +256,8 @@ def test_an_at_most_once_action_that_a_crash_cut_off_is_not_repeated_and_can_be_
     assert state["node_states"]["a"]["error_type"] == "OUTCOME_UNKNOWN"
 
 
-@each("run", RULES)
-def test_the_engine_keeps_the_rule(rule: Rule) -> None:
-    hold(rule)
-
-
-@each("dry", RULES)
-def test_a_dry_run_keeps_the_rule(rule: Rule) -> None:
-    hold_dry(rule)
-
-
-@each("crash", RULES)
-def test_an_execution_whose_worker_dies_keeps_the_rule(rule: Rule) -> None:
-    hold_crashed(rule)
+(
+    test_the_engine_keeps_the_rule,
+    test_a_dry_run_keeps_the_rule,
+    test_an_execution_whose_worker_dies_keeps_the_rule,
+) = three_ways(RULES)

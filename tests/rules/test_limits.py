@@ -7,16 +7,10 @@ import pytest
 from engine.context import Json, JsonObject, Limits
 from engine.validation import validate
 from tests.engine.world import document
-from tests.rules.harness import (
-    hold,
-    hold_crashed,
-    hold_dry,
-)
+from tests.rules.harness import three_ways
 from tests.rules.writing import (
-    Rule,
     calls,
     checks,
-    each,
     each_of,
     fails,
     gives,
@@ -432,16 +426,8 @@ def test_of_a_condition_its_expressions_count_and_not_its_words(
     assert codes(there, Limits(max_workflow_expressions=6)) == set()
 
 
-@each("run", RULES)
-def test_the_engine_keeps_the_rule(rule: Rule) -> None:
-    hold(rule)
-
-
-@each("dry", RULES)
-def test_a_dry_run_keeps_the_rule(rule: Rule) -> None:
-    hold_dry(rule)
-
-
-@each("crash", RULES)
-def test_an_execution_whose_worker_dies_keeps_the_rule(rule: Rule) -> None:
-    hold_crashed(rule)
+(
+    test_the_engine_keeps_the_rule,
+    test_a_dry_run_keeps_the_rule,
+    test_an_execution_whose_worker_dies_keeps_the_rule,
+) = three_ways(RULES)

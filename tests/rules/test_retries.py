@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from tests.rules.harness import (
-    hold,
-    hold_crashed,
-    hold_dry,
-)
+from tests.rules.harness import three_ways
 from tests.rules.writing import (
-    Rule,
     broken,
     calls,
-    each,
     each_of,
     fails,
     fetches,
@@ -447,16 +441,8 @@ RULES = [
 ]
 
 
-@each("run", RULES)
-def test_the_engine_keeps_the_rule(rule: Rule) -> None:
-    hold(rule)
-
-
-@each("dry", RULES)
-def test_a_dry_run_keeps_the_rule(rule: Rule) -> None:
-    hold_dry(rule)
-
-
-@each("crash", RULES)
-def test_an_execution_whose_worker_dies_keeps_the_rule(rule: Rule) -> None:
-    hold_crashed(rule)
+(
+    test_the_engine_keeps_the_rule,
+    test_a_dry_run_keeps_the_rule,
+    test_an_execution_whose_worker_dies_keeps_the_rule,
+) = three_ways(RULES)

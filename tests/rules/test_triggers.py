@@ -7,14 +7,8 @@ import pytest
 from engine.context import JsonObject
 from engine.errors import AmbiguousTrigger
 from tests.engine.world import World, document
-from tests.rules.harness import (
-    hold,
-    hold_crashed,
-    hold_dry,
-)
+from tests.rules.harness import three_ways
 from tests.rules.writing import (
-    Rule,
-    each,
     having,
     node,
     rule,
@@ -232,16 +226,8 @@ def test_a_request_cannot_name_what_is_no_trigger_that_may_start(named: str) -> 
         simulate(World().context(document(nodes, *TWO_EDGES), trigger_node_id=named))
 
 
-@each("run", RULES)
-def test_the_engine_keeps_the_rule(rule: Rule) -> None:
-    hold(rule)
-
-
-@each("dry", RULES)
-def test_a_dry_run_keeps_the_rule(rule: Rule) -> None:
-    hold_dry(rule)
-
-
-@each("crash", RULES)
-def test_an_execution_whose_worker_dies_keeps_the_rule(rule: Rule) -> None:
-    hold_crashed(rule)
+(
+    test_the_engine_keeps_the_rule,
+    test_a_dry_run_keeps_the_rule,
+    test_an_execution_whose_worker_dies_keeps_the_rule,
+) = three_ways(RULES)
