@@ -351,15 +351,15 @@ class Runner(Waits):
             output=ended.output,
             error=ended.error,
         )
-        return await self._told()
+        return await self._durably_ended()
 
     async def _cancelled(self) -> Exit:
         for step in list(self._running):
             self._forget(step)
         self.recorder.ended(self._state, ExecutionStatus.CANCELLED, self._tools.clock.now())
-        return await self._told()
+        return await self._durably_ended()
 
-    async def _told(self) -> Exit:
+    async def _durably_ended(self) -> Exit:
         """Returns once the end is durable; where the store refuses it, the one that replaced it."""
         position = -1
         while position != self.recorder.position:

@@ -18,7 +18,17 @@ def test_a_uuid_travels_as_its_bytes_however_it_is_given(value: str | UUID) -> N
 
 
 @pytest.mark.parametrize(
-    "value", ["", "7", TEXT[:-1], TEXT[:-1] + "x", " " * 36, TEXT[:-2] + "  ", "\0" * 36]
+    "value",
+    [
+        "",
+        "7",
+        TEXT[:-1],
+        TEXT[:-1] + "x",
+        " " * 36,
+        TEXT[:-2] + "  ",
+        TEXT.replace("-", " "),
+        "\0" * 36,
+    ],
 )
 def test_what_is_no_uuid_is_refused(value: str) -> None:
     with pytest.raises(ValueError, match=r"hex|UUID"):
