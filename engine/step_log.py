@@ -7,6 +7,7 @@ rule: bounded, by line, step and execution, and where something was cut the last
 from __future__ import annotations
 
 from datetime import datetime
+from enum import Enum, auto
 
 import orjson
 
@@ -79,6 +80,16 @@ def item_count(output: Json) -> int:
     return len(output) if isinstance(output, list) else 0
 
 
+class Room(Enum):
+    """Whether there is room for the lines of a record."""
+
+    ENOUGH = auto()
+    STEP_FULL = auto()
+    EXECUTION_FULL = auto()
+    NONE = auto()
+    """As `STEP_FULL` and `EXECUTION_FULL`, and it has been said."""
+
+
 class Budget:
     """How many lines one execution has left. Its records are to be taken in their order."""
 
@@ -87,22 +98,35 @@ class Budget:
         self._by_step: dict[str, int] = {}
 
     def take(self, row: StepRow) -> list[JsonObject]:
-        """The lines of a record, as far as there is room: the first that has none is replaced by
-        one that says so (`"cut": true`), and those after it are left out."""
+        """The lines of a record, as far as there is room."""
+        return fitted(row, self.spend(row.step_key))
+
+    def spend(self, step_key: str) -> Room:
+        """Whether there is room for the next record, which is of this step."""
         if self._left < 0:
-            return []
-        taken = self._by_step.get(row.step_key, 0)
-        self._by_step[row.step_key] = taken + 1
+            return Room.NONE
+        taken = self._by_step.get(step_key, 0)
+        self._by_step[step_key] = taken + 1
         if taken > MOST_OF_A_STEP:
-            return []
+            return Room.NONE
         self._left -= 1
-        if taken < MOST_OF_A_STEP and self._left >= 0:
-            return lines_of(row)
-        whose = "execution" if self._left < 0 else "step"
-        marker = line(
-            row.completed_at or row.started_at, "warning", f"The {whose}'s further lines are cut."
-        )
-        return [{**marker, "cut": True}]
+        if self._left < 0:
+            return Room.EXECUTION_FULL
+        return Room.ENOUGH if taken < MOST_OF_A_STEP else Room.STEP_FULL
+
+
+def fitted(row: StepRow, room: Room) -> list[JsonObject]:
+    """The lines of a record: the first that has no room is replaced by one that says so
+    (`"cut": true`), and those after it are left out."""
+    if room is Room.ENOUGH:
+        return lines_of(row)
+    if room is Room.NONE:
+        return []
+    whose = "execution" if room is Room.EXECUTION_FULL else "step"
+    marker = line(
+        row.completed_at or row.started_at, "warning", f"The {whose}'s further lines are cut."
+    )
+    return [{**marker, "cut": True}]
 
 
 def _read(value: Json) -> Json:

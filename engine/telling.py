@@ -15,23 +15,24 @@ So what has no number (that it was claimed) is not told; `status` is `pending` a
 `running`, or `waiting` where all that is open waits, and where it is paused, goes on or ends, the
 execution's own.
 
-*Cheap.* Values are not read: the fold needs none but the number of a loop's items.
+*Cheap.* Values are not read: the fold needs none but the number of a loop's items. It is not even
+folded where journals have gone before (`atlas`), and of a plain record only the moments are new.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import NamedTuple
 
 import orjson
 
-from engine import step_log
-from engine.context import ExecutionContext, ExecutionStatus, JsonObject, Kind, Outcome
-from engine.graph import Graph
+from engine.atlas import Guide, Map, is_plain, mark_of, saying
+from engine.context import ExecutionContext, ExecutionStatus, JsonObject
 from engine.moments import rfc3339
-from engine.records import StatusChange, StepRow, outcome_of
-from engine.state import ExecutionState
+from engine.records import StatusChange, StepRow
+from engine.step_log import Room, fitted, lines_of
 
 EVENT_TYPE = "execution_update"
 
@@ -63,8 +64,7 @@ class End:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class LiveEvent:
+class LiveEvent(NamedTuple):
     """One event. `body` is its JSON."""
 
     subject: Subject
@@ -90,18 +90,23 @@ def subject_of(context: ExecutionContext) -> Subject:
 
 
 class Telling:
-    """Tells one execution, number by number. `seq` is the last one told; 0 at first."""
+    """Tells one execution, number by number. `seq` is the last one told; 0 at first. `on` is the
+    map of its version from its trigger on."""
 
-    def __init__(self, subject: Subject, graph: Graph) -> None:
+    def __init__(self, subject: Subject, on: Map) -> None:
         self.subject = subject
         self.seq = 0
         self.ended = False
-        self._graph = graph
-        self._state = ExecutionState(graph, {}, subject.trigger_node_id)
-        self._state.start()
+        self._graph = on.graph
+        self._guide = Guide(on)
         self._started: dict[str, datetime] = {}
         """When the steps that are open first appeared."""
-        self._lines = step_log.Budget()
+        head = {
+            "type": EVENT_TYPE,
+            "execution_id": subject.execution_id,
+            "workflow_id": subject.workflow_id,
+        }
+        self._head = orjson.dumps(head).decode()[:-1]
 
     def follows(self, rows: Sequence[Numbered], end: End | None) -> bool:
         """Whether these, in order, go on right after what was told, with nothing between."""
@@ -119,11 +124,12 @@ class Telling:
         for row in rows:
             if row.seq <= self.seq or self.ended:
                 continue
+            if row.seq > self.seq + 1:
+                at = row.at if isinstance(row, StatusChange) else row.completed_at or row.started_at
+                yield from self._unwritten(row.seq, at)
             if isinstance(row, StatusChange):
-                yield from self._unwritten(row.seq, row.at)
                 yield self._event(row.seq, str(row.status), max(row.at, self.subject.created_at))
             else:
-                yield from self._unwritten(row.seq, row.completed_at or row.started_at)
                 yield self._record(row)
         if end is not None and not self.ended and end.seq > self.seq:
             yield from self._unwritten(end.seq, end.at)
@@ -133,70 +139,78 @@ class Telling:
     def _unwritten(self, before: int, at: datetime) -> Iterator[LiveEvent]:
         """The numbers up to `before` whose records the store refused."""
         while self.seq + 1 < before:
-            yield self._event(self.seq + 1, self._status(), at)
+            yield self._event(self.seq + 1, self._guide.here.status, at)
 
     def _record(self, row: StepRow) -> LiveEvent:
-        self._state.apply(_without_values(row))
-        started = self._started.setdefault(row.step_key, row.started_at)
-        if row.completed_at is not None:
-            self._started.pop(row.step_key, None)
-        at = max(row.completed_at or row.started_at, self.subject.created_at)
-        node = _node(row, started, self._lines.take(row))
-        return self._event(row.seq, self._status(), at, node)
+        mark = mark_of(row)
+        here = self._guide.follow(mark)
+        ended = row.completed_at
+        if ended is None:
+            started = self._started.setdefault(row.step_key, row.started_at)
+        else:
+            started = self._started.pop(row.step_key, row.started_at)
+        if ended is not None and is_plain(mark) and here.room is Room.ENOUGH:
+            if here.blanks is None:
+                here.blanks = _blanks(row)
+            node = _filled(here.blanks, started, ended)
+        else:
+            node = orjson.dumps(_node(row, started, fitted(row, here.room))).decode()
+        at = max(ended or row.started_at, self.subject.created_at)
+        return self._written(row.seq, here.status, here.saying, at, f',"node":{node}')
 
-    def _status(self) -> str:
-        """`waiting` where nothing is left to do at the moment but to wait."""
-        steps = self._state.open_steps()
-        return "waiting" if steps and all(step.waiting for step in steps) else "running"
+    def _event(self, seq: int, status: str, at: datetime, *, terminal: bool = False) -> LiveEvent:
+        """An event without a node."""
+        said = saying(status, self._guide.here.settled, self._graph)
+        return self._written(seq, status, said, at, terminal=terminal)
 
-    def _event(
+    def _written(
         self,
         seq: int,
         status: str,
+        said: str,
         at: datetime,
-        node: JsonObject | None = None,
+        node: str = "",
         *,
         terminal: bool = False,
     ) -> LiveEvent:
         self.seq = seq
-        subject = self.subject
-        event: JsonObject = {
-            "type": EVENT_TYPE,
-            "execution_id": subject.execution_id,
-            "workflow_id": subject.workflow_id,
-            "status": status,
-            "progress": self._progress(status),
-            "seq": seq,
-            "timestamp": rfc3339(at),
-        }
-        if node is not None:
-            event["node"] = node
-        return LiveEvent(subject, seq, status, orjson.dumps(event), terminal)
-
-    def _progress(self, status: str) -> JsonObject:
-        total = self._graph.enabled_count
-        completed = status == ExecutionStatus.COMPLETED
-        current = total if completed else self._state.settled_count()
-        percentage = round(100 * current / total, 1) if total else 100.0
-        return {"current_step": current, "total_steps": total, "percentage": percentage}
+        body = f'{self._head},{said},"seq":{seq},"timestamp":"{rfc3339(at)}"{node}}}'
+        return LiveEvent(self.subject, seq, status, body.encode(), terminal)
 
 
-def _without_values(row: StepRow) -> Outcome:
-    """What the fold needs to know who follows whom: of the values, how many items a loop has."""
-    details = row.details or {}
-    error = None
-    if row.error is not None:
-        error = outcome_of(replace(row, output=None, variables=None)).error
-    return Outcome(
-        step_key=row.step_key,
-        kind=row.kind,
-        port=row.port,
-        output=[None] * step_log.item_count(row.output) if row.kind is Kind.ENTERED else None,
-        error=error,
-        dead_edges=tuple(details.get("dead_edges") or ()),
-        attempt=row.attempt,
-        wake_at=row.wake_at,
-    )
+_BEGAN = datetime(1, 1, 1, tzinfo=UTC)
+_ENDED = datetime(1, 1, 2, tzinfo=UTC)
+_MOMENTS = (
+    ("started_at", _BEGAN), ("completed_at", _ENDED),
+    ("duration_seconds", (_ENDED - _BEGAN).total_seconds()), ("timestamp", _ENDED),
+)  # fmt: skip
+"""Where the moments stand in the JSON of a plain record's step, in their order there; the last in
+its line of the log."""
+
+
+def _blanks(row: StepRow) -> tuple[str, ...]:
+    """The JSON of a plain record's step, cut where its moments stand."""
+    timeless = replace(row, started_at=_BEGAN, completed_at=_ENDED)
+    rest = orjson.dumps(_node(timeless, _BEGAN, lines_of(timeless))).decode()
+    parts: list[str] = []
+    for name, value in _MOMENTS:
+        # No text that an author wrote holds this: its quotes would have backslashes there.
+        key, shown = f'"{name}":', orjson.dumps(_shown(value)).decode()
+        before, _, rest = rest.partition(key + shown)
+        parts.append(before + key)
+    return (*parts, rest)
+
+
+def _filled(blanks: tuple[str, ...], started: datetime, ended: datetime) -> str:
+    """The JSON of a plain record's step."""
+    one, two, three, four, five = blanks
+    over = rfc3339(ended)
+    seconds = orjson.dumps((ended - started).total_seconds()).decode()
+    return f'{one}"{rfc3339(started)}"{two}"{over}"{three}{seconds}{four}"{over}"{five}'
+
+
+def _shown(value: datetime | float) -> str | float:
+    return rfc3339(value) if isinstance(value, datetime) else value
 
 
 def _node(row: StepRow, started: datetime, logs: list[JsonObject]) -> JsonObject:

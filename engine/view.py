@@ -13,6 +13,7 @@ from engine import step_log
 from engine.context import ExecutionStatus, Json, JsonObject, Kind
 from engine.graph import Graph, Node
 from engine.moments import rfc3339
+from engine.progress import how_far
 from engine.records import StepRow, StoredExecution, outcome_of
 from engine.scopes import Step
 from engine.state import ExecutionState
@@ -70,7 +71,7 @@ def describe(stored: StoredExecution, graph: Graph, *, include_logs: bool = True
         "execution_path": folded.state.path,
         "node_states": _node_states(folded, steps),
         "steps": steps,
-        "progress": _progress(folded),
+        "progress": how_far(progress.status, folded.state.settled_count(), graph.enabled_count),
         "steps_completed": folded.state.completed,
         "steps_failed": folded.state.failed,
         "nodes_executed": len(folded.state.path),
@@ -315,16 +316,6 @@ def _blank(node: Node, status: str) -> JsonObject:
         "reused": False,
         "child_execution_id": None,
     }
-
-
-def _progress(folded: _Folded) -> JsonObject:
-    total = folded.graph.enabled_count
-    if folded.stored.progress.status is ExecutionStatus.COMPLETED:
-        current = total
-    else:
-        current = folded.state.settled_count()
-    percentage = round(100 * current / total, 1) if total else 100.0
-    return {"current_step": current, "total_steps": total, "percentage": percentage}
 
 
 def _time(moment: datetime | None) -> str | None:

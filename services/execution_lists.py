@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from engine.context import ExecutionStatus, Json, JsonObject
+from engine.progress import how_far
 from models.execution_filter import Key, Listing, Narrow, Order, Place, Reach, Sort, needs_workflows
 from models.execution_pages import ExecutionPages, Total
 from models.permissions import AccessFacts
@@ -213,21 +214,11 @@ def item(row: Mapping[str, Any]) -> JsonObject:
         "user_id": row["user_id"],
         "community_id": row["community_id"],
         "session_id": row["session_id"],
-        "progress": _progress(row),
+        # As recorded when it last parked or ended.
+        "progress": how_far(row["status"], row["current_step"], row["total_steps"]),
         "steps_completed": row["steps_completed"],
         "steps_failed": row["steps_failed"],
         "total_cost": row["total_cost"],
         "tokens_used": row["tokens_used"],
         "error": cut_text(row["error_message"]),
     }
-
-
-def _progress(row: Mapping[str, Any]) -> JsonObject:
-    """How far it is, as recorded when it last parked or ended."""
-    total, current = row["total_steps"], row["current_step"]
-    if row["status"] == ExecutionStatus.COMPLETED:
-        current = total
-    percentage = round(100 * current / total, 1) if total else 0.0
-    if row["status"] == ExecutionStatus.COMPLETED:
-        percentage = 100.0
-    return {"current_step": current, "total_steps": total, "percentage": percentage}

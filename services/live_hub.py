@@ -19,6 +19,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from engine.atlas import Atlas
 from engine.errors import OutcomeUnknown, StoreUnavailable, WorkflowEngineException
 from engine.graph_cache import GraphCache
 from engine.ports import EngineLog
@@ -68,6 +69,7 @@ class Hub:
         self.streams: set[Stream] = set()
         self._table = table
         self._graphs = graphs
+        self._atlas = Atlas()
         self._permissions = permissions
         self._log = log
         self._by_key: dict[Key, set[Stream]] = {}
@@ -273,7 +275,7 @@ class Hub:
         """A telling from the beginning. Raises `StoreUnavailable`, and what is wrong with a
         version that cannot be compiled."""
         graph = await self._graphs.get(subject.workflow_id, subject.workflow_version)
-        return Telling(subject, graph)
+        return Telling(subject, self._atlas.map(graph, subject.trigger_node_id))
 
     def _settled(self, telling: Telling) -> None:
         if telling.ended:
@@ -301,8 +303,7 @@ class Hub:
             return
         for stream in streams:
             if await self._may_see(stream, new[0].subject):
-                for event in new:
-                    stream.offer(event)
+                stream.offer(new)
 
     async def _may_see(self, stream: Stream, subject: Subject) -> bool:
         owner = owner_of(subject)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -65,10 +65,11 @@ class Stream:
         """How many messages wait for the client."""
         return len(self._buffer)
 
-    def offer(self, event: LiveEvent) -> None:
-        """Gives the client an event, if the filter shows it and there is room."""
-        if self.narrow.shows(event):
-            self._put(event)
+    def offer(self, events: Sequence[LiveEvent]) -> None:
+        """Gives the client events, those that the filter shows and there is room for."""
+        for event in events:
+            if self.narrow.shows(event):
+                self._put(event)
 
     def unsure(self) -> None:
         """Something may have happened that the stream has not heard of."""
@@ -126,15 +127,18 @@ class Following(Stream):
         self._next = seen + 1
         self._behind = True
 
-    def offer(self, event: LiveEvent) -> None:
-        """Keeps the event if it is the next one; any other sends the stream to the table."""
-        if self._behind or event.seq < self._next:
-            return
-        if event.seq > self._next or len(self._buffer) >= self._capacity:
-            self.unsure()
-            return
-        self._next += 1
-        self._put(event)
+    def offer(self, events: Sequence[LiveEvent]) -> None:
+        """Keeps the event that is the next one; any later one sends the stream to the table."""
+        for event in events:
+            if self._behind:
+                return
+            if event.seq < self._next:
+                continue
+            if event.seq > self._next or len(self._buffer) >= self._capacity:
+                self.unsure()
+                return
+            self._next += 1
+            self._put(event)
 
     def unsure(self) -> None:
         """Forgets what it holds and reads from the table what follows what was given out."""

@@ -1,0 +1,204 @@
+"""The atlas: what events say after journals that went the same way before.
+
+Theory of operation
+-------------------
+*Ways.* Executions of one version mostly take the same few ways through it, and what an event says
+of status and progress follows from which records there were, never from their values. So every
+beginning of a journal is a `Waypoint`, and one leads on to the next by the `Mark` of a record: all
+that the fold reads of it. A waypoint keeps what the fold said there. Who tells a journal goes from
+one to the next (`Guide`) and folds nothing.
+
+*Where no way leads on* the guide folds the marks behind it, as far as it has not yet, then the new
+one, and draws the waypoint for whoever comes next. What it says is the same on the map and off it.
+
+*Bounded.* A map has `MOST_WAYPOINTS`. A journal that leaves it is folded record by record, as all
+would be without maps: so are the late iterations of a long loop, and the steps of a wide fan-out,
+which hardly ever end in the same order twice. An atlas has the `MOST_MAPS` that were used last.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import orjson
+
+from engine.context import ExecutionStatus, Kind, Outcome, StepError
+from engine.graph import Graph
+from engine.progress import how_far
+from engine.records import StepRow
+from engine.state import ExecutionState
+from engine.step_log import Budget, Room, item_count
+
+MOST_WAYPOINTS = 1_000
+MOST_MAPS = 64
+
+PlainMark = tuple[str, str | None]
+"""Step key and port of a step that finished at its first attempt, without an error, and with
+nothing to say beside its values."""
+
+OtherMark = tuple[str, Kind, str | None, int, tuple[str, ...], bool | None]
+"""Step key, kind, port, number of a loop's items, edges whose conditional was false; whether its
+error is fatal, None without one."""
+
+Mark = PlainMark | OtherMark
+"""What the fold reads of a record, as far as status and progress depend on it."""
+
+
+def mark_of(row: StepRow) -> Mark:
+    """The mark of a record."""
+    details, error = row.details, row.error
+    if (
+        not details
+        and error is None
+        and row.kind is Kind.FINISHED
+        and row.attempt == 1
+        and row.wake_at is None
+    ):
+        return row.step_key, row.port
+    return (
+        row.step_key,
+        row.kind,
+        row.port,
+        item_count(row.output) if row.kind is Kind.ENTERED else 0,
+        tuple(details.get("dead_edges") or ()) if details else (),
+        None if error is None else bool(error.get("fatal")),
+    )
+
+
+def is_plain(mark: Mark) -> bool:
+    """Whether it is a `PlainMark`."""
+    return len(mark) == 2
+
+
+class Waypoint:
+    """Where journals with the same marks stand: their `status`, how many nodes are `settled`,
+    `saying` both as an event does; and whether the logs had `room` for the last record."""
+
+    __slots__ = ("before", "blanks", "mark", "onward", "room", "saying", "settled", "status")
+
+    def __init__(
+        self, before: Waypoint | None, mark: Mark | None, state: ExecutionState, room: Room
+    ) -> None:
+        self.before = before
+        self.mark = mark
+        self.onward: dict[Mark, Waypoint] = {}
+        self.status = _status(state)
+        self.settled = state.settled_count()
+        self.saying = saying(self.status, self.settled, state.graph)
+        self.room = room
+        self.blanks: tuple[str, ...] | None = None
+        """For who tells: the JSON of a plain record's step, cut where its moments stand."""
+
+
+class Map:
+    """The waypoints of a version's executions that one trigger starts."""
+
+    def __init__(self, graph: Graph, trigger_node_id: str, most: int = MOST_WAYPOINTS) -> None:
+        self.graph = graph
+        self.trigger_node_id = trigger_node_id
+        self.beginning = Waypoint(None, None, self.begun(), Room.ENOUGH)
+        self._room = most
+
+    def begun(self) -> ExecutionState:
+        """The state before the first record."""
+        state = ExecutionState(self.graph, {}, self.trigger_node_id)
+        state.start()
+        return state
+
+    def drawn(self, before: Waypoint, mark: Mark, state: ExecutionState, room: Room) -> Waypoint:
+        """The waypoint behind `before`; it is on the map if that has room, and `before` is."""
+        kept = self._room > 0 and (before is self.beginning or before.before is not None)
+        found = Waypoint(before if kept else None, mark, state, room)
+        if kept:
+            self._room -= 1
+            before.onward[mark] = found
+        return found
+
+
+class Atlas:
+    """The maps of the versions that were told last."""
+
+    def __init__(self, most: int = MOST_MAPS, most_waypoints: int = MOST_WAYPOINTS) -> None:
+        self._most = most
+        self._most_waypoints = most_waypoints
+        self._maps: OrderedDict[tuple[str, int, str], Map] = OrderedDict()
+
+    def map(self, graph: Graph, trigger_node_id: str) -> Map:
+        """The map of this version from this trigger on. A version never changes."""
+        key = (graph.workflow_id, graph.version, trigger_node_id)
+        found = self._maps.get(key)
+        if found is None:
+            found = self._maps[key] = Map(graph, trigger_node_id, self._most_waypoints)
+            while len(self._maps) > self._most:
+                self._maps.popitem(last=False)
+        else:
+            self._maps.move_to_end(key)
+        return found
+
+
+class Guide:
+    """Leads one journal along a map, and beyond."""
+
+    def __init__(self, on: Map) -> None:
+        self.here = on.beginning
+        self._map = on
+        self._folded = on.beginning
+        """How far the state has come, if there is one."""
+        self._state: ExecutionState | None = None
+        self._lines = Budget()
+
+    def follow(self, mark: Mark) -> Waypoint:
+        """Where the journal stands after the next record."""
+        self.here = self.here.onward.get(mark) or self._explore(mark)
+        return self.here
+
+    def _explore(self, mark: Mark) -> Waypoint:
+        if self._state is None:
+            self._state = self._map.begun()
+        behind: list[Mark] = []
+        place = self.here
+        while place is not self._folded:
+            assert place.mark is not None
+            assert place.before is not None
+            behind.append(place.mark)
+            place = place.before
+        for passed in reversed(behind):
+            self._fold(self._state, passed)
+        room = self._fold(self._state, mark)
+        self._folded = self._map.drawn(self.here, mark, self._state, room)
+        return self._folded
+
+    def _fold(self, state: ExecutionState, mark: Mark) -> Room:
+        state.apply(_outcome(mark))
+        return self._lines.spend(mark[0])
+
+
+def saying(status: str, settled: int, graph: Graph) -> str:
+    """Status and progress as JSON, to stand inside an object."""
+    said = {"status": status, "progress": how_far(status, settled, graph.enabled_count)}
+    return orjson.dumps(said).decode()[1:-1]
+
+
+def _status(state: ExecutionState) -> str:
+    """`waiting` where all that is open waits, else `running`."""
+    steps = state.open_steps()
+    if steps and all(step.waiting for step in steps):
+        return str(ExecutionStatus.WAITING)
+    return str(ExecutionStatus.RUNNING)
+
+
+def _outcome(mark: Mark) -> Outcome:
+    """An outcome that the fold takes as it took the record's."""
+    if len(mark) == 2:
+        step_key, port = mark
+        return Outcome(step_key=step_key, kind=Kind.FINISHED, port=port)
+    step_key, kind, port, items, dead_edges, fatal = mark
+    failed = None if fatal is None else StepError("", "", "", step_key, fatal=fatal)
+    return Outcome(
+        step_key=step_key,
+        kind=kind,
+        port=port,
+        output=[None] * items if kind is Kind.ENTERED else None,
+        error=failed,
+        dead_edges=dead_edges,
+    )
