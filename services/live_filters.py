@@ -55,6 +55,6 @@ class LiveFilter:
         return not self.statuses or event.status in self.statuses
 
 
-def keys_of(subject: Subject) -> list[Key]:
-    """Every key by which a stream that shows this execution may be found."""
-    return [EVERYTHING, *((name, getattr(subject, name)) for name in _INDEXED)]
+def part_of(subject: Subject, name: str) -> object:
+    """What a stream is found by that is found by this field, and shows this execution."""
+    return getattr(subject, name) if name else ""

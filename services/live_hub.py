@@ -28,7 +28,7 @@ from engine.telling import End, LiveEvent, Subject, Telling, subject_of
 from models.executions import ExecutionOwner
 from models.live import Head, Hint, LiveTable
 from services.errors import Refusal
-from services.live_filters import Key, keys_of
+from services.live_filters import part_of
 from services.live_streams import Stream
 from services.permission_service import PermissionService
 
@@ -72,7 +72,8 @@ class Hub:
         self._atlas = Atlas()
         self._permissions = permissions
         self._log = log
-        self._by_key: dict[Key, set[Stream]] = {}
+        self._found_by: dict[str, dict[object, set[Stream]]] = {}
+        """The streams by the field, and its value, that their filter is found by."""
         self._of_user: Counter[int] = Counter()
         self._moved: dict[str, _Moved] = {}
         self._told: OrderedDict[str, Telling] = OrderedDict()
@@ -85,22 +86,24 @@ class Hub:
         """From now on the stream is fed."""
         self.streams.add(stream)
         self._of_user[stream.caller.user_id] += 1
-        self._by_key.setdefault(stream.narrow.key(), set()).add(stream)
+        name, value = stream.narrow.key()
+        self._found_by.setdefault(name, {}).setdefault(value, set()).add(stream)
 
     def remove(self, stream: Stream) -> None:
         """The stream is fed no more."""
         if stream not in self.streams:
             return
         self.streams.remove(stream)
-        user_id, key = stream.caller.user_id, stream.narrow.key()
+        user_id, (name, value) = stream.caller.user_id, stream.narrow.key()
         self._of_user[user_id] -= 1
         if not self._of_user[user_id]:
             del self._of_user[user_id]
-        found = self._by_key.get(key)
-        if found is not None:
-            found.discard(stream)
-            if not found:
-                del self._by_key[key]
+        by_value = self._found_by[name]
+        by_value[value].discard(stream)
+        if not by_value[value]:
+            del by_value[value]
+        if not by_value:
+            del self._found_by[name]
         if not self.streams:
             self._moved.clear()
             self._told.clear()
@@ -293,8 +296,11 @@ class Hub:
 
     def _interested(self, subject: Subject) -> list[Stream]:
         """The streams whose filter shows this execution."""
-        by_key = (self._by_key.get(key, ()) for key in keys_of(subject))
-        return [stream for streams in by_key for stream in streams if stream.narrow.fits(subject)]
+        found: list[Stream] = []
+        for name, by_value in self._found_by.items():
+            streams = by_value.get(part_of(subject, name), ())
+            found += [stream for stream in streams if stream.narrow.fits(subject)]
+        return found
 
     async def _give(self, streams: list[Stream], events: Iterable[LiveEvent], first: int) -> None:
         """Gives events from number `first` on to those streams whose caller may see them."""
