@@ -49,25 +49,41 @@ class WalkQuery:
 
     def sql(self, most: int, examined: int, after: Place | None) -> Query:
         """The first `most` that the walk finds after a place; it meets at most `examined`."""
-        values, statuses = self.walk.values, self._statuses()
-        several = (len(values) != 1 and self.walk.column is not None) or len(statuses) > 1
-        inner = self._walked(most, examined, after, several=bool(several))
-        if not several:
+        return self._in_all_branches(self._walked(most, examined, after))
+
+    def tally(self, most: int) -> Query:
+        """A row without columns for each that the walk finds, in no order, `most` of a branch; for
+        walks that meet nothing in vain."""
+        one = raw(self.db, "1", "integer")
+        found = select(self.db, self._along(), one)
+        return self._in_all_branches(Query(f"{found.sql} LIMIT {most}", found.args))
+
+    @property
+    def _several(self) -> bool:
+        """Whether it walks in several places of the index, or in so many as its values say."""
+        many_values = len(self.walk.values) != 1 and self.walk.column is not None
+        return many_values or len(self._statuses()) > 1
+
+    def _in_all_branches(self, inner: Query) -> Query:
+        if not self._several:
             return inner
+        values, statuses = self.walk.values, self._statuses()
         kind = _TYPES[self.walk.column or "user_id"]
-        branches = Query(
-            f"SELECT v.value, s.status FROM unnest($1::{kind}[]) AS v (value)"
-            " CROSS JOIN unnest($2::text[]) AS s (status)",
-            (list(values), list(statuses) or [None]),
-        )
+        branches = Query(f"SELECT v.value FROM unnest($1::{kind}[]) AS v (value)", (list(values),))
+        if statuses:
+            branches = Query(
+                f"SELECT v.value, s.status FROM unnest($1::{kind}[]) AS v (value)"
+                " CROSS JOIN unnest($2::text[]) AS s (status)",
+                (list(values), list(statuses)),
+            )
         return compose(
             "SELECT hit.* FROM ({}) AS branch CROSS JOIN LATERAL ({}) AS hit", branches, inner
         )
 
-    def _walked(self, most: int, examined: int, after: Place | None, *, several: bool) -> Query:
+    def _walked(self, most: int, examined: int, after: Place | None) -> Query:
         table, names = self.db.workflow_executions, key_names(self.listing.order)
         keys = [raw(self.db, sql, kind) for sql, kind in _KEYS[self.listing.order.sort]]
-        where = self._along(several=several)
+        where = self._along()
         if after is not None:
             kinds = (kind for _, kind in _KEYS[self.listing.order.sort])
             values = [_bound(key, kind) for key, kind in zip(after.keys, kinds, strict=True)]
@@ -100,9 +116,9 @@ class WalkQuery:
             rows,
         )
 
-    def _along(self, *, several: bool) -> Any:
+    def _along(self) -> Any:
         """What the index of the walk knows."""
-        table, statuses = self.db.workflow_executions, self._statuses()
+        table, statuses, several = self.db.workflow_executions, self._statuses(), self._several
         where = table.execution_id != None  # noqa: E711 - pyDAL's IS NOT NULL
         if self.walk.column is not None:
             column = table[self.walk.column]

@@ -18,6 +18,7 @@ from models.execution_filter import Listing, Narrow, Order, Place, Reach, Sort
 from models.execution_pages import COUNT_CAP, WALK, ExecutionPages, Total
 from models.query import Query
 from tests.listed import CODES, NAMES, SOURCES, START, STATUSES, Row, expected, row, uuid_of, write
+from tests.plans import Mode, explained
 
 WORKFLOWS = [uuid_of(number) for number in range(1, 7)]
 COMMUNITY_OF = {workflow: 1 + number // 3 for number, workflow in enumerate(WORKFLOWS)}
@@ -257,14 +258,17 @@ async def test_every_list_is_walked_and_nothing_is_sorted_but_its_page(dal: Asyn
         for sort, way in product(SORTS, (True, False)):
             listing = Listing(reach, narrow, Order(sort, way))
             found, _ = await pages.page(listing, limit=limit, total=Total(0, exact=True))
-            for after in {None, found.place}:
-                query = pages.query(listing, limit=limit, after=after)
-                branches = (len(reach.workflow_ids) + 1) * max(len(narrow.statuses), 1)
-                mode = "force_custom_plan" if way else "force_generic_plan"
-                plan = list(nodes(await explained(dal, query, mode)))
+            branches = (len(reach.workflow_ids) + 1) * max(len(narrow.statuses), 1)
+            statements = {
+                "first": pages.query(listing, limit=limit),
+                "next": pages.query(listing, limit=limit, after=found.place),
+                "total": pages.counting(listing),
+            }
+            for name, query in statements.items():
+                plan = list(nodes(await plan_of(dal, query)))
                 whole = [node for node in plan if node["Node Type"] == "Seq Scan"]
                 if whole or sorted_in(plan) > branches * (limit + 1):
-                    wrong.append(f"{who}, {what}, {sort}, {way}, {after}: {plan}")
+                    wrong.append(f"{who}, {what}, {sort}, {way}, {name}: {plan}")
     assert not wrong, f"{len(wrong)} plans; the first:\n{wrong[0]}"
 
 
@@ -277,18 +281,17 @@ async def test_a_page_far_down_reads_no_more_than_the_first(dal: AsyncDAL, sort:
     for reach in READERS.values():
         listing = Listing(reach, Narrow(), Order(sort))
         far, _ = await pages.page(listing, limit=1, offset=9_000)
-        first = blocks(await explained(dal, pages.query(listing, limit=20)))
-        last = blocks(await explained(dal, pages.query(listing, limit=20, after=far.place)))
+        first = blocks(await plan_of(dal, pages.query(listing, limit=20)))
+        last = blocks(await plan_of(dal, pages.query(listing, limit=20, after=far.place)))
         assert last <= 1.5 * first
 
 
-async def explained(dal: AsyncDAL, query: Query, mode: str = "force_custom_plan") -> dict[str, Any]:
-    """The plan of a page's statement, as it runs: planned for its values, or for any."""
+async def plan_of(dal: AsyncDAL, query: Query, mode: Mode = "force_generic_plan") -> dict[str, Any]:
+    """The plan of a statement where pages are read."""
     async with dal.transaction() as tx:
-        await tx.execute(f"{WALK}; SET LOCAL plan_cache_mode = {mode}")
-        statement = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {query.sql}"
-        [plan] = await tx.fetchval(statement, *query.args)
-    return dict(plan["Plan"])
+        await tx.execute(WALK)
+        [plan] = await explained(tx, query.sql, query.args, mode, "ANALYZE, BUFFERS, FORMAT JSON")
+    return dict(plan[0]["Plan"])
 
 
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:

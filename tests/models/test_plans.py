@@ -13,6 +13,7 @@ from models import execution_sql as sql
 from models.api_keys import ApiKeys, KeyFilter
 from models.dal import AsyncDAL
 from models.workflows import After
+from tests.plans import MODES, explained
 
 FILL = """
 INSERT INTO workflow_executions (execution_id, workflow_id, workflow_version, workflow_name,
@@ -87,23 +88,15 @@ async def test_no_hot_statement_reads_the_whole_table(dal: AsyncDAL) -> None:
         "FREE_ORPHANS": (worker_sql.FREE_ORPHANS, ([A],)),
     }
     bad = {}
-    for mode in ("force_custom_plan", "force_generic_plan"):
+    for mode in MODES:
         for name, (statement, args) in statements.items():
             async with dal.acquire() as c:
-                await c.execute(f"SET plan_cache_mode = {mode}")
                 t = c.transaction()
                 await t.start()
-                plan = "\n".join(
-                    r[0] for r in await c.fetch("EXPLAIN (ANALYZE, BUFFERS) " + statement, *args)
-                )
+                plan = "\n".join(await explained(c, statement, args, mode, "ANALYZE, BUFFERS"))
                 await t.rollback()
-                await c.execute("RESET plan_cache_mode")
-            ms = re.findall(r"Execution Time: ([\d.]+)", plan)
-            print(mode, name, ms, re.findall(r"Seq Scan on (?!engine_workers)\w+", plan))
             if re.search(r"Seq Scan on workflow", plan):
                 bad[mode, name] = plan
-    for k, v in bad.items():
-        print(k, v)
     assert not bad
 
 

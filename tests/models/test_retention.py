@@ -19,6 +19,7 @@ from models.dal import AsyncDAL
 from models.execution_store import PostgresExecutionStore
 from models.retention import Batch, History, Place, Policy
 from tests.models.aged import WORKFLOW, aged, left, published, rows
+from tests.plans import MODES, Mode, explained
 from tests.store_contract import FIRST, SECOND, a_context, a_step, created, progress_of
 from tests.waiting import until
 
@@ -465,9 +466,9 @@ async def test_no_statement_reads_a_whole_table(dal: AsyncDAL) -> None:
         "DEAD_WORKERS": (retention.DEAD_WORKERS, (1000,)),
     }
     read = {}
-    for mode in ("force_custom_plan", "force_generic_plan"):
+    for mode in MODES:
         for name, (statement, arguments) in statements.items():
-            plan = await explained(dal, mode, statement, arguments)
+            plan = await plan_of(dal, mode, statement, arguments)
             whole = set(re.findall(r"Seq Scan on (\w+)", plan))
             first = next((line for line in plan.splitlines() if "Buffers: " in line), "")
             buffers = sum(map(int, re.findall(r"(?:hit|read)=(\d+)", first)))
@@ -480,12 +481,11 @@ SMALL = {"engine_workers", "workflows", "workflow_versions"}
 """A row per process, and tables that this test leaves empty."""
 
 
-async def explained(dal: AsyncDAL, mode: str, statement: str, arguments: tuple[Any, ...]) -> str:
+async def plan_of(dal: AsyncDAL, mode: Mode, statement: str, arguments: tuple[Any, ...]) -> str:
     """The plan of a statement that is run and taken back."""
     async with dal.acquire() as connection:
         transaction = connection.transaction()
         await transaction.start()
-        await connection.execute(f"SET LOCAL plan_cache_mode = {mode}")
-        lines = await connection.fetch(f"EXPLAIN (ANALYZE, BUFFERS) {statement}", *arguments)
+        lines = await explained(connection, statement, arguments, mode, "ANALYZE, BUFFERS")
         await transaction.rollback()
-    return "\n".join(line[0] for line in lines)
+    return "\n".join(lines)

@@ -26,6 +26,7 @@ from services.clock import new_id
 from services.execution_lists import item
 from services.permission_service import PermissionService
 from tests.models.aged import aged
+from tests.plans import MODES, explained
 from tests.store_contract import FIRST, SECOND, a_context, created, progress_of
 from tests.webhook_rows import SetClock, a_webhook, deliveries, statuses
 
@@ -378,13 +379,10 @@ async def test_no_claim_reads_more_than_it_may_take(dal: AsyncDAL) -> None:
             (30_000,),
         ),
     }
-    for mode in ("force_custom_plan", "force_generic_plan"):
+    for mode in MODES:
         for name, (statement, values) in statements.items():
             async with dal.acquire() as connection:
-                await connection.execute(f"SET plan_cache_mode = {mode}")
-                rows = await connection.fetch("EXPLAIN " + statement, *values)
-                await connection.execute("RESET plan_cache_mode")
-            plan = "\n".join(row[0] for row in rows)
+                plan = "\n".join(await explained(connection, statement, values, mode))
             assert not re.search(r"Seq Scan on webhook", plan), (mode, name, plan)
 
 

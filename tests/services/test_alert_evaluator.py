@@ -21,6 +21,7 @@ from services.aaa_log import AaaLog
 from services.alert_evaluator import AlertEvaluator
 from services.clock import new_id
 from tests.models.aged import WORKFLOW, aged, rows
+from tests.plans import MODES, explained
 from tests.waiting import until
 from tests.webhook_rows import SetClock, a_webhook, deliveries
 
@@ -312,12 +313,10 @@ async def test_an_evaluation_reads_its_window_by_the_index(dal: AsyncDAL) -> Non
         (sql.P95, (one, now, 300, now - timedelta(days=1))),
         (sql.TRIM, (one, now, 300, 1000)),
     ):
-        for mode in ("force_custom_plan", "force_generic_plan"):
+        for mode in MODES:
             async with dal.acquire() as connection:
-                await connection.execute(f"SET plan_cache_mode = {mode}")
-                found = await connection.fetch("EXPLAIN " + statement, *values)
-                await connection.execute("RESET plan_cache_mode")
-            assert "Seq Scan" not in "\n".join(row[0] for row in found), (mode, found)
+                plan = await explained(connection, statement, values, mode)
+            assert "Seq Scan" not in "\n".join(plan), (mode, plan)
 
 
 async def test_webhooks_that_are_gone_are_no_trouble(dal: AsyncDAL, clock: SetClock) -> None:
