@@ -166,13 +166,16 @@ def _written(message: Message, *, resumable: bool) -> bytes:
 
 def _last_seen(parameter: str | None) -> int:
     """The last number that the client has seen; the header, which is newer, counts. Raises
-    `NotValid`."""
-    header = request.headers.get(_LAST_EVENT_ID)
-    text = header or parameter
-    path = f"/headers/{_LAST_EVENT_ID}" if header else "/last_event_id"
-    if not text:
-        return 0
-    if not re.fullmatch(EVENT_ID, text):
-        message = "must be the id of an event: a whole number"
-        raise NotValid([Problem(path=path, message=message)])
-    return int(text)
+    `NotValid` for either, whichever counts."""
+    seen = 0
+    for path, text in (
+        ("/last_event_id", parameter),
+        (f"/headers/{_LAST_EVENT_ID}", request.headers.get(_LAST_EVENT_ID)),
+    ):
+        if not text:
+            continue
+        if not re.fullmatch(EVENT_ID, text):
+            message = "must be the id of an event: a whole number"
+            raise NotValid([Problem(path=path, message=message)])
+        seen = int(text)
+    return seen

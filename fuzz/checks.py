@@ -1,4 +1,5 @@
-"""What schemathesis loads: a check that knows what no schema can say, and a tally of the calls.
+"""What schemathesis loads: a check that knows what no schema can say, ids of what there is, and a
+tally of the calls.
 
 Its one rule: a refusal of what the schema allows is only right if it stands in `UNSAYABLE`, with
 the reason why the schema cannot say it.
@@ -10,6 +11,7 @@ import atexit
 import json
 import os
 import re
+import zlib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +21,13 @@ import schemathesis
 from schemathesis import Case, CheckContext, HookContext, Response
 from schemathesis.openapi.checks import RejectedPositiveData
 
+from controllers.schemas import MAX_ID
+from fuzz.furnished import Known
+
 TALLY = "FUZZ_TALLY"
 """The variable that names the file for the tally."""
+KNOWN = "FUZZ_KNOWN"
+"""The variable that names the file with what there is: `furnished.Known`."""
 
 _EXPECTED = {401, 403, 404, 409, 429}
 """Refusals of well-formed requests: of who asks, or of what there is."""
@@ -38,10 +45,12 @@ class Unsayable:
 UNSAYABLE = (
     Unsayable("INVALID_CURSOR", "a cursor is signed"),
     Unsayable("INVALID_DEFINITION", "a graph is judged as a whole"),
+    Unsayable("EXECUTION_TIMEOUT", "how long a rehearsal takes depends on the workflow"),
     Unsayable("IDEMPOTENCY_KEY_REUSED", "it depends on what was sent before"),
     Unsayable("INVALID_JSON", "integers have 64 bits, inside of free JSON too", "64 bits"),
     Unsayable("BAD_REQUEST", "it names a node of the workflow", "^(from|trigger_node_id): "),
     Unsayable("VALIDATION_ERROR", "nodes are read in two dialects", "^/(nodes|connections)"),
+    Unsayable("VALIDATION_ERROR", "a definition to be tried is judged as a whole", "^/definition/"),
     Unsayable("VALIDATION_ERROR", "definitions tell 3.0 from 3", r"must be an integer.*\.0"),
     Unsayable("VALIDATION_ERROR", "it is held against the workflow", "^/(mocks|signals|assert)"),
     Unsayable("VALIDATION_ERROR", "webhooks of the alert's own community", "^/notify/"),
@@ -64,6 +73,52 @@ UNSAYABLE = (
 )
 
 _calls: Counter[tuple[str, int]] = Counter()
+_known: Known = json.loads(Path(os.environ[KNOWN]).read_text()) if KNOWN in os.environ else {}
+
+
+@schemathesis.hook
+def map_path_parameters(
+    context: HookContext, parameters: dict[str, Any] | None
+) -> dict[str, Any] | None:
+    """In three of four paths, names what there is; not where it would be deleted, or there would
+    soon be nothing left. What was made up decides which, so that a seed makes the same again."""
+    dice, operation = _dice(parameters), context.operation
+    if not parameters or dice % 4 == 0 or operation is None or operation.method.upper() == "DELETE":
+        return parameters
+    return {name: _named(name, value, dice >> 2) for name, value in parameters.items()}
+
+
+@schemathesis.hook
+def map_body(context: HookContext, body: Any) -> Any:
+    """In three of four bodies, names the community that there is."""
+    dice = _dice(body)
+    return body if dice % 4 == 0 else _at_home(body)
+
+
+def _at_home(body: Any) -> Any:
+    if isinstance(body, list):
+        return [_at_home(each) for each in body]
+    if not isinstance(body, dict):
+        return body
+    kept = {**body}
+    community = kept.get("community_id")
+    if type(community) is int and 0 <= community <= MAX_ID:
+        kept["community_id"] = _named("community_id", community, 0)
+    if "items" in kept:
+        kept["items"] = _at_home(kept["items"])
+    return kept
+
+
+def _dice(made_up: Any) -> int:
+    return zlib.crc32(repr(made_up).encode())
+
+
+def _named(name: str, value: Any, dice: int) -> Any:
+    there = _known.get(name)
+    if not there:
+        return value
+    chosen = there[dice % len(there)]
+    return int(chosen) if isinstance(value, int) else chosen
 
 
 @schemathesis.hook

@@ -24,10 +24,14 @@ async def test_two_thousand_cases_find_nothing(tmp_path: Path) -> None:
     assert report.server_errors == {}
     assert report.cases >= CASES
     assert len(report.calls) >= 55, "most operations were asked"
+    shown = report.calls["GET /api/v1/workflows/executions/{execution_id}"]
+    assert shown["200"] > 2, "what there is was asked for"
 
 
 def test_an_answer_of_the_server_s_own_fault_fails_the_run_whatever_the_checks_say() -> None:
-    report = Report(1, calls={"GET /a": {"200": 3, "503": 1}, "GET /b": {"404": 2}})
+    rehearsal = {"POST /api/v1/workflows/{workflow_id}/test": {"504": 1}}
+    calls = {"GET /a": {"200": 3, "503": 1}, "GET /b": {"404": 2}, **rehearsal}
+    report = Report(1, calls=calls)
 
     assert report.server_errors == {"GET /a": 1}
     assert not report.passed
