@@ -25,9 +25,9 @@ from engine.errors import StoreUnavailable
 from models import codecs
 from models.failures import is_lost, is_spent, leads_nowhere, outcome_unknown, unavailable
 from models.listener import Listener
-from models.query import Query, compiler
+from models.query import Query
 from models.silence import Silence
-from models.tables import define_tables
+from models.tables import schema
 
 IDLE_IN_TRANSACTION_MS = 5_000
 
@@ -103,7 +103,7 @@ class AsyncDAL:
         command_timeout: float = 10.0,
         acquire_timeout: float = 5.0,
     ) -> None:
-        self.db = define_tables(compiler())
+        self.db = schema()
         self._dsn = dsn
         self._sizes = (min_size, max_size)
         self._command_timeout = command_timeout

@@ -6,11 +6,14 @@ The truth is `migrations/*.sql`; a test compares the two, so a column added ther
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from pydal import DAL
 from pydal.helpers.classes import SQLCustomType
 from pydal.objects import Field
+
+from models.query import compiler
 
 UUID = SQLCustomType(type="string", native="uuid")
 INSTANT = SQLCustomType(type="datetime", native="timestamptz")
@@ -317,14 +320,13 @@ def _audit(define: Any) -> None:
     )
 
 
-def define_tables(db: DAL) -> DAL:
-    """Defines every table on `db` and returns it: `db.workflows.name` is then a field."""
-    _workflows(db.define_table)
-    _executions(db.define_table)
-    _webhooks(db.define_table)
-    _alerts(db.define_table)
-    _rollups(db.define_table)
-    _workers(db.define_table)
-    _operations(db.define_table)
-    _audit(db.define_table)
+@cache
+def schema() -> DAL:
+    """Every table: `schema().workflows.name` is a field. One does for a process, for it has no
+    connection; and pyDAL keeps each that was ever made."""
+    db = compiler()
+    for tables in (
+        _workflows, _executions, _webhooks, _alerts, _rollups, _workers, _operations, _audit,
+    ):  # fmt: skip
+        tables(db.define_table)
     return db
