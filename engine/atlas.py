@@ -11,9 +11,12 @@ one to the next (`Guide`) and folds nothing.
 *Where no way leads on* the guide folds the marks behind it, as far as it has not yet, then the new
 one, and draws the waypoint for whoever comes next. What it says is the same on the map and off it.
 
-*Bounded.* A map has `MOST_WAYPOINTS`. A journal that leaves it is folded record by record, as all
-would be without maps: so are the late iterations of a long loop, and the steps of a wide fan-out,
-which hardly ever end in the same order twice. An atlas has the `MOST_MAPS` that were used last.
+*Bounded.* A journal adds at most `MOST_DRAWN` waypoints; beyond them it is folded record by record,
+as all would be without maps: so are the late iterations of a long loop, and the steps of a wide
+fan-out, which hardly ever end in the same order twice. A map of `MOST_OF_A_MAP` is begun anew, so
+that nothing which came once keeps out what comes often; and an atlas with more than
+`MOST_WAYPOINTS` forgets the maps that were not used for longest. Beside that each journal that is
+being told keeps its own way.
 """
 
 from __future__ import annotations
@@ -29,8 +32,10 @@ from engine.records import StepRow
 from engine.state import ExecutionState
 from engine.step_log import Budget, Room, item_count
 
-MOST_WAYPOINTS = 1_000
-MOST_MAPS = 64
+MOST_DRAWN = 500
+MOST_OF_A_MAP = 1_000
+MOST_WAYPOINTS = 10_000
+"""A waypoint has one or two kilobytes."""
 
 PlainMark = tuple[str, str | None]
 """Step key and port of a step that finished at its first attempt, without an error, and with
@@ -91,13 +96,14 @@ class Waypoint:
 
 
 class Map:
-    """The waypoints of a version's executions that one trigger starts."""
+    """The waypoints of a version's executions that one trigger starts. `size` is how many."""
 
-    def __init__(self, graph: Graph, trigger_node_id: str, most: int = MOST_WAYPOINTS) -> None:
+    def __init__(self, graph: Graph, trigger_node_id: str, most: int = MOST_OF_A_MAP) -> None:
         self.graph = graph
         self.trigger_node_id = trigger_node_id
+        self.size = 0
+        self._most = most
         self.beginning = Waypoint(None, None, self.begun(), Room.ENOUGH)
-        self._room = most
 
     def begun(self) -> ExecutionState:
         """The state before the first record."""
@@ -105,22 +111,23 @@ class Map:
         state.start()
         return state
 
-    def drawn(self, before: Waypoint, mark: Mark, state: ExecutionState, room: Room) -> Waypoint:
-        """The waypoint behind `before`; it is on the map if that has room, and `before` is."""
-        kept = self._room > 0 and (before is self.beginning or before.before is not None)
-        found = Waypoint(before if kept else None, mark, state, room)
-        if kept:
-            self._room -= 1
-            before.onward[mark] = found
-        return found
+    def draw(self, found: Waypoint) -> None:
+        """Adds a waypoint behind the one before it."""
+        assert found.before is not None
+        assert found.mark is not None
+        if self.size >= self._most:
+            self.beginning.onward.clear()
+            self.size = 0
+        self.size += 1
+        found.before.onward[found.mark] = found
 
 
 class Atlas:
     """The maps of the versions that were told last."""
 
-    def __init__(self, most: int = MOST_MAPS, most_waypoints: int = MOST_WAYPOINTS) -> None:
+    def __init__(self, most: int = MOST_WAYPOINTS, most_of_a_map: int = MOST_OF_A_MAP) -> None:
         self._most = most
-        self._most_waypoints = most_waypoints
+        self._most_of_a_map = most_of_a_map
         self._maps: OrderedDict[tuple[str, int, str], Map] = OrderedDict()
 
     def map(self, graph: Graph, trigger_node_id: str) -> Map:
@@ -128,11 +135,12 @@ class Atlas:
         key = (graph.workflow_id, graph.version, trigger_node_id)
         found = self._maps.get(key)
         if found is None:
-            found = self._maps[key] = Map(graph, trigger_node_id, self._most_waypoints)
-            while len(self._maps) > self._most:
-                self._maps.popitem(last=False)
-        else:
-            self._maps.move_to_end(key)
+            size = sum(1 + each.size for each in self._maps.values())
+            while self._maps and size >= self._most:
+                _, oldest = self._maps.popitem(last=False)
+                size -= 1 + oldest.size
+            found = self._maps[key] = Map(graph, trigger_node_id, self._most_of_a_map)
+        self._maps.move_to_end(key)
         return found
 
 
@@ -141,7 +149,11 @@ class Guide:
 
     def __init__(self, on: Map) -> None:
         self.here = on.beginning
+        self.known = True
+        """Whether a journal had come by here before."""
         self._map = on
+        self._left = MOST_DRAWN
+        """How many waypoints it may still draw."""
         self._folded = on.beginning
         """How far the state has come, if there is one."""
         self._state: ExecutionState | None = None
@@ -149,7 +161,9 @@ class Guide:
 
     def follow(self, mark: Mark) -> Waypoint:
         """Where the journal stands after the next record."""
-        self.here = self.here.onward.get(mark) or self._explore(mark)
+        ahead = self.here.onward.get(mark)
+        self.known = ahead is not None
+        self.here = ahead or self._explore(mark)
         return self.here
 
     def _explore(self, mark: Mark) -> Waypoint:
@@ -165,8 +179,13 @@ class Guide:
         for passed in reversed(behind):
             self._fold(self._state, passed)
         room = self._fold(self._state, mark)
-        self._folded = self._map.drawn(self.here, mark, self._state, room)
-        return self._folded
+        kept = self._left > 0
+        found = Waypoint(self.here if kept else None, mark, self._state, room)
+        if kept:
+            self._left -= 1
+            self._map.draw(found)
+        self._folded = found
+        return found
 
     def _fold(self, state: ExecutionState, mark: Mark) -> Room:
         state.apply(_outcome(mark))

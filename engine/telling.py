@@ -149,9 +149,9 @@ class Telling:
             started = self._started.setdefault(row.step_key, row.started_at)
         else:
             started = self._started.pop(row.step_key, row.started_at)
-        if ended is not None and is_plain(mark) and here.room is Room.ENOUGH:
-            if here.blanks is None:
-                here.blanks = _blanks(row)
+        if here.blanks is None and self._guide.known and is_plain(mark):
+            here.blanks = _blanks(row, here.room)
+        if here.blanks and ended is not None:
             node = _filled(here.blanks, started, ended)
         else:
             node = orjson.dumps(_node(row, started, fitted(row, here.room))).decode()
@@ -188,8 +188,11 @@ _MOMENTS = (
 its line of the log."""
 
 
-def _blanks(row: StepRow) -> tuple[str, ...]:
-    """The JSON of a plain record's step, cut where its moments stand."""
+def _blanks(row: StepRow, room: Room) -> tuple[str, ...]:
+    """The JSON of a plain record's step, cut where its moments stand; nothing where there was no
+    room for its line."""
+    if room is not Room.ENOUGH:
+        return ()
     timeless = replace(row, started_at=_BEGAN, completed_at=_ENDED)
     rest = orjson.dumps(_node(timeless, _BEGAN, lines_of(timeless))).decode()
     parts: list[str] = []

@@ -245,7 +245,9 @@ class Hub:
             after = {key: self._told[key].seq for key in waiting if key in self._told}
             found = await self._table.records(after, RECORDS_AT_ONCE)
             for execution_id in after:
-                rows, telling = found.get(execution_id, []), self._told[execution_id]
+                rows, telling = found.get(execution_id, []), self._told.get(execution_id)
+                if telling is None:
+                    continue  # meanwhile nobody watched
                 more = len(rows) >= RECORDS_AT_ONCE
                 events = telling.tell(rows, None if more else heads[execution_id].end)
                 streams = self._interested(telling.subject)

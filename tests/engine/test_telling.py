@@ -24,8 +24,8 @@ from tests.engine.model_harness import Run, case_of, run_through
 from tests.engine.world import WORKFLOW_ID
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
-ATLASES = {"none": (1, 0), "too small": (1, 3), "large": (64, 1_000)}
-"""Maps, and waypoints of each."""
+MAPS = {"tiny": 1, "too small": 7, "large": 1_000}
+"""How many waypoints a map has."""
 
 
 def subject(trigger: str, session: str | None = None) -> Subject:
@@ -108,8 +108,8 @@ def _end(run: Run) -> End:
 def test_what_is_told_is_what_the_fold_says_wherever_the_map_ends(group: int) -> None:
     for seed in range(group * 16, group * 16 + 16):
         case = case_of(seed)
-        atlases = {name: Atlas(*bounds) for name, bounds in ATLASES.items()}
-        for order in (0, 1, 0):
+        atlases = {name: Atlas(most_of_a_map=most) for name, most in MAPS.items()}
+        for order in (0, 1, 0, 0):
             run = run_through(case, order)
             expected = list(Oracle(case.graph, case.trigger).tell(run.rows, _end(run)))
             for name, each in atlases.items():
@@ -185,23 +185,49 @@ def test_two_that_draw_a_map_in_turn_fold_each_record_once_at_most(folds: list[O
     assert one.seq == other.seq == rows[-1].seq
 
 
-def test_a_map_that_is_full_is_left_and_grows_no_more(folds: list[Outcome]) -> None:
+def drawn(on: Map) -> int:
+    """How many waypoints are on the map."""
+    places, found = [on.beginning], 0
+    while places:
+        place = places.pop()
+        places += place.onward.values()
+        found += 1
+    return found - 1
+
+
+def test_one_journal_draws_so_much_and_no_more(
+    folds: list[Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(atlas, "MOST_DRAWN", 4)
     graph, rows = chain(10), journal(10)
-    on, end = Map(graph, "start", 4), End(13, ExecutionStatus.COMPLETED, NOW)
+    on, end = Map(graph, "start"), End(13, ExecutionStatus.COMPLETED, NOW)
     first = told(on, rows, end)
+    assert drawn(on) == on.size == 4
     assert told(on, rows, end) == first
+    assert drawn(on) == on.size == 8
     assert len(folds) == 2 * len(rows)
-    drawn, place = 0, on.beginning
-    while place.onward:
-        [place] = place.onward.values()
-        drawn += 1
-    assert drawn == 4
 
 
-def test_an_atlas_keeps_the_maps_that_were_used_last() -> None:
-    graphs = [replace(chain(1), version=version) for version in range(3)]
-    kept = Atlas(most=2)
-    first, second, _ = (kept.map(graph, "start") for graph in graphs[:2] + graphs[:1])
+def test_what_came_once_does_not_keep_out_what_comes_often(folds: list[Outcome]) -> None:
+    graph, rows = chain(10), journal(10)
+    on, end = Map(graph, "start", 30), End(13, ExecutionStatus.COMPLETED, NOW)
+    for odd in range(7):
+        told(on, [*rows[:4], *(replace(each, port=f"odd {odd}") for each in rows[4:])], end)
+        assert drawn(on) <= 30
+    for _ in range(2):  # in the first, the map may be begun anew
+        told(on, rows, end)
+    folds.clear()
+    told(on, rows, end)
+    assert folds == []
+
+
+def test_an_atlas_forgets_the_maps_that_were_not_used_for_longest() -> None:
+    graphs = [replace(chain(10), version=version) for version in range(3)]
+    kept = Atlas(most=20)
+    first, second = (kept.map(graph, "start") for graph in graphs[:2])
+    for on in (first, second):
+        told(on, journal(10), End(13, ExecutionStatus.COMPLETED, NOW))
+    assert kept.map(graphs[0], "start") is first
     kept.map(graphs[2], "start")
     assert kept.map(graphs[0], "start") is first
     assert kept.map(graphs[1], "start") is not second
@@ -238,7 +264,7 @@ def test_numbers_that_are_no_records_say_how_the_last_one_left_it() -> None:
 def test_no_name_is_taken_for_a_moment(port: str | None) -> None:
     rows = [row(2, "start"), row(3, "n0", port=port)]
     on, end = Map(chain(1), "start"), End(4, ExecutionStatus.COMPLETED, NOW)
-    for _ in range(2):
+    for _ in range(3):
         node = json.loads(told(on, rows, end)[2].body)["node"]
         assert (node["step_key"], node["port"]) == ("n0", port)
         assert node["started_at"] == rfc3339(NOW)
