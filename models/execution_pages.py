@@ -21,9 +21,12 @@ to there the list is complete, and there it goes on. So a search for what is rar
 short requests and never a long one.
 
 *Walking it must be.* Where a filter may reject much, PostgreSQL would rather read all that a walk
-leads through and sort it, which is right for the whole list and wrong for its first page. So these
-statements run where it may not (`WALK`). Then one way is left, whatever the values are, so it need
-not be planned anew for each page, which took longer than the page.
+leads through and sort it, which is right for the whole list and wrong for its first page; and
+where its statistics know one status only, it would walk along any index and look for others in
+vain. So these statements run where it may neither read whole tables nor sort what it need not
+(`WALK`), and their order is that of one index alone (`WalkQuery._where`). Then one way is left,
+whatever the values and the statistics are, so it need not be planned anew for each page, which
+took longer than the page.
 """
 
 from __future__ import annotations
@@ -52,9 +55,15 @@ COUNTED = 30_000
 FEWEST_EXAMINED = 1_000
 """How many each of very many walks may meet."""
 
-WALK = (
-    "SET LOCAL enable_bitmapscan = off; SET LOCAL enable_seqscan = off;"
-    " SET LOCAL plan_cache_mode = force_generic_plan"
+WALK = "; ".join(
+    f"SET LOCAL {setting}"
+    for setting in (
+        "enable_bitmapscan = off",
+        "enable_seqscan = off",
+        "enable_sort = off",
+        "enable_incremental_sort = off",
+        "plan_cache_mode = force_generic_plan",
+    )
 )
 
 COLUMNS = (

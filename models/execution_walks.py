@@ -1,8 +1,8 @@
 """One walk along an index, as SQL.
 
 Its one rule: the columns that a walk is held by, the statuses and instants that its index knows and
-the place where it begins are conditions of the index; all else is asked of the rows that it meets,
-of so many at most. `execution_pages` has the theory.
+the place where it begins are two ends of a stretch of the index, one comparison of rows each; all
+else is asked of the rows that it meets, of so many at most. `execution_pages` has the theory.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from models.execution_filter import Key, Listing, Order, Place, Sort, Walk
-from models.query import Query, beyond, compose, flag, none_of, raw, select
+from models.query import Bound, Query, bounded, call, compose, flag, none_of, raw, select
 from models.tables import INSTANT
 
 _INFINITY = datetime.max
@@ -30,6 +30,18 @@ _KEYS: dict[Sort, tuple[tuple[str, Any], ...]] = {
 }
 
 _TYPES = {"user_id": "bigint", "workflow_id": "uuid", "community_id": "bigint"}
+
+
+_FIRST_ID = "00000000-0000-0000-0000-000000000000"
+_LAST_ID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A column in which a branch has one value: that value, or an expression for it."""
+
+    column: Any
+    value: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +64,10 @@ class WalkQuery:
         return self._in_all_branches(self._walked(most, examined, after))
 
     def tally(self, most: int) -> Query:
-        """A row without columns for each that the walk finds, in no order, `most` of a branch; for
-        walks that meet nothing in vain."""
-        one = raw(self.db, "1", "integer")
-        found = select(self.db, self._along(), one)
+        """The id of each that the walk finds, `most` of a branch; for walks that meet nothing in
+        vain."""
+        one = self.db.workflow_executions.execution_id
+        found = select(self.db, self._where(None), one, orderby=self._by())
         return self._in_all_branches(Query(f"{found.sql} LIMIT {most}", found.args))
 
     @property
@@ -81,58 +93,142 @@ class WalkQuery:
         )
 
     def _walked(self, most: int, examined: int, after: Place | None) -> Query:
-        table, names = self.db.workflow_executions, key_names(self.listing.order)
-        keys = [raw(self.db, sql, kind) for sql, kind in _KEYS[self.listing.order.sort]]
-        where = self._along()
-        if after is not None:
-            kinds = (kind for _, kind in _KEYS[self.listing.order.sort])
-            values = [_bound(key, kind) for key, kind in zip(after.keys, kinds, strict=True)]
-            where &= beyond(
-                self.db,
-                [*keys, table.execution_id],
-                [*values, after.execution_id],
-                descending=self.listing.order.descending,
-            )
+        lead, names = self._lead(), key_names(self.listing.order)
         met = self._met()
-        fields = [key.with_alias(name) for key, name in zip(keys, names, strict=True)]
-        fields.append(table.execution_id)
+        fields = [key.with_alias(name) for key, name in zip(self._keys(), names, strict=True)]
+        fields.append(self.db.workflow_executions.execution_id)
+        shown = ", ".join(f"w.{name}" for name in (*names, "execution_id"))
         if met is not None:
             fields.append(flag(self.db, met, "matches"))
-        ordered = [*keys, table.execution_id]
-        by = [~key for key in ordered] if self.listing.order.descending else ordered
-        rows = select(self.db, where, *fields, orderby=by)
+            fields += [each.column.with_alias(f"l{n}") for n, each in enumerate(lead)]
+        rows = select(self.db, self._where(after), *fields, orderby=self._by())
         if met is None:
             return compose(
-                "SELECT w.*, true AS matches, false AS last"
-                f" FROM ({{}} LIMIT {most}) AS w", rows
-            )  # fmt: skip
-        # Where the walk has one status, only `created` is left of an order by status.
-        sequence = orderby(self.listing.order, keys=names[-1:] if self._statuses() else names)
+                f"SELECT {shown}, true AS matches, false AS last FROM ({{}} LIMIT {most}) AS w",
+                rows,
+            )
+        # In the order of the index, so that nothing is sorted to be numbered.
+        way = " DESC" if self.listing.order.descending else ""
+        behind = names[len(names) - len(self._rest()) :]
+        ordered = (*(f"l{n}" for n in range(len(lead))), *behind, "execution_id")
+        sequence = ", ".join(f"{name}{way}" for name in ordered)
         return compose(
-            "SELECT * FROM (SELECT w.*,"
+            f"SELECT {shown}, w.matches, w.last FROM (SELECT w.*,"
             f" row_number() OVER (ORDER BY {sequence}) = {examined} AS last"
-            f" FROM ({{}} LIMIT {examined}) AS w) AS s"
+            f" FROM ({{}} LIMIT {examined}) AS w) AS w"
             f" WHERE matches OR last ORDER BY {sequence} LIMIT {most}",
             rows,
         )
 
-    def _along(self) -> Any:
-        """What the index of the walk knows."""
+    # Where in the index: `lead` holds a branch together, `rest` orders it
+
+    def _keys(self) -> list[Any]:
+        """The columns of the order."""
+        return [raw(self.db, sql, kind) for sql, kind in _KEYS[self.listing.order.sort]]
+
+    def _lead(self) -> list[_Held]:
+        """What the index begins with and a branch has one value of."""
         table, statuses, several = self.db.workflow_executions, self._statuses(), self._several
-        where = table.execution_id != None  # noqa: E711 - pyDAL's IS NOT NULL
+        lead = []
         if self.walk.column is not None:
-            column = table[self.walk.column]
             kind = _TYPES[self.walk.column]
             value = raw(self.db, "branch.value", kind) if several else self.walk.values[0]
-            where = column == value
+            lead.append(_Held(table[self.walk.column], value))
         if statuses:
             status = raw(self.db, "branch.status", "text") if several else statuses[0]
-            where &= table.status == status
+            lead.append(_Held(table.status, status))
+        return lead
+
+    def _rest(self) -> list[Any]:
+        """The columns of the order by which a branch is sorted: where it has one status, only
+        `created` is left of an order by status."""
+        return self._keys()[-1:] if self._statuses() else self._keys()
+
+    def _ordered(self) -> list[Any]:
+        """The columns of the index, in its order."""
+        held = [each.column for each in self._lead()]
+        return [*held, *self._rest(), self.db.workflow_executions.execution_id]
+
+    def _by(self) -> list[Any]:
+        ordered = self._ordered()
+        return [~column for column in ordered] if self.listing.order.descending else ordered
+
+    def _where(self, after: Place | None) -> Any:
+        """The stretch of the index that is walked: between two comparisons of rows that begin with
+        `lead`. A comparison for equality would do for the rows, but then indexes without `lead`
+        would have the same order, and PostgreSQL would walk through all executions where its
+        statistics say that nearly all of them have this value."""
+        lead, order = self._lead(), self.listing.order
+        columns, values = [each.column for each in lead], [each.value for each in lead]
+        low, high = self._ends(columns, values)
+        if after is not None and order.descending:
+            high = bounded(self.db, self._ordered(), "<", self._begin(values, after))
+        elif after is not None:
+            low = bounded(self.db, self._ordered(), ">", self._begin(values, after))
+        if lead and low is None:
+            low = bounded(self.db, columns, ">=", values)
+        if lead and high is None:
+            high = bounded(self.db, columns, "<=", values)
+        if low is None and high is None:
+            return self.db.workflow_executions.execution_id != None  # noqa: E711 - IS NOT NULL
+        return _both(low, high)
+
+    def _ends(self, columns: list[Any], values: list[Any]) -> tuple[Any, Any]:
+        """The ends of the stretch that filters of the order's first column give: None for none.
+        What has no duration yet is within no bounds of it."""
+        narrow, [first, *_] = self.listing.narrow, self._keys()
+        low: tuple[Bound, Any] | None = None
+        high: tuple[Bound, Any] | None = None
         if self.listing.order.sort == "created":
-            where = _both(where, self._created())
-        if self.listing.order.sort == "total_duration":
-            where = _both(where, self._durations())
-        return where
+            low = None if narrow.since is None else (">=", narrow.since)
+            high = None if narrow.until is None else ("<", narrow.until)
+        elif self.listing.order.sort == "total_duration":
+            longest, shortest = narrow.max_duration, narrow.min_duration
+            low = None if shortest is None else (">=", shortest)
+            if longest is not None:
+                high = ("<=", longest)
+            elif shortest is not None:
+                high = ("<", float("inf"))
+        return tuple(
+            None if end is None else bounded(self.db, [*columns, first], end[0], [*values, end[1]])
+            for end in (low, high)
+        )  # type: ignore[return-value]  # two
+
+    def _begin(self, values: list[Any], after: Place) -> list[Any]:
+        """Where the walk begins that goes on after a place, by the columns `_ordered`. A branch of
+        one status, in a list by status, is walked from its own beginning, from the place or not at
+        all: by where the place is."""
+        kinds = [kind for _, kind in _KEYS[self.listing.order.sort]]
+        keys = [_bound(key, kind) for key, kind in zip(after.keys, kinds, strict=True)]
+        if len(keys) == len(self._rest()):
+            return [*values, *keys, after.execution_id]
+        *held, mine = values
+        status, created = keys
+        least, moment, last = (
+            ("LEAST", "infinity", _LAST_ID)
+            if self.listing.order.descending
+            else ("GREATEST", "-infinity", _FIRST_ID)
+        )
+        both = ((mine, "text"), (status, "text"))
+        there = "CASE WHEN {{}}::text = {{}}::text THEN {{}}::{kind} ELSE '{else_}'::{kind} END"
+        return [
+            *held,
+            call(self.db, f"{least}({{}}::text, {{}}::text)", "text", *both),
+            call(
+                self.db,
+                there.format(kind="timestamptz", else_=moment),
+                INSTANT,
+                *both,
+                (created, INSTANT),
+            ),
+            call(
+                self.db,
+                there.format(kind="uuid", else_=last),
+                "text",
+                *both,
+                (after.execution_id, "text"),
+            ),
+        ]
 
     def _statuses(self) -> tuple[str, ...]:
         """The statuses that the index of the walk separates."""

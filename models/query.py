@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pydal import DAL
 from pydal.adapters import adapters
@@ -212,28 +212,43 @@ def flag(db: DAL, query: Any, name: str) -> Expression:
     return Expression(db, written, query, type="boolean").with_alias(name)
 
 
-def beyond(db: DAL, columns: Sequence[Any], values: Sequence[Any], *, descending: bool) -> Any:
-    """The condition that a row comes after `values` in the order of these columns, which all run
-    the same way. One comparison of rows, so an index of these columns starts right there."""
+Bound = Literal["<", "<=", ">", ">="]
+
+
+def bounded(db: DAL, columns: Sequence[Any], bound: Bound, values: Sequence[Any]) -> Any:
+    """The condition that a row of columns lies on this side of a row of values, which may be
+    expressions: one comparison, where an index of these columns starts or ends."""
 
     def written(left: Any, right: Any, query_env: Any = None) -> str:
         env = query_env or {}
         names = ", ".join(db._adapter.expand(column, query_env=env) for column in left)
-        bound = ", ".join(
+        given = ", ".join(
             db._adapter.represent(value, column.type)
             for column, value in zip(left, right, strict=True)
         )
-        return f"(({names}) {'<' if descending else '>'} ({bound}))"
+        return f"(({names}) {bound} ({given}))"
 
     return PydalQuery(db, written, tuple(columns), tuple(values))
 
 
+def call(db: DAL, sql: str, kind: Any, *parts: tuple[Any, Any]) -> Expression:
+    """An expression in SQL of our own, in which each `{}` stands for a value or an expression; each
+    of `parts` is one and its type. `kind` is the type of the whole."""
+
+    def written(given: Any, query_env: Any = None) -> str:
+        return sql.format(*(db._adapter.represent(value, of) for value, of in given))
+
+    return Expression(db, written, parts, type=kind)
+
+
 def none_of(db: DAL, column: Any, values: Sequence[Any], kind: str) -> Any:
-    """The condition that a column has none of these values, bound as one array of this type."""
+    """The condition that a column, which is never null, has none of these values, bound as one
+    array of this type. As a sub-select it is hashed once; `<> ALL` of a parameter would be
+    compared with every value, for every row."""
 
     def written(left: Any, right: Any, query_env: Any = None) -> str:
         name = db._adapter.expand(left, query_env=query_env or {})
-        return f"({name} <> ALL ({db._adapter.bind(list(right))}::{kind}[]))"
+        return f"({name} NOT IN (SELECT unnest({db._adapter.bind(list(right))}::{kind}[])))"
 
     return PydalQuery(db, written, column, tuple(values))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import asyncpg
+from models.dal import Session
 
 Mode = Literal["force_custom_plan", "force_generic_plan"]
 MODES: tuple[Mode, ...] = ("force_custom_plan", "force_generic_plan")
@@ -18,26 +18,27 @@ _TYPES = "SELECT parameter_types::text[] FROM pg_prepared_statements WHERE name 
 
 
 async def explained(
-    connection: asyncpg.Connection | Any,
+    tx: Session,
     statement: str,
     values: tuple[Any, ...],
     mode: Mode,
     options: str = "",
 ) -> list[Any]:
-    """The rows that `EXPLAIN (options)` gives of a statement with these values. With `ANALYZE` the
-    statement is run: call it in a transaction that is taken back."""
-    await connection.execute(f"PREPARE explained AS {statement}")
-    types = await connection.fetchval(_TYPES)
-    literals = [
-        f"{await connection.fetchval(f'SELECT quote_nullable(($1::{kind})::text)', value)}::{kind}"
-        for kind, value in zip(types, values, strict=True)
-    ]
-    given = f"({', '.join(literals)})" if literals else ""
-    asked = f"EXPLAIN ({options})" if options else "EXPLAIN"
-    await connection.execute(f"SET plan_cache_mode = {mode}")
+    """The rows that `EXPLAIN (options)` gives of a statement with these values. What it does is
+    taken back."""
+    await tx.execute(f"PREPARE explained AS {statement}")
+    await tx.execute("SAVEPOINT explaining")
     try:
-        rows = await connection.fetch(f"{asked} EXECUTE explained{given}")
+        types = await tx.fetchval(_TYPES)
+        literals = [
+            f"{await tx.fetchval(f'SELECT quote_nullable(($1::{kind})::text)', value)}::{kind}"
+            for kind, value in zip(types, values, strict=True)
+        ]
+        given = f"({', '.join(literals)})" if literals else ""
+        asked = f"EXPLAIN ({options})" if options else "EXPLAIN"
+        await tx.execute(f"SET LOCAL plan_cache_mode = {mode}")
+        rows = await tx.fetch(f"{asked} EXECUTE explained{given}")
     finally:
-        await connection.execute("RESET plan_cache_mode")
-        await connection.execute("DEALLOCATE explained")
+        await tx.execute("ROLLBACK TO explaining")
+        await tx.execute("DEALLOCATE explained")
     return [row[0] for row in rows]

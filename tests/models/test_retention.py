@@ -483,9 +483,5 @@ SMALL = {"engine_workers", "workflows", "workflow_versions"}
 
 async def plan_of(dal: AsyncDAL, mode: Mode, statement: str, arguments: tuple[Any, ...]) -> str:
     """The plan of a statement that is run and taken back."""
-    async with dal.acquire() as connection:
-        transaction = connection.transaction()
-        await transaction.start()
-        lines = await explained(connection, statement, arguments, mode, "ANALYZE, BUFFERS")
-        await transaction.rollback()
-    return "\n".join(lines)
+    async with dal.transaction() as tx:
+        return "\n".join(await explained(tx, statement, arguments, mode, "ANALYZE, BUFFERS"))

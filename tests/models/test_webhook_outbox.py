@@ -381,8 +381,8 @@ async def test_no_claim_reads_more_than_it_may_take(dal: AsyncDAL) -> None:
     }
     for mode in MODES:
         for name, (statement, values) in statements.items():
-            async with dal.acquire() as connection:
-                plan = "\n".join(await explained(connection, statement, values, mode))
+            async with dal.transaction() as tx:
+                plan = "\n".join(await explained(tx, statement, values, mode))
             assert not re.search(r"Seq Scan on webhook", plan), (mode, name, plan)
 
 

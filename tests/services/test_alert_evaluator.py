@@ -314,8 +314,8 @@ async def test_an_evaluation_reads_its_window_by_the_index(dal: AsyncDAL) -> Non
         (sql.TRIM, (one, now, 300, 1000)),
     ):
         for mode in MODES:
-            async with dal.acquire() as connection:
-                plan = await explained(connection, statement, values, mode)
+            async with dal.transaction() as tx:
+                plan = await explained(tx, statement, values, mode)
             assert "Seq Scan" not in "\n".join(plan), (mode, plan)
 
 
