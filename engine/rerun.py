@@ -94,8 +94,8 @@ def recorded_before(
     kept = _kept(stored.steps, state, _from_here_on(node, graph), again)
     if all(step.node is not node for step in state.active.values()):
         raise ValueError(
-            f"from: {origin!r} would not run: it did not then, or its branch lost a race; "
-            "name a node before it"
+            f"from: {origin!r} would not be reached: the execution did not run it, or its branch "
+            "lost a race; name a node before it"
         )
     return kept
 

@@ -68,7 +68,8 @@ def lines_of(row: StepRow) -> list[JsonObject]:
     if row.kind is Kind.ITERATE:
         return [line(at, "info", "Begins another iteration.")]
     if row.kind is Kind.INTENT:
-        return [line(at, "info", f"Attempt {row.attempt} begins; cut off, it is not repeated.")]
+        message = f"Attempt {row.attempt} begins; if it is cut off, it is not repeated."
+        return [line(at, "info", message)]
     return [line(at, "info", finished(row.port))]
 
 

@@ -34,7 +34,7 @@ def a_row(kind: Kind = Kind.FINISHED, step: str = "a", **more: Json) -> StepRow:
         (a_row(Kind.ENTERED, output=b"[1,2,3]"), "info", "Entered the loop with 3 items."),
         (a_row(Kind.ENTERED, output=3), "info", "Entered the loop with 3 items."),
         (a_row(Kind.ITERATE), "info", "Begins another iteration."),
-        (a_row(Kind.INTENT), "info", "Attempt 1 begins; cut off, it is not repeated."),
+        (a_row(Kind.INTENT), "info", "Attempt 1 begins; if it is cut off, it is not repeated."),
         (a_row(Kind.WAITING, output=b'{"signal":"go"}'), "info", "Waiting for the signal 'go'."),
         (
             a_row(Kind.RETRYING, error={"message": "down"}, wake_at=NOW),
