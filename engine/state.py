@@ -133,6 +133,16 @@ class ExecutionState(Frontier):
             return len(settled)
         return sum(1 for number in settled if self.graph.nodes[number].enabled)
 
+    def never_ran(self, *, over: bool, begun: bool = True) -> set[int]:
+        """The nodes that did not run and will not: those skipped so far and, once the execution
+        is `over`, all that it never reached. Of one that never `begun`, that is also what was
+        ready."""
+        reached = self.runs.keys() | self.cancelled_nodes
+        if not over:
+            return self.skipped - reached
+        active = {step.node.index for step in self.active.values()} if begun else set()
+        return {node.index for node in self.graph.nodes} - reached - active
+
     # Outcomes
 
     def _finish(self, step: Step, outcome: Outcome, transition: Transition) -> None:
