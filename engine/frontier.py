@@ -186,7 +186,8 @@ class Frontier:
     def fail(self, error: StepError, transition: Transition) -> None:
         """Ends the execution as failed, unless it has ended already."""
         if self.ended is None:
-            self.ended = transition.ended = Ended("failed", error=error)
+            cut_off = frozenset(step.node.index for step in self.active.values())
+            self.ended = transition.ended = Ended("failed", error=error, cut_off=cut_off)
             self.cancel_everything(transition)
 
 

@@ -6,16 +6,24 @@ next number and every position that must be durable is known in one place.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 import orjson
 
-from engine.context import ExecutionContext, ExecutionStatus, Json, Kind, Outcome, StepError
+from engine.context import (
+    ExecutionContext,
+    ExecutionStatus,
+    Json,
+    JsonObject,
+    Kind,
+    Outcome,
+    StepError,
+)
 from engine.graph import Graph
 from engine.journal import Journal
-from engine.records import Progress, StepRow, details_of
+from engine.records import Progress, StepRow, details_of, outcome_of
 from engine.scopes import Step
 from engine.state import ExecutionState
 
@@ -165,16 +173,34 @@ class Recorder:
             status=status,
             held=False,
             last_seq=self._seq,
-            nodes_executed=len(state.path),
-            steps_completed=state.completed,
-            steps_failed=state.failed,
-            current_step=state.settled_count(),
             engine_seconds=self._engine_seconds,
-            total_cost=state.cost,
-            tokens_used=state.tokens,
-            **{"wake_at": None, **changes},
+            **{**counts_of(state), "wake_at": None, **changes},
         )
         self.position = self._journal.progress(self._progress)
+
+
+def counts_of(state: ExecutionState) -> JsonObject:
+    """The columns of a row that tell how far its fold has come."""
+    return {
+        "nodes_executed": len(state.path),
+        "steps_completed": state.completed,
+        "steps_failed": state.failed,
+        "current_step": state.settled_count(),
+        "total_cost": state.cost,
+        "tokens_used": state.tokens,
+    }
+
+
+def counts_at_birth(context: ExecutionContext, graph: Graph, rows: Sequence[StepRow]) -> JsonObject:
+    """`counts_of` an execution whose journal begins with these `rows`: what its row says for good
+    if it ends before anybody runs it. Empty where there is nothing to count yet."""
+    if not rows and graph.roots == (graph.by_id[context.trigger_node_id].index,):
+        return {}
+    state = ExecutionState(graph, context.variables, context.trigger_node_id)
+    state.start()
+    for row in rows:
+        state.apply(outcome_of(row))
+    return counts_of(state)
 
 
 def _error_json(error: StepError | None) -> Json:

@@ -216,10 +216,7 @@ class Act(ABC):
 
     def nodes_skipped(self) -> int:
         """How many nodes did not run and will not."""
-        ran = set(self.state.runs) | self.state.cancelled_nodes
-        if self.status == "completed":
-            return len(self.graph.nodes) - len(ran)
-        return len(self.state.skipped - ran)
+        return len(self.state.never_ran(over=self.status != "running"))
 
     def seconds(self) -> float:
         """How long it took, in virtual time; so far, if it has not ended."""

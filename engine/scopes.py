@@ -123,6 +123,8 @@ class Ended:
     status: Literal["completed", "failed"]
     output: Json = None
     error: StepError | None = None
+    cut_off: frozenset[int] = frozenset()
+    """The nodes with a step that a failure cut off."""
 
 
 @dataclass(slots=True)

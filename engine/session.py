@@ -25,6 +25,7 @@ from engine.messages import Exit, Request
 from engine.pace import Pace
 from engine.ports import Clock, EngineLog, ExecutionStore
 from engine.post_office import PostOffice
+from engine.recording import counts_at_birth
 from engine.records import Letter, Progress, StepRow
 from engine.runner import Runner
 from engine.scopes import Step
@@ -214,6 +215,7 @@ class Session(Claims):
             held=local,
             last_seq=rows[-1].seq if rows else 1,
             total_steps=graph.enabled_count,
+            **counts_at_birth(context, graph, rows),
         )
         self.journal.create(context, progress)
         for row in rows:

@@ -119,14 +119,29 @@ class ExecutionState(Frontier):
         return [step for step in self.active.values() if step.waiting]
 
     def settled_count(self) -> int:
-        """How many enabled nodes have run to their end or been skipped, for `progress`."""
+        """How many enabled nodes have run to their end or been skipped, for `progress`. A node
+        with an active step does not count, nor one with a step that the end cut off: no end moves
+        on what it stops, whether the journal's last record brought it about or, as a time-out or a
+        cancellation, none did."""
         if self.ended is not None and self.ended.status == "completed":
             return self.graph.enabled_count
         busy = {step.node.index for step in self.active.values()}
+        if self.ended is not None:
+            busy |= self.ended.cut_off
         settled = (self.runs.keys() | self.skipped) - busy
         if self.graph.enabled_count == len(self.graph.nodes):
             return len(settled)
         return sum(1 for number in settled if self.graph.nodes[number].enabled)
+
+    def never_ran(self, *, over: bool, begun: bool = True) -> set[int]:
+        """The nodes that did not run and will not: those skipped so far and, once the execution
+        is `over`, all that it never reached. Of one that never `begun`, that is also what was
+        ready."""
+        reached = self.runs.keys() | self.cancelled_nodes
+        if not over:
+            return self.skipped - reached
+        active = {step.node.index for step in self.active.values()} if begun else set()
+        return {node.index for node in self.graph.nodes} - reached - active
 
     # Outcomes
 

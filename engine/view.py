@@ -124,7 +124,7 @@ def metrics(stored: StoredExecution, graph: Graph) -> JsonObject:
     return {
         "total_duration_seconds": progress.seconds(),
         "node_count": len(graph.nodes),
-        "nodes_executed": len(state.runs),
+        "nodes_executed": len(state.path),
         "nodes_skipped": len(_skipped(folded)),
         "nodes_failed": state.failed,
         "average_node_time_seconds": sum(spent.values()) / len(spent) if spent else 0.0,
@@ -245,15 +245,10 @@ def _node_states(folded: _Folded, steps: list[JsonObject]) -> JsonObject:
 
 
 def _skipped(folded: _Folded) -> set[int]:
-    """The nodes that did not run and will not: those the fold skipped and, once the execution
-    has ended, all that it never reached."""
-    state = folded.state
-    reached = state.runs.keys() | state.cancelled_nodes
-    if not folded.stored.progress.status.terminal:
-        return state.skipped - reached
-    began = folded.stored.progress.start_time is not None
-    active = {step.node.index for step in state.active.values()} if began else set()
-    return {node.index for node in folded.graph.nodes} - reached - active
+    """The nodes that did not run and will not."""
+    progress = folded.stored.progress
+    begun = progress.start_time is not None
+    return folded.state.never_ran(over=progress.status.terminal, begun=begun)
 
 
 def _unrecorded_steps(folded: _Folded) -> list[Step]:

@@ -268,13 +268,18 @@ greatest(last_seq, (SELECT max(seq) FROM workflow_steps s WHERE s.execution_id =
 
 NEXT_SEQ = f"1 + {NEWEST_SEQ}"
 
+# Asked once, for the clock goes on between one column and the next.
+END_NOW = """
+(end_time, execution_time_seconds) = (
+    SELECT at, extract(epoch FROM at - start_time)
+      FROM (SELECT greatest(clock_timestamp(), start_time) AS at) moment)
+"""
+
 CANCEL_UNHELD = f"""
 UPDATE workflow_executions e
    SET status = 'cancelled', last_seq = {NEXT_SEQ}, wake_at = NULL, paused_at = NULL,
        cancel_requested_at = coalesce(cancel_requested_at, clock_timestamp()),
-       end_time = greatest(clock_timestamp(), start_time),
-       execution_time_seconds =
-           extract(epoch FROM greatest(clock_timestamp(), start_time) - start_time)
+       {END_NOW}
  WHERE execution_id = $1 AND worker_id IS NULL AND status IN ('pending', 'waiting', 'paused')
 RETURNING end_time
 """

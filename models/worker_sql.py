@@ -5,7 +5,7 @@ Its one rule: all times are the database's, judged where they are written.
 
 from __future__ import annotations
 
-from models.execution_sql import NEWEST_SEQ, NEXT_SEQ
+from models.execution_sql import END_NOW, NEWEST_SEQ, NEXT_SEQ
 
 LOCK_WORKER = "SELECT pg_try_advisory_lock($1)"
 
@@ -50,9 +50,7 @@ RETURNING w.worker_id
 FAIL_POISONED = f"""
 UPDATE workflow_executions e
    SET status = 'failed', worker_id = NULL, last_seq = {NEXT_SEQ},
-       end_time = greatest(clock_timestamp(), start_time),
-       execution_time_seconds =
-           extract(epoch FROM greatest(clock_timestamp(), start_time) - start_time),
+       {END_NOW},
        error_code = 'WORKER_LOST',
        error_message = 'The worker running this execution was lost ' || recoveries + 1
                        || ' times in a row; it is not tried again.',

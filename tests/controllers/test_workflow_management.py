@@ -142,6 +142,29 @@ async def test_only_admins_list_the_executions_of_another_user(api: Api) -> None
         assert (await listed(api, admin, user_id=OWNER)).body["total"] == found
 
 
+async def test_what_was_cancelled_while_it_waited_took_as_long_wherever_it_is_shown(
+    api: Api,
+) -> None:
+    nodes = {
+        "start": greeting()["nodes"]["start"],
+        "wait": {"node_type": "flow_wait", "config": {"signal": "go"}},
+    }
+    connections = [{"from_node_id": "start", "to_node_id": "wait"}]
+    workflow_id = await api.stored(nodes=nodes, connections=connections)
+    for _ in range(15):
+        started = await api.call("POST", f"/workflows/{workflow_id}/execute", HELLO)
+        url = f"/workflows/executions/{started.data['execution_id']}"
+        while (await api.call("GET", url)).data["status"] != "waiting":
+            pass
+        assert (await api.call("POST", f"{url}/cancel")).status == 200
+        details = (await api.call("GET", f"{url}?include_metrics=true")).data
+        took = details["execution_time_seconds"]
+        assert details["metrics"]["total_duration_seconds"] == took
+        assert await ids(api, min_duration=took, max_duration=took) == [details["execution_id"]]
+        [item] = (await listed(api, page_size=1, sort_by="created:desc")).body["executions"]
+        assert (item["duration"], item["total_duration"]) == (took, took)
+
+
 # Filters, orders, pages
 
 

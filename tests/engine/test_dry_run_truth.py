@@ -4,6 +4,7 @@ does, step by step and second by second; and a webhook leaves as it says."""
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -20,6 +21,7 @@ from tests.virtual_time import simulate
 
 CHILD = "0190a000-0000-7000-8000-00000000000c"
 SEEDS = 60
+COUNTS = ("nodes_executed", "nodes_failed", "nodes_skipped")
 RETRY: JsonObject = {"max_attempts": 2, "initial_seconds": 3, "jitter": False}
 
 
@@ -82,12 +84,28 @@ async def both(case: Case) -> tuple[JsonObject, JsonObject]:
     """What a dry run says, and what a real run did."""
     world = World(limits=case.limits, outside=case.outside)
     world.publish(CHILDS, CHILD)
-    raw = case.document()
-    report = await rehearse(world, raw, mocks=case.mocks)
-    assert case.outside.arrived == []
-    state = await world.run(raw)
+    return await tried_and_run(world, case.document(), case.mocks)
+
+
+async def tried_and_run(
+    world: World, raw: JsonObject, mocks: JsonObject
+) -> tuple[JsonObject, JsonObject]:
+    """What a dry run says, and what a real run did, with its `metrics`. Both count alike."""
+    report = await rehearse(world, raw, mocks=mocks, trigger_node_id="start")
+    assert world.outside.arrived == []
+    state = await world.run(raw, trigger_node_id="start")
+    metrics = await world.engine.get_execution_metrics(state["execution_id"])
+    stored = await world.store.load(state["execution_id"])
     await world.engine.shutdown()
-    return report, state
+    assert metrics is not None
+    assert stored is not None
+    counted = {name: report["summary"][name] for name in COUNTS}
+    assert counted == {name: metrics[name] for name in COUNTS}
+    runs = {state["nodes_executed"], stored.progress.nodes_executed, len(state["execution_path"])}
+    assert runs == {counted["nodes_executed"]}
+    shown = Counter(node["status"] for node in state["node_states"].values())
+    assert shown["skipped"] == counted["nodes_skipped"]
+    return report, {**state, "metrics": metrics}
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
@@ -106,6 +124,72 @@ def test_a_dry_run_says_what_a_real_run_does_and_when(seed: int) -> None:
         assert (one["status"], one["attempt"]) == (step["status"], step["attempt"]), key
         assert (one["port"], one["error_type"]) == (step["port"], step["error_type"]), key
         assert one["output"] == step["output_data"], key
+
+
+PURE: JsonObject = {"node_type": "data_variable_set", "config": {"variables": {"x": 1}}}
+FALLS: JsonObject = {"node_type": "data_transform", "config": {"transformations": {"q": "1 / 0"}}}
+
+
+def loop(items: Any) -> JsonObject:
+    return {"node_type": "loop_foreach", "config": {"items": items}}
+
+
+PROGRAMS: dict[str, tuple[JsonObject, tuple[int, int, int]]] = {
+    "a loop": (
+        document({"l": loop([1, 2, 3, 4, 5]), "a": PURE}, "start -> l", "l.loop -> a"),
+        (7, 0, 0),
+    ),
+    "a branch that is not taken": (
+        document(
+            {"i": {"node_type": "condition_if", "config": {"condition": "1 == 2"}},
+             "y": PURE, "n": PURE},
+            "start -> i", "i.true -> y", "i.false -> n",
+        ),
+        (3, 0, 1),
+    ),
+    "a conditional that cannot be evaluated": (
+        document({"a": PURE, "b": PURE, "c": PURE}, "start -> a", "a -> b if 1 / 0", "b -> c"),
+        (2, 1, 2),
+    ),
+    "more items than a loop may have": (
+        document({"l": loop("{{ range(101) }}"), "a": PURE, "z": PURE},
+                 "start -> l", "l.loop -> a", "l -> z"),
+        (2, 1, 2),
+    ),
+    "an arm of a race that fails": (
+        document(
+            {"p": {"node_type": "flow_parallel", "config": {"execution_type": "any_first"}},
+             "a": FALLS, "b": PURE, "m": {"node_type": "flow_merge", "config": {}}, "z": PURE},
+            "start -> p", "p -> a", "p -> b", "a -> m", "b -> m", "m -> z",
+        ),
+        (3, 1, 2),
+    ),
+    "an iteration that fails": (
+        document({"l": loop([1, 2]), "a": PURE, "b": FALLS, "z": PURE},
+                 "start -> l", "l.loop -> a", "a -> b", "l -> z"),
+        (3, 1, 1),
+    ),
+    "an end that ends everything": (
+        document({"e": {"node_type": "flow_end", "config": {"terminate": True}}, "a": PURE,
+                  "z": PURE},
+                 "start -> e", "start -> a", "a -> z"),
+        (2, 0, 1),
+    ),
+    "a trigger that did not start it": (
+        document({"start": {"node_type": "trigger_command", "config": {"command": "!go"}},
+                  "other": {"node_type": "trigger_command", "config": {"command": "!no"}},
+                  "a": FALLS, "b": PURE, "c": PURE},
+                 "start -> a", "a -> b", "other -> c"),
+        (2, 1, 3),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_dry_run_counts_as_a_real_run_does(name: str) -> None:
+    raw, expected = PROGRAMS[name]
+    report, _ = simulate(tried_and_run(World(), raw, {}))
+    assert tuple(report["summary"][each] for each in COUNTS) == expected
 
 
 # On the wire

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -69,7 +71,7 @@ class Oracle:
             "progress": {
                 "current_step": settled,
                 "total_steps": total,
-                "percentage": round(100 * settled / total, 1),
+                "percentage": math.floor(Fraction(1000 * settled, total) + Fraction(1, 2)) / 10,
             },
             "seq": seq,
             "timestamp": rfc3339(at),

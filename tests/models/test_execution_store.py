@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -21,6 +22,7 @@ from tests.family_contract import FamilyContract
 from tests.queue_contract import QueueContract
 from tests.store_contract import (
     FIRST,
+    NOW,
     SECOND,
     Kill,
     StoreContract,
@@ -30,6 +32,7 @@ from tests.store_contract import (
     progress_of,
 )
 
+FAILED, WAITING = ExecutionStatus.FAILED, ExecutionStatus.WAITING
 BLOCKED = "SELECT pid FROM pg_stat_activity WHERE $1 = ANY(pg_blocking_pids(pid))"
 
 
@@ -244,6 +247,37 @@ class TestPostgresStore(StoreContract, FamilyContract, QueueContract):
                 "UPDATE workflow_executions SET status = 'failed' WHERE execution_id = $1",
                 context.execution_id,
             )
+
+    async def test_an_end_that_the_database_writes_lasted_as_long_as_its_times_say(
+        self, store: PostgresExecutionStore, dal: AsyncDAL
+    ) -> None:
+        parent = await self.running(store)
+        family = {"parent_execution_id": parent.execution_id, "parent_step_key": "sub", "depth": 1}
+        parked = [a_context() for _ in range(30)]
+        children = [a_context(**family) for _ in range(30)]
+        waiting = [(each, progress_of(each, WAITING)) for each in (*parked, *children)]
+        await store.flush(FIRST, created(*waiting))
+        lost = [await self.running(store) for _ in range(30)]
+        for each in parked:
+            await store.request_cancel(each.execution_id)
+        await store.flush(
+            FIRST,
+            Batch(updates={parent.execution_id: progress_of(parent, FAILED, end_time=NOW)}),
+        )
+        await store.heartbeat(FIRST, -1)
+        await store.reap(SECOND, max_recoveries=0)
+
+        found = Counter()
+        for each in (*parked, *children, *lost):
+            stored = await store.load(each.execution_id)
+            assert stored is not None
+            took = await dal.fetchval(
+                "SELECT execution_time_seconds FROM workflow_executions WHERE execution_id = $1",
+                each.execution_id,
+            )
+            assert took == stored.progress.seconds()
+            found[stored.progress.status] += 1
+        assert found == {ExecutionStatus.CANCELLED: 60, FAILED: 30}
 
     async def test_a_worker_that_lost_its_lock_takes_it_again_with_its_next_heartbeat(
         self, store: PostgresExecutionStore, dal: AsyncDAL

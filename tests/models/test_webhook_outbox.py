@@ -12,6 +12,7 @@ import pytest
 
 from engine.context import ExecutionStatus
 from engine.moments import rfc3339
+from engine.progress import how_far
 from engine.records import Batch
 from models import outbox as sql
 from models.dal import AsyncDAL
@@ -246,6 +247,21 @@ async def test_what_is_told_is_the_item_of_the_lists(dal: AsyncDAL, status: str)
     [delivery] = await deliveries(dal)
     told = orjson.loads(delivery["payload"])["data"]
     assert {name: told.get(name) for name in shown} == shown
+
+
+async def test_a_payload_rounds_how_far_an_execution_came_as_lists_do(dal: AsyncDAL) -> None:
+    await aged(dal, status="waiting")
+    rows = await dal.fetch(
+        "SELECT settled, total, execution_payload(jsonb_populate_record(e, jsonb_build_object("
+        "'current_step', settled, 'total_steps', total)))::json #> '{data,progress}' AS told"
+        " FROM workflow_executions e, generate_series(0, 100) total,"
+        " generate_series(0, total) settled"
+    )
+
+    assert len(rows) == 101 * 102 / 2
+    for settled, total, told in rows:
+        assert told == how_far("waiting", settled, total)
+    assert how_far("waiting", 1, 16)["percentage"] == 6.3
 
 
 async def test_the_ids_of_deliveries_are_uuids_of_version_7_in_the_order_of_time(
