@@ -1,61 +1,51 @@
 """When each attempt of each step was queued, running and waiting: an execution as a Gantt chart.
 
 Its one rule: what the journal does not tell is left out, never guessed. A failed attempt's end is
-the moment at which it was recorded, for no other is kept.
+the moment at which it was recorded, for no other is kept; an attempt that has recorded nothing runs
+from when it could begin (`folded.py`), and nobody knows for how long it was queued.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
 
 from engine.context import JsonObject, Kind
-from engine.graph import Graph
+from engine.folded import Folded
 from engine.moments import rfc3339
-from engine.records import StepRow, StoredExecution
+from engine.records import StepRow
+from engine.scopes import Step
 
 MOST_BARS = 2_000
 """How many attempts a timeline shows."""
 
 
-def timeline(stored: StoredExecution, graph: Graph) -> JsonObject:
+def timeline(folded: Folded) -> JsonObject:
     """`{queued_at, started_at, ended_at, bars: [{step_key, node_id, node_type, attempt, status,
     phases, committed_at}], bars_left_out}`, the bars by when they began."""
-    steps = by_step(stored.steps)
-    ended = {key: rows[-1].completed_at for key, rows in steps.items()}
-    before = _predecessors(graph)
+    context, progress = folded.stored.context, folded.stored.progress
     bars: list[JsonObject] = []
-    for key, rows in steps.items():
-        prefix = key.removesuffix(rows[0].node_id)
-        ready = _ready(rows[0], [ended.get(prefix + name) for name in before[rows[0].node_id]])
-        if ready is None and not before[rows[0].node_id]:
-            ready = stored.progress.start_time
-        bars.extend(_bars(rows, ready, stored.progress.end_time))
+    for key, rows in folded.steps.items():
+        bars.extend(_bars(rows, folded.ready_at(key), folded.cut_off_at(key)))
+    for step in folded.unrecorded():
+        bars.extend(_unrecorded_bars(folded, step))
     bars.sort(key=lambda bar: bar["phases"][0]["from"])
     return {
-        "queued_at": rfc3339(stored.context.created_at),
-        "started_at": _time(stored.progress.start_time),
-        "ended_at": _time(stored.progress.end_time),
+        "queued_at": rfc3339(context.created_at),
+        "started_at": _time(progress.start_time),
+        "ended_at": _time(progress.end_time),
         "bars": bars[:MOST_BARS],
         "bars_left_out": max(len(bars) - MOST_BARS, 0),
     }
 
 
-def by_step(rows: Iterable[StepRow]) -> dict[str, list[StepRow]]:
-    """The records of each step, in their order."""
-    grouped: dict[str, list[StepRow]] = {}
-    for row in rows:
-        grouped.setdefault(row.step_key, []).append(row)
-    return grouped
-
-
 def attempts(rows: list[StepRow], over: datetime | None = None) -> list[JsonObject]:
     """The attempts of one step: `{attempt, status, started_at, ended_at, duration_seconds, error,
-    error_type, next_at, phases, committed_at}`. `over` is when the execution ended."""
+    error_type, next_at, phases, committed_at}`. `over` is when it was cut off, if it was."""
     shown = []
     for tried in _by_attempt(rows):
         last = tried[-1]
-        end = _end(last)
+        end = _end(last, over)
         seconds = None if end is None else (end - tried[0].started_at).total_seconds()
         shown.append(
             {
@@ -72,6 +62,45 @@ def attempts(rows: list[StepRow], over: datetime | None = None) -> list[JsonObje
             }
         )
     return shown
+
+
+def unrecorded_attempts(folded: Folded, step: Step) -> list[JsonObject]:
+    """The attempts, as `attempts` has them, of a step that has recorded nothing: the one that
+    runs or was cut off; none if nothing tells when it began."""
+    cut = folded.cut_off_at(step.key)
+    return [
+        {
+            "attempt": step.attempt,
+            "status": bar["status"],
+            "started_at": rfc3339(began),
+            "ended_at": _time(cut),
+            "duration_seconds": None if cut is None else (cut - began).total_seconds(),
+            "error": None,
+            "error_type": None,
+            "next_at": None,
+            "phases": bar["phases"],
+            "committed_at": None,
+        }
+        for bar in _unrecorded_bars(folded, step)
+        if (began := folded.began_at(step)) is not None
+    ]
+
+
+def _unrecorded_bars(folded: Folded, step: Step) -> list[JsonObject]:
+    began = folded.began_at(step)
+    if began is None:
+        return []
+    return [
+        {
+            "step_key": step.key,
+            "node_id": step.node.node_id,
+            "node_type": step.node.node_type,
+            "attempt": step.attempt,
+            "status": "cancelled" if folded.is_cut_off(step.key) else "running",
+            "phases": [_phase("running", began, folded.cut_off_at(step.key))],
+            "committed_at": None,
+        }
+    ]
 
 
 def _bars(
@@ -113,7 +142,7 @@ def _phases(
     if last.kind is Kind.RETRYING:
         end = max(last.recorded_at or begun, begun)
         phases.append(_phase("running", begun, end))
-        phases.append(_phase("waiting", end, following or last.wake_at))
+        phases.append(_phase("waiting", end, following or _until(last.wake_at, end, over)))
     elif last.kind is not Kind.WAITING:
         phases.append(_phase("running", begun, last.completed_at or over))
     return phases
@@ -140,22 +169,13 @@ def _status(last: StepRow, over: datetime | None) -> str:
     return "cancelled" if last.completed_at is None and over is not None else last.status
 
 
-def _end(last: StepRow) -> datetime | None:
-    return last.recorded_at if last.kind is Kind.RETRYING else last.completed_at
+def _end(last: StepRow, over: datetime | None) -> datetime | None:
+    return last.recorded_at if last.kind is Kind.RETRYING else last.completed_at or over
 
 
-def _predecessors(graph: Graph) -> Mapping[str, list[str]]:
-    """The nodes from which each node is reached."""
-    before: dict[str, list[str]] = {node.node_id: [] for node in graph.nodes}
-    for node in graph.nodes:
-        for edge in node.all_out:
-            before[graph.nodes[edge.target].node_id].append(node.node_id)
-    return before
-
-
-def _ready(first: StepRow, ended: list[datetime | None]) -> datetime | None:
-    """When the last of the predecessors that had ended by then did."""
-    return max((at for at in ended if at is not None and at <= first.started_at), default=None)
+def _until(due: datetime | None, since: datetime, over: datetime | None) -> datetime | None:
+    """Until when what is `due` waited, that has waited `since` and was perhaps cut off."""
+    return due if due is None or over is None else max(min(due, over), since)
 
 
 def _time(moment: datetime | None) -> str | None:

@@ -6,43 +6,29 @@ for an execution that another one runs, from the table alone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from engine import step_log
-from engine.context import ExecutionStatus, Json, JsonObject, Kind
+from engine.context import Json, JsonObject, Kind
+from engine.folded import Folded, fold
 from engine.graph import Graph, Node
 from engine.moments import rfc3339
 from engine.progress import how_far
-from engine.records import StepRow, StoredExecution, outcome_of
+from engine.records import StepRow, StoredExecution
 from engine.scopes import Step
-from engine.state import ExecutionState
-from engine.timeline import attempts, by_step, timeline
-
-
-@dataclass(frozen=True, slots=True)
-class _Folded:
-    """What the fold of a stored execution says."""
-
-    stored: StoredExecution
-    graph: Graph
-    state: ExecutionState
-    started: dict[str, datetime]
-    """When each step first appeared in the journal."""
-    ended: dict[str, datetime]
-    lines: dict[int, list[JsonObject]]
-    """What each record tells, by its number."""
+from engine.timeline import attempts, timeline, unrecorded_attempts
 
 
 def describe(stored: StoredExecution, graph: Graph, *, include_logs: bool = True) -> JsonObject:
     """The whole state of an execution, as `GET /workflows/executions/:id` answers it."""
-    folded = _fold(stored, graph)
+    return _described(fold(stored, graph), include_logs=include_logs)
+
+
+def _described(folded: Folded, *, include_logs: bool = True) -> JsonObject:
+    stored, graph = folded.stored, folded.graph
     context, progress = stored.context, stored.progress
-    steps = [
-        _step_view(folded, rows, include_logs=include_logs)
-        for rows in _rows_by_step(stored.steps).values()
-    ]
-    steps += [_begun(folded, step) for step in _unrecorded_steps(folded)]
+    steps = [_step_view(folded, rows, include_logs=include_logs) for rows in folded.steps.values()]
+    steps += [_begun(folded, step) for step in folded.unrecorded()]
     done = progress.status.terminal
     return {
         "execution_id": context.execution_id,
@@ -89,17 +75,19 @@ def describe(stored: StoredExecution, graph: Graph, *, include_logs: bool = True
 def report(stored: StoredExecution, graph: Graph) -> JsonObject:
     """`{state, metrics, timeline}`: everything there is to see. Its steps have their `attempts`;
     those that have finished come first, in that order, as pages of steps have them."""
-    state = describe(stored, graph)
-    over = stored.progress.end_time
-    recorded = by_step(stored.steps)
+    folded = fold(stored, graph)
+    state = _described(folded)
+    tried = {key: attempts(rows, folded.cut_off_at(key)) for key, rows in folded.steps.items()}
+    tried |= {step.key: unrecorded_attempts(folded, step) for step in folded.unrecorded()}
     for step in state["steps"]:
-        step["attempts"] = attempts(recorded.get(step["step_key"], []), over)
-    state["steps"].sort(key=lambda step: step["completed_at"] is None)
-    return {
-        "state": state,
-        "metrics": metrics(stored, graph),
-        "timeline": timeline(stored, graph),
-    }
+        step["attempts"] = tried[step["step_key"]]
+    state["steps"].sort(key=lambda step: not is_finished(step))
+    return {"state": state, "metrics": _measured(folded), "timeline": timeline(folded)}
+
+
+def is_finished(step: JsonObject) -> bool:
+    """Whether a step, as these views show it, has finished: one that was cut off has not."""
+    return step["status"] in ("completed", "failed")
 
 
 def finished_step(rows: list[StepRow]) -> JsonObject:
@@ -111,10 +99,14 @@ def finished_step(rows: list[StepRow]) -> JsonObject:
 
 def metrics(stored: StoredExecution, graph: Graph) -> JsonObject:
     """Where an execution's time went: `get_execution_metrics()` of the API."""
-    folded = _fold(stored, graph)
-    context, progress, state = stored.context, stored.progress, folded.state
+    return _measured(fold(stored, graph))
+
+
+def _measured(folded: Folded) -> JsonObject:
+    stored, graph, state = folded.stored, folded.graph, folded.state
+    context, progress = stored.context, stored.progress
     spent: dict[str, float] = {}
-    for rows in _rows_by_step(stored.steps).values():
+    for rows in folded.steps.values():
         last = rows[-1]
         if last.completed_at is not None and "reused" not in (last.details or {}):
             seconds = (last.completed_at - rows[0].started_at).total_seconds()
@@ -136,48 +128,25 @@ def metrics(stored: StoredExecution, graph: Graph) -> JsonObject:
     }
 
 
-def _final_variables(folded: _Folded) -> JsonObject:
+def _final_variables(folded: Folded) -> JsonObject:
     stored: JsonObject | None = folded.stored.progress.final_variables
     return folded.state.variables if stored is None else stored
 
 
-def _fold(stored: StoredExecution, graph: Graph) -> _Folded:
-    context = stored.context
-    state = ExecutionState(graph, context.variables, context.trigger_node_id)
-    state.start()
-    started: dict[str, datetime] = {}
-    ended: dict[str, datetime] = {}
-    lines: dict[int, list[JsonObject]] = {}
-    budget = step_log.Budget()
-    for row in stored.steps:
-        lines[row.seq] = budget.take(row)
-        started.setdefault(row.step_key, row.started_at)
-        if row.completed_at is not None:
-            ended[row.step_key] = row.completed_at
-        state.apply(outcome_of(row))
-    return _Folded(stored, graph, state, started, ended, lines)
-
-
-def _rows_by_step(rows: list[StepRow]) -> dict[str, list[StepRow]]:
-    """The records of each step, the steps in the order in which they finished (or, still open,
-    were last heard of)."""
-    grouped: dict[str, list[StepRow]] = {}
-    for row in rows:
-        grouped[row.step_key] = [*grouped.pop(row.step_key, ()), row]
-    return grouped
-
-
-def _step_view(folded: _Folded, rows: list[StepRow], *, include_logs: bool) -> JsonObject:
+def _step_view(folded: Folded, rows: list[StepRow], *, include_logs: bool) -> JsonObject:
     last = rows[-1]
-    status = last.status
-    cut_off = folded.stored.progress.status.terminal or last.step_key in folded.state.lost
-    if last.completed_at is None and cut_off:
-        status = "cancelled"
-    return _shown(rows, status, _logs(folded, rows) if include_logs else [])
+    logs = _logs(folded, rows) if include_logs else []
+    if last.completed_at is None and folded.is_cut_off(last.step_key):
+        return _shown(rows, "cancelled", logs, folded.cut_off_at(last.step_key))
+    return _shown(rows, last.status, logs)
 
 
-def _shown(rows: list[StepRow], status: str, logs: list[JsonObject]) -> JsonObject:
-    first, last = rows[0], rows[-1]
+def _shown(
+    rows: list[StepRow], status: str, logs: list[JsonObject], over: datetime | None = None
+) -> JsonObject:
+    """One step from its records; `over` is when it was cut off."""
+    began, ended = rows[0].started_at, rows[-1].completed_at or over
+    last = rows[-1]
     return {
         "step_key": last.step_key,
         "node_id": last.node_id,
@@ -185,9 +154,9 @@ def _shown(rows: list[StepRow], status: str, logs: list[JsonObject]) -> JsonObje
         "seq": last.seq,
         "attempt": last.attempt,
         "status": status,
-        "started_at": rfc3339(first.started_at),
-        "completed_at": _time(last.completed_at),
-        "duration_seconds": _duration(first, last),
+        "started_at": rfc3339(began),
+        "completed_at": _time(ended),
+        "duration_seconds": _duration(began, ended),
         "input_data": _input(rows),
         "output_data": last.output if last.kind is Kind.FINISHED else None,
         "port": last.port,
@@ -215,21 +184,19 @@ def _child(rows: list[StepRow]) -> str | None:
     return str(last.output["execution_id"]) if detached else None
 
 
-def _duration(first: StepRow, last: StepRow) -> float | None:
-    if last.completed_at is None:
-        return None
-    return (last.completed_at - first.started_at).total_seconds()
+def _duration(began: datetime | None, ended: datetime | None) -> float | None:
+    return None if began is None or ended is None else (ended - began).total_seconds()
 
 
 def _input(rows: list[StepRow]) -> Json:
     return next((row.input for row in reversed(rows) if row.input is not None), None)
 
 
-def _logs(folded: _Folded, rows: list[StepRow]) -> list[JsonObject]:
+def _logs(folded: Folded, rows: list[StepRow]) -> list[JsonObject]:
     return [line for row in rows for line in folded.lines.get(row.seq, ())]
 
 
-def _node_states(folded: _Folded, steps: list[JsonObject]) -> JsonObject:
+def _node_states(folded: Folded, steps: list[JsonObject]) -> JsonObject:
     """The state of every node of the graph; one in a loop shows its last run."""
     latest: dict[str, JsonObject] = {}
     for step in steps:
@@ -244,47 +211,27 @@ def _node_states(folded: _Folded, steps: list[JsonObject]) -> JsonObject:
     return states
 
 
-def _skipped(folded: _Folded) -> set[int]:
+def _skipped(folded: Folded) -> set[int]:
     """The nodes that did not run and will not."""
     progress = folded.stored.progress
     begun = progress.start_time is not None
     return folded.state.never_ran(over=progress.status.terminal, begun=begun)
 
 
-def _unrecorded_steps(folded: _Folded) -> list[Step]:
-    """The steps that have begun and recorded nothing yet: effects that run now, or that were cut
-    off. None has in an execution that no worker ever took, also if it was paused or cancelled."""
-    progress = folded.stored.progress
-    if progress.status is ExecutionStatus.PENDING or progress.start_time is None:
-        return []
-    state = folded.state
-    steps = [*state.lost.values(), *state.active.values()]
-    return [s for s in steps if s.key not in folded.started]
-
-
-def _begun(folded: _Folded, step: Step) -> JsonObject:
-    over = folded.stored.progress.status.terminal or step.key in folded.state.lost
+def _begun(folded: Folded, step: Step) -> JsonObject:
+    began, over = folded.began_at(step), folded.cut_off_at(step.key)
     return {
-        **_blank(step.node, "cancelled" if over else "running"),
+        **_blank(step.node, "cancelled" if folded.is_cut_off(step.key) else "running"),
         "step_key": step.key,
         "seq": None,
         "attempt": step.attempt,
-        "started_at": _time(_could_start(folded, step)),
+        "started_at": _time(began),
+        "completed_at": _time(over),
+        "duration_seconds": _duration(began, over),
     }
 
 
-def _could_start(folded: _Folded, step: Step) -> datetime | None:
-    """When the last of a step's predecessors finished; the start of the execution if it has
-    none. An effect starts once that is durable."""
-    ends = [
-        folded.ended[step.scope.prefix + name]
-        for name in folded.state.arms_of(step)
-        if step.scope.prefix + name in folded.ended
-    ]
-    return max(ends, default=folded.stored.progress.start_time)
-
-
-def _unrecorded(folded: _Folded, node: Node, skipped: set[int]) -> JsonObject:
+def _unrecorded(folded: Folded, node: Node, skipped: set[int]) -> JsonObject:
     if node.index in skipped:
         return _blank(node, "skipped")
     if node.index in folded.state.cancelled_nodes:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from engine.context import Json, JsonObject, Kind
 from engine.engine import WorkflowEngine
-from engine.view import finished_step
+from engine.view import finished_step, is_finished
 from models.executions import ExecutionOwner
 from models.steps import Steps
 from services.caller import Caller
@@ -130,7 +130,7 @@ class ExecutionDetails:
     async def _open(self, execution_id: str) -> list[JsonObject]:
         """The steps that have not finished."""
         steps = (await self._report(execution_id))["state"]["steps"]
-        return [step for step in steps if step["completed_at"] is None]
+        return [step for step in steps if not is_finished(step)]
 
     async def _first(
         self, caller: Caller, execution_id: str, steps: list[JsonObject], limit: int
@@ -138,7 +138,7 @@ class ExecutionDetails:
         shown = [cut_step(step) for step in steps[:limit]]
         if len(steps) <= limit:
             return StepPage(shown, len(steps), None)
-        finished = [step["seq"] for step in shown if step["completed_at"] is not None]
+        finished = [step["seq"] for step in shown if is_finished(step)]
         place = _StepPlace(finished[-1] if finished else 0, len(shown) - len(finished))
         return await self._page(caller, execution_id, shown, len(steps), place)
 

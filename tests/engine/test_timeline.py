@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from engine.context import JsonObject, Kind
+from engine.folded import fold
+from engine.moments import rfc3339
 from engine.timeline import MOST_BARS, timeline
 from engine.view import report
 from tests.engine.world import World, after, document, failing
@@ -32,7 +37,7 @@ async def ran(raw: JsonObject, world: World, **fields: Any) -> tuple[Any, Any]:
 def shown(found: tuple[Any, Any]) -> dict[tuple[str, int], list[tuple[str, float, float]]]:
     """The phases of each bar, in seconds since the execution started."""
     stored, graph = found
-    bars = timeline(stored, graph)["bars"]
+    bars = timeline(fold(stored, graph))["bars"]
     start = stored.progress.start_time
     return {
         (bar["step_key"], bar["attempt"]): [
@@ -136,10 +141,133 @@ def test_what_was_cut_off_ends_with_the_execution() -> None:
         wait = {"node_type": "flow_wait", "config": {"signal": "never"}}
         raw = document({"wait": wait}, "start -> wait", max_execution_time_seconds=30)
         stored, graph = await ran(raw, world)
-        bar = timeline(stored, graph)["bars"][-1]
+        bar = timeline(fold(stored, graph))["bars"][-1]
         assert (bar["step_key"], stored.steps[-1].kind) == ("wait", Kind.WAITING)
         assert bar["status"] == "cancelled"
-        assert bar["phases"][-1]["to"] == timeline(stored, graph)["ended_at"]
+        assert bar["phases"][-1]["to"] == timeline(fold(stored, graph))["ended_at"]
+
+    simulate(scenario())
+
+
+async def seen(world: World, key: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Each step of an execution as its details show it, and the last bar of each."""
+    found = await world.engine.get_execution_report(key)
+    assert found is not None
+    steps = {step["step_key"]: step for step in found["state"]["steps"]}
+    return steps, {bar["step_key"]: bar for bar in found["timeline"]["bars"]}
+
+
+async def begun(world: World, raw: JsonObject, **fields: Any) -> str:
+    """An execution that runs, its first records written."""
+    await world.engine.start()
+    context = await world.context(raw, **fields)
+    await world.engine.execute_workflow(context)
+    await asyncio.sleep(0.4)
+    return context.execution_id
+
+
+def test_an_attempt_that_runs_has_a_bar_without_an_end() -> None:
+    async def scenario() -> None:
+        world = World()
+        world.outside.answers["slow"] = after(5)
+        key = await begun(world, document({"m": module("slow")}, "start -> m"))
+        steps, bars = await seen(world, key)
+        await world.engine.shutdown()
+        began = steps["start"]["completed_at"]
+        assert bars["m"] == {
+            "step_key": "m", "node_id": "m", "node_type": "action_module", "attempt": 1,
+            "status": "running", "committed_at": None,
+            "phases": [{"phase": "running", "from": began, "to": None}],
+        }  # fmt: skip
+        [attempt] = steps["m"]["attempts"]
+        assert (attempt["attempt"], attempt["status"]) == (1, "running")
+        assert (attempt["started_at"], attempt["ended_at"]) == (began, None)
+        assert attempt["phases"] == bars["m"]["phases"]
+        assert (steps["m"]["started_at"], steps["m"]["completed_at"]) == (began, None)
+
+    simulate(scenario())
+
+
+def test_an_attempt_that_was_cut_off_ends_with_the_execution() -> None:
+    async def scenario() -> None:
+        world = World()
+        world.outside.answers["slow"] = after(5)
+        key = await begun(world, document({"m": module("slow")}, "start -> m"))
+        await world.engine.cancel_execution(key)
+        assert await world.engine.wait(key, 1)
+        stored = await world.store.load(key)
+        steps, bars = await seen(world, key)
+        await world.engine.shutdown()
+        assert stored is not None
+        assert stored.progress.end_time is not None
+        end = rfc3339(stored.progress.end_time)
+        assert bars["m"]["status"] == steps["m"]["status"] == "cancelled"
+        assert [phase["to"] for phase in bars["m"]["phases"]] == [end]
+        assert [attempt["ended_at"] for attempt in steps["m"]["attempts"]] == [end]
+        assert steps["m"]["completed_at"] == end
+        assert steps["m"]["duration_seconds"] == pytest.approx(0.4)
+
+    simulate(scenario())
+
+
+def test_what_lost_a_race_ends_when_it_was_decided() -> None:
+    """Recorded (`nap`) or not (`slow`), while the execution goes on behind the race."""
+
+    async def scenario() -> None:
+        world = World()
+        world.outside.answers |= {"quick": after(0.2), "slow": after(9), "last": after(9)}
+        nap = {"node_type": "action_delay", "config": {"delay_seconds": 60}}
+        raw = document(
+            {
+                "quick": module("quick"), "slow": module("slow"), "nap": nap,
+                "join": {"node_type": "flow_merge", "config": {"mode": "any"}},
+                "race": {"node_type": "flow_parallel", "config": {"execution_type": "any_first"}},
+                "last": module("last"),
+            },
+            "start -> race", "race -> quick", "race -> slow", "race -> nap",
+            "quick -> join", "slow -> join", "nap -> join", "join -> last",
+        )  # fmt: skip
+        key = await begun(world, raw)
+        steps, bars = await seen(world, key)
+        await world.engine.shutdown()
+        decided = steps["quick"]["completed_at"]
+        for loser in ("slow", "nap"):
+            assert bars[loser]["status"] == "cancelled"
+            assert bars[loser]["phases"][-1]["to"] == decided
+            assert steps[loser]["attempts"][-1]["ended_at"] == decided
+            assert steps[loser]["completed_at"] == decided
+        assert bars["last"]["phases"][-1]["to"] is None
+
+    simulate(scenario())
+
+
+def test_what_runs_in_an_iteration_began_with_the_iteration() -> None:
+    async def scenario() -> None:
+        world = World()
+        world.outside.answers["slow"] = after(0.3)
+        each = {"node_type": "loop_foreach", "config": {"items": [1, 2]}}
+        raw = document({"each": each, "m": module("slow")}, "start -> each", "each.loop -> m")
+        key = await begun(world, raw)
+        steps, bars = await seen(world, key)
+        await world.engine.shutdown()
+        [running] = bars["each[1].m"]["phases"]
+        assert running["to"] is None
+        assert running["from"] == steps["each[0].m"]["completed_at"]
+
+    simulate(scenario())
+
+
+def test_nothing_runs_while_an_execution_is_paused() -> None:
+    async def scenario() -> None:
+        world = World()
+        world.outside.answers["slow"] = after(1)
+        raw = document({"a": module("slow"), "b": module("slow")}, "start -> a", "a -> b")
+        key = await begun(world, raw)
+        await world.engine.pause_execution(key)
+        await asyncio.sleep(5)
+        steps, bars = await seen(world, key)
+        await world.engine.shutdown()
+        assert list(steps) == list(bars) == ["start", "a"]
 
     simulate(scenario())
 
@@ -149,11 +277,12 @@ def test_a_long_timeline_says_how_many_bars_it_left_out() -> None:
         found = await ran(document({}, *()), World())
         stored, graph = found
         [row] = stored.steps
-        stored.steps = [
-            type(row)(**{**_values(row), "seq": number + 2, "step_key": f"x[{number}].start"})
-            for number in range(MOST_BARS + 7)
+        more = [
+            type(row)(**{**_values(row), "seq": number + 3, "step_key": f"x[{number}].start"})
+            for number in range(MOST_BARS + 6)
         ]
-        shown = timeline(stored, graph)
+        stored.steps = [row, *more]
+        shown = timeline(fold(stored, graph))
         assert (len(shown["bars"]), shown["bars_left_out"]) == (MOST_BARS, 7)
 
     simulate(scenario())

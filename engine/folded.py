@@ -1,0 +1,102 @@
+"""An execution's journal folded over its graph, with the moments that the fold tells of.
+
+Its one rule: a moment is one that stands in the journal. A step that has recorded nothing began
+when the record was made that let it begin; whether it was still queued then (for a place among
+`MAX_PARALLEL_NODES`, or in a limited parallel) nobody recorded, so that is not told. What was cut
+off ended with the record that made it pointless, or with the execution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from engine import step_log
+from engine.context import ExecutionStatus, JsonObject
+from engine.graph import Graph
+from engine.records import StepRow, StoredExecution, outcome_of
+from engine.scopes import Step
+from engine.state import ExecutionState
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """What the fold of a stored execution says."""
+
+    stored: StoredExecution
+    graph: Graph
+    state: ExecutionState
+    steps: dict[str, list[StepRow]]
+    """The records of each step, the steps in the order in which they finished (or, still open,
+    were last heard of)."""
+    lines: dict[int, list[JsonObject]]
+    """What each record tells, by its number."""
+    readied: dict[str, datetime]
+    """When the record was made that let each step begin. The trigger's is missing."""
+    beaten: dict[str, datetime]
+    """When the record was made that cut each of these steps off."""
+
+    def ready_at(self, step_key: str) -> datetime | None:
+        """When what a step waits for was there; None if the journal does not tell."""
+        if step_key == self.state.trigger.node_id:
+            return self.stored.progress.start_time
+        return self.readied.get(step_key)
+
+    def cut_off_at(self, step_key: str) -> datetime | None:
+        """When a step that is still open was cut off; None if it was not."""
+        progress = self.stored.progress
+        return self.beaten.get(step_key) or (
+            progress.end_time if progress.status.terminal else None
+        )
+
+    def is_cut_off(self, step_key: str) -> bool:
+        """Whether a step that is still open will never finish."""
+        return self.stored.progress.status.terminal or step_key in self.state.lost
+
+    def unrecorded(self) -> list[Step]:
+        """The steps that have begun and recorded nothing yet: effects that run now, or that were
+        cut off. None has in an execution that no worker ever took, and none runs in one that has
+        left memory, be it paused or parked."""
+        progress = self.stored.progress
+        if progress.start_time is None:
+            return []
+        running = progress.status is ExecutionStatus.RUNNING or progress.status.terminal
+        steps = [*self.state.lost.values(), *(self.state.active.values() if running else ())]
+        return [step for step in steps if step.key not in self.steps]
+
+    def began_at(self, step: Step) -> datetime | None:
+        """When a step that has recorded nothing could begin, and so did as far as anybody knows."""
+        ready, cut = self.ready_at(step.key), self.cut_off_at(step.key)
+        return ready if ready is None or cut is None else min(ready, cut)
+
+
+def fold(stored: StoredExecution, graph: Graph) -> Folded:
+    """Folds a stored execution over the graph of its version."""
+    context, progress = stored.context, stored.progress
+    state = ExecutionState(graph, context.variables, context.trigger_node_id)
+    state.start()
+    lines: dict[int, list[JsonObject]] = {}
+    readied: dict[str, datetime] = {}
+    beaten: dict[str, datetime] = {}
+    budget = step_log.Budget()
+    for row in stored.steps:
+        lines[row.seq] = budget.take(row)
+        moment = row.completed_at or row.started_at
+        transition = state.apply(outcome_of(row))
+        for step in transition.ready:
+            readied.setdefault(step.key, moment)
+        over = moment if transition.ended is None else progress.end_time or moment
+        for step in transition.cancelled:
+            beaten[step.key] = over
+    return Folded(stored, graph, state, by_step(stored.steps), lines, readied, beaten)
+
+
+def by_step(rows: Iterable[StepRow]) -> dict[str, list[StepRow]]:
+    """The records of each step, the steps in the order in which they were last heard of."""
+    grouped: dict[str, list[StepRow]] = {}
+    for row in rows:
+        of_step = grouped.pop(row.step_key, [])
+        of_step.append(row)
+        grouped[row.step_key] = of_step
+    return grouped
