@@ -4,16 +4,20 @@ Its one rule: a moment is one that stands in the journal. A step that has record
 when the record was made that let it begin; whether it was still queued then (for a place among
 `MAX_PARALLEL_NODES`, or in a limited parallel) nobody recorded, so that is not told. What was cut
 off ended with the record that made it pointless, or with the execution.
+
+A retry begins with copies of records, and their moments are facts of the execution before. A step
+that was over there keeps them. One that was not (a loop whose later iterations run again) began for
+this execution when its own work did: with the first record that is no copy.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from engine import step_log
-from engine.context import ExecutionStatus, JsonObject
+from engine.context import ExecutionStatus, JsonObject, Kind
 from engine.graph import Graph
 from engine.records import StepRow, StoredExecution, outcome_of
 from engine.scopes import Step
@@ -36,12 +40,18 @@ class Folded:
     """When the record was made that let each step begin. The trigger's is missing."""
     beaten: dict[str, datetime]
     """When the record was made that cut each of these steps off."""
+    over_before: set[str]
+    """The steps that were over, finished or cut off, in the execution that this one retries."""
 
     def ready_at(self, step_key: str) -> datetime | None:
         """When what a step waits for was there; None if the journal does not tell."""
+        start = self.stored.progress.start_time
         if step_key == self.state.trigger.node_id:
-            return self.stored.progress.start_time
-        return self.readied.get(step_key)
+            return start
+        ready = self.readied.get(step_key)
+        if ready is None or start is None or step_key in self.over_before:
+            return ready
+        return max(ready, start)
 
     def cut_off_at(self, step_key: str) -> datetime | None:
         """When a step that is still open was cut off; None if it was not."""
@@ -79,6 +89,7 @@ def fold(stored: StoredExecution, graph: Graph) -> Folded:
     lines: dict[int, list[JsonObject]] = {}
     readied: dict[str, datetime] = {}
     beaten: dict[str, datetime] = {}
+    over_before: set[str] = set()
     budget = step_log.Budget()
     for row in stored.steps:
         lines[row.seq] = budget.take(row)
@@ -89,10 +100,29 @@ def fold(stored: StoredExecution, graph: Graph) -> Folded:
         over = moment if transition.ended is None else progress.end_time or moment
         for step in transition.cancelled:
             beaten[step.key] = over
-    return Folded(stored, graph, state, by_step(stored.steps), lines, readied, beaten)
+        if row.reused:
+            over_before.update(step.key for step in transition.cancelled)
+            if row.kind is Kind.FINISHED:
+                over_before.add(row.step_key)
+    steps = _by_step(stored.steps)
+    own = own_beginning(stored.steps) or progress.start_time or context.created_at
+    for key, rows in steps.items():
+        if key not in over_before:
+            steps[key] = begun_anew(rows, own)
+    return Folded(stored, graph, state, steps, lines, readied, beaten, over_before)
 
 
-def by_step(rows: Iterable[StepRow]) -> dict[str, list[StepRow]]:
+def own_beginning(rows: Iterable[StepRow]) -> datetime | None:
+    """When an execution's own work began, by its records; None if all are copies."""
+    return next((row.started_at for row in rows if not row.reused), None)
+
+
+def begun_anew(rows: list[StepRow], at: datetime) -> list[StepRow]:
+    """The records of a step that goes on in an execution whose own work began `at`."""
+    return [replace(row, started_at=at) if row.reused else row for row in rows]
+
+
+def _by_step(rows: Iterable[StepRow]) -> dict[str, list[StepRow]]:
     """The records of each step, the steps in the order in which they were last heard of."""
     grouped: dict[str, list[StepRow]] = {}
     for row in rows:

@@ -50,6 +50,11 @@ class StepRow:
     recorded_at: datetime | None = field(default=None, compare=False)
     """When it was written, once the store has said so."""
 
+    @property
+    def reused(self) -> bool:
+        """Whether it is a copy: of a record of the execution that this one retries."""
+        return bool(self.details and "reused" in self.details)
+
 
 @dataclass(slots=True)
 class Progress:

@@ -101,6 +101,8 @@ class Telling:
         self._guide = Guide(on)
         self._started: dict[str, datetime] = {}
         """When the steps that are open first appeared."""
+        self._at_work = False
+        """Whether a record was told that is no copy of another execution's."""
         head = {
             "type": EVENT_TYPE,
             "execution_id": subject.execution_id,
@@ -145,6 +147,9 @@ class Telling:
         mark = mark_of(row)
         here = self._guide.follow(mark)
         ended = row.completed_at
+        if not (self._at_work or row.reused):  # what is open from before begins anew (`folded`)
+            self._at_work = True
+            self._started = dict.fromkeys(self._started, row.started_at)
         if ended is None:
             started = self._started.setdefault(row.step_key, row.started_at)
         else:
@@ -231,6 +236,6 @@ def _node(row: StepRow, started: datetime, logs: list[JsonObject]) -> JsonObject
         "error": row.error["message"] if row.error else None,
         "error_type": row.error_type,
         "wake_at": None if row.wake_at is None else rfc3339(row.wake_at),
-        "reused": bool(row.details and "reused" in row.details),
+        "reused": row.reused,
         "logs": logs,
     }

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from engine import step_log
 from engine.context import Json, JsonObject, Kind
-from engine.folded import Folded, fold
+from engine.folded import Folded, begun_anew, fold
 from engine.graph import Graph, Node
 from engine.moments import rfc3339
 from engine.progress import how_far
@@ -90,11 +90,21 @@ def is_finished(step: JsonObject) -> bool:
     return step["status"] in ("completed", "failed")
 
 
-def finished_step(rows: list[StepRow]) -> JsonObject:
-    """One step that has finished, from all of its records: what needs no fold."""
+def goes_on(rows: list[StepRow]) -> bool:
+    """Whether a finished step had begun in the execution that this one retries, and went on here
+    (a loop): then `finished_step` has to know when that was."""
+    return rows[0].reused and not rows[-1].reused
+
+
+def finished_step(rows: list[StepRow], own: datetime | None = None) -> JsonObject:
+    """One step that has finished, from all of its records: what needs no fold. `own` is when the
+    execution's own work began (`folded.own_beginning`), for one that `goes_on`."""
     budget = step_log.Budget()
     logs = [line for row in rows for line in budget.take(row)]
-    return {**_shown(rows, rows[-1].status, logs), "attempts": attempts(rows)}
+    if own is not None:
+        rows = begun_anew(rows, own)
+    shown = _shown(rows, rows[-1].status, logs, reused=rows[-1].reused)
+    return {**shown, "attempts": attempts(rows)}
 
 
 def metrics(stored: StoredExecution, graph: Graph) -> JsonObject:
@@ -106,9 +116,9 @@ def _measured(folded: Folded) -> JsonObject:
     stored, graph, state = folded.stored, folded.graph, folded.state
     context, progress = stored.context, stored.progress
     spent: dict[str, float] = {}
-    for rows in folded.steps.values():
+    for key, rows in folded.steps.items():
         last = rows[-1]
-        if last.completed_at is not None and "reused" not in (last.details or {}):
+        if last.completed_at is not None and key not in folded.over_before:
             seconds = (last.completed_at - rows[0].started_at).total_seconds()
             spent[last.node_id] = spent.get(last.node_id, 0.0) + seconds
     slowest = max(spent, key=spent.__getitem__, default=None)
@@ -134,15 +144,21 @@ def _final_variables(folded: Folded) -> JsonObject:
 
 
 def _step_view(folded: Folded, rows: list[StepRow], *, include_logs: bool) -> JsonObject:
-    last = rows[-1]
+    last, key = rows[-1], rows[-1].step_key
     logs = _logs(folded, rows) if include_logs else []
-    if last.completed_at is None and folded.is_cut_off(last.step_key):
-        return _shown(rows, "cancelled", logs, folded.cut_off_at(last.step_key))
-    return _shown(rows, last.status, logs)
+    reused = key in folded.over_before
+    if last.completed_at is None and folded.is_cut_off(key):
+        return _shown(rows, "cancelled", logs, reused=reused, over=folded.cut_off_at(key))
+    return _shown(rows, last.status, logs, reused=reused)
 
 
 def _shown(
-    rows: list[StepRow], status: str, logs: list[JsonObject], over: datetime | None = None
+    rows: list[StepRow],
+    status: str,
+    logs: list[JsonObject],
+    *,
+    reused: bool,
+    over: datetime | None = None,
 ) -> JsonObject:
     """One step from its records; `over` is when it was cut off."""
     began, ended = rows[0].started_at, rows[-1].completed_at or over
@@ -165,7 +181,7 @@ def _shown(
         "error": last.error["message"] if last.error else None,
         "error_type": last.error_type,
         "wake_at": _time(last.wake_at),
-        "reused": bool(last.details and "reused" in last.details),
+        "reused": reused,
         "child_execution_id": _child(rows),
     }
 
@@ -228,6 +244,7 @@ def _begun(folded: Folded, step: Step) -> JsonObject:
         "started_at": _time(began),
         "completed_at": _time(over),
         "duration_seconds": _duration(began, over),
+        "reused": step.key in folded.over_before,
     }
 
 

@@ -6,6 +6,8 @@ are too large for a page stay where they are: what comes is their size and how t
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from engine.records import StepRow
 from models.dal import AsyncDAL
 from models.execution_rows import step
@@ -41,6 +43,12 @@ SELECT {_PLAIN}, {_CUT} FROM workflow_steps
  WHERE execution_id = $1 AND step_key = ANY($2::text[]) AND kind <> 'finished' ORDER BY seq
 """
 
+OWN_BEGINNING = """
+SELECT started_at FROM workflow_steps
+ WHERE execution_id = $1 AND (details IS NULL OR details -> 'reused' IS NULL)
+ ORDER BY seq LIMIT 1
+"""
+
 OF_STEP = "SELECT * FROM workflow_steps WHERE execution_id = $1 AND step_key = $2 ORDER BY seq"
 
 
@@ -59,6 +67,11 @@ class Steps:
         for row in await self._dal.fetch(EARLIER, execution_id, keys) if keys else ():
             earlier[row["step_key"]].append(step(row))
         return [[*earlier[row.step_key], row] for row in last]
+
+    async def own_beginning(self, execution_id: str) -> datetime | None:
+        """When the first record was begun that is no copy of another execution's."""
+        moment: datetime | None = await self._dal.fetchval(OWN_BEGINNING, execution_id)
+        return moment
 
     async def of(self, execution_id: str, step_key: str) -> list[StepRow]:
         """All records of one step, whole."""

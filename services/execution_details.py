@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from engine.context import Json, JsonObject, Kind
 from engine.engine import WorkflowEngine
-from engine.view import finished_step, is_finished
+from engine.records import StepRow
+from engine.view import finished_step, goes_on, is_finished
 from models.executions import ExecutionOwner
 from models.steps import Steps
 from services.caller import Caller
@@ -91,7 +92,7 @@ class ExecutionDetails:
             return owner, await self._first(caller, execution_id, steps, limit)
         seq, opened, total = await self._cursors.open(cursor, bound("steps", caller, execution_id))
         found = await self._steps.finished(execution_id, seq, limit + 1)
-        shown = [cut_step(finished_step(rows)) for rows in found[:limit]]
+        shown = [cut_step(await self._finished(execution_id, rows)) for rows in found[:limit]]
         if len(found) > limit:
             place = _StepPlace(found[limit - 1][-1].seq)
         else:
@@ -112,7 +113,7 @@ class ExecutionDetails:
         owner = await self._authorised(caller, execution_id)
         rows = await self._steps.of(execution_id, step_key)
         if rows and rows[-1].kind is Kind.FINISHED:
-            return owner, finished_step(rows)
+            return owner, await self._finished(execution_id, rows)
         for step in await self._open(execution_id):
             if step["step_key"] == step_key:
                 return owner, step
@@ -126,6 +127,10 @@ class ExecutionDetails:
         if report is None:
             raise ExecutionUnknown  # retention has dropped it this moment
         return report
+
+    async def _finished(self, execution_id: str, rows: list[StepRow]) -> JsonObject:
+        own = await self._steps.own_beginning(execution_id) if goes_on(rows) else None
+        return finished_step(rows, own)
 
     async def _open(self, execution_id: str) -> list[JsonObject]:
         """The steps that have not finished."""

@@ -596,6 +596,25 @@ async def test_steps_are_paged_whatever_the_size_of_a_page(api: Api) -> None:
         assert seen == whole["steps"]
 
 
+async def test_a_loop_that_a_retry_goes_on_with_is_the_same_in_every_view(api: Api) -> None:
+    old = await looped(api, 2)
+    retried = await api.call("POST", f"/workflows/executions/{old}/retry", {"from": "two"})
+    url = f"/workflows/executions/{retried.data['execution_id']}"
+    while (state := (await api.call("GET", url)).data)["status"] != "completed":
+        pass
+    shown = {step["step_key"]: step for step in state["steps"]}["each"]
+    assert state["created_at"] <= state["start_time"] <= shown["started_at"]
+    assert shown["reused"] is False
+    whole = (await api.call("GET", f"{url}/steps?limit=1000")).data
+    one = (await api.call("GET", f"{url}/steps/each")).data
+    first = await api.call("GET", f"{url}/steps?limit=1")
+    cursor = first.body["meta"]["next_cursor"]
+    rest = (await api.call("GET", f"{url}/steps?limit=1000&cursor={cursor}")).data
+    assert first.data + rest == whole
+    assert whole[-1] == one
+    assert {name: one[name] for name in shown} == shown
+
+
 async def test_open_steps_come_last(api: Api) -> None:
     nodes = {
         "start": greeting()["nodes"]["start"],

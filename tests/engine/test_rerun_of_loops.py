@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from engine.context import JsonObject
@@ -133,3 +135,75 @@ def test_a_node_whose_branch_lost_a_race_is_no_origin() -> None:
         return world.outside.messages()
 
     assert simulate(scenario()).count("b1") == 2
+
+
+def test_a_loop_that_goes_on_began_with_the_execution_it_goes_on_in() -> None:
+    """Three seconds lie between the executions, in which nothing of the second one ran."""
+    raw = document(
+        {"each": {"node_type": "loop_foreach", "items": [1]}, "a": say("a"), "b": say("b")},
+        "start -> each",
+        "each.loop -> a",
+        "a -> b",
+    )
+
+    async def scenario() -> JsonObject:
+        world = World()
+        world.outside.answers["b"] = after(0.25)
+        old = await world.run(raw)
+        await asyncio.sleep(3)
+        new = await again(world, old, "b")
+        report = await world.engine.get_execution_report(new["execution_id"])
+        assert report is not None
+        return report
+
+    report = simulate(scenario())
+    state, metrics = report["state"], report["metrics"]
+    steps = {step["step_key"]: step for step in state["steps"]}
+    assert {key: step["reused"] for key, step in steps.items()} == {
+        "start": True, "each[0].a": True, "each[0].b": False, "each": False,
+    }  # fmt: skip
+    each, began = steps["each"], steps["each[0].b"]["started_at"]
+    assert each["started_at"] == each["attempts"][0]["started_at"] == began
+    assert each["duration_seconds"] == each["attempts"][0]["duration_seconds"]
+    assert 0.25 <= each["duration_seconds"] <= state["execution_time_seconds"]
+    assert metrics["slowest_node_time_seconds"] <= state["execution_time_seconds"]
+    own = [bar for bar in report["timeline"]["bars"] if bar["node_id"] in ("each", "b")]
+    assert len(own) == 2
+    for bar in own:
+        assert bar["phases"][0]["from"] >= state["start_time"]
+        assert bar["phases"][-1]["phase"] == "running"
+        assert bar["phases"][-1]["from"] == began
+
+
+def test_what_a_reused_race_beat_was_over_before() -> None:
+    """It is shown as it was; what was cut off with the execution before begins now."""
+    raw = document(
+        {
+            "race": {"node_type": "flow_parallel", "execution_type": "any_first"},
+            "quick": say("quick"),
+            "slow": say("slow"),
+            "join": {"node_type": "flow_merge", "mode": "any"},
+            "last": say("last"),
+        },
+        "start -> race",
+        "race -> quick",
+        "race -> slow",
+        "quick -> join",
+        "slow -> join",
+        "join -> last",
+    )
+
+    async def scenario() -> tuple[JsonObject, JsonObject]:
+        world = World()
+        world.outside.answers |= {"slow": after(60), "quick": after(0.5), "last": after(1)}
+        old = await world.run(raw)
+        await asyncio.sleep(3)
+        return old, await again(world, old, "last")
+
+    old, new = simulate(scenario())
+    before = {step["step_key"]: step for step in old["steps"]}["slow"]
+    slow = {step["step_key"]: step for step in new["steps"]}["slow"]
+    assert (before["status"], before["reused"]) == ("cancelled", False)
+    assert slow == {**before, "reused": True}
+    last = {step["step_key"]: step for step in new["steps"]}["last"]
+    assert (last["reused"], last["started_at"] >= new["start_time"]) == (False, True)

@@ -259,6 +259,26 @@ def test_numbers_that_are_no_records_say_how_the_last_one_left_it() -> None:
     assert [event["progress"]["current_step"] for event in events] == [0, 1, 1, 1, 2]
 
 
+def test_a_loop_that_a_retry_goes_on_with_began_when_it_went_on() -> None:
+    old, own = NOW - timedelta(hours=1), NOW + timedelta(seconds=1)
+    graph = Fold(
+        {"each": {"node_type": "loop_foreach", "config": {"items": [1]}}, "n": NODE},
+        "start -> each", "each.loop -> n",
+    ).graph  # fmt: skip
+    reused = {"reused": "another"}
+    rows = [
+        replace(row(2, "start"), started_at=old, completed_at=old, details=reused),
+        replace(row(3, "each", Kind.ENTERED, output=[1]), started_at=old, details=reused),
+        replace(row(4, "each[0].n"), node_id="n", started_at=own, completed_at=own),
+        replace(row(5, "each"), started_at=own, completed_at=own + timedelta(seconds=2)),
+    ]
+    on, end = Map(graph, "start"), End(6, ExecutionStatus.COMPLETED, own)
+    nodes = [json.loads(event.body)["node"] for event in told(on, rows, end)[1:-1]]
+    assert [node["reused"] for node in nodes] == [True, True, False, False]
+    assert [node["started_at"] for node in nodes] == [rfc3339(at) for at in (old, old, own, own)]
+    assert nodes[-1]["duration_seconds"] == 2
+
+
 @pytest.mark.parametrize(
     "port",
     ['a"quoted"', '"started_at":"0001-01-01T00:00:00.000Z"', "Bär \u2028 \\ 😀", None],

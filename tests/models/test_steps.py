@@ -6,7 +6,7 @@ import pytest
 
 from engine.context import Kind
 from models.dal import AsyncDAL
-from models.steps import EARLIER, FINISHED, LARGEST_BYTES, PREVIEW_LENGTH, Steps
+from models.steps import EARLIER, FINISHED, LARGEST_BYTES, OWN_BEGINNING, PREVIEW_LENGTH, Steps
 from services.clock import new_id
 
 RECORDS = """
@@ -67,7 +67,11 @@ async def test_a_page_reads_its_own_records_alone(dal: AsyncDAL) -> None:
     await dal.execute("VACUUM (ANALYZE) workflow_steps")
     keys = [f"each[{number}].n" for number in range(10_000, 10_100)]
     async with dal.acquire() as connection:
-        for statement, args in ((FINISHED, (20_000, 100)), (EARLIER, (keys,))):
+        for statement, args in (
+            (FINISHED, (20_000, 100)),
+            (EARLIER, (keys,)),
+            (OWN_BEGINNING, ()),
+        ):
             explained = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}"
             [plan] = await connection.fetchval(explained, execution_id, *args)
             read = plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"]
