@@ -116,7 +116,7 @@ class Runner(Waits):
         """Nothing can be done at the moment: leaves memory, or waits for a message."""
         if self._tools.clock.now() >= self._deadline:
             self._time_out()
-        elif self._pausing and not self._running:
+        elif self._pausing and not self._running and not self._naps():
             return await self._pause()
         elif self._may_leave():
             return await self._leave()

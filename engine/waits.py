@@ -210,6 +210,11 @@ class Waits(ABC):
         await self._tools.journal.committed(self.recorder.position)
         return Exit.PARKED
 
+    def _naps(self) -> bool:
+        """Whether a wait is under way that is a timer alone. It counts as running: nothing is
+        recorded of it, so that whoever goes on with the execution would begin it anew."""
+        return any(_is_short(_parked(step)) for step in self._state.waiting_steps())
+
     async def _pause(self) -> Exit:
         await asyncio.gather(*self._abandoning)
         self.recorder.paused(self._state, self._mail.received)

@@ -125,6 +125,48 @@ def test_time_before_the_pause_counts() -> None:
     in_world(main)
 
 
+def test_a_delay_that_is_no_record_yet_finishes_before_the_pause() -> None:
+    """Less than a second is a timer in memory: left, it would begin anew each time."""
+
+    async def main(world: World) -> None:
+        raw = document({"w": delay(0.9), "m": message("m")}, "start -> w", "w -> m")
+        key = await started(world, raw)
+        began = world.clock.monotonic()
+        for _ in range(2):
+            await asyncio.sleep(0.1)
+            assert await world.engine.pause_execution(key) is RUNNING
+            await asyncio.sleep(0.01)
+            assert await world.engine.resume_execution(key) is RUNNING
+        assert await world.engine.wait(key, 10)
+        assert world.clock.monotonic() - began == pytest.approx(0.9, abs=0.1)
+        stored = await world.store.load(key)
+        assert stored is not None
+        assert stored.progress.claims == 0, "it never left memory"
+
+    in_world(main)
+
+
+def test_a_short_delay_ends_in_its_time_and_nothing_follows_it_while_paused() -> None:
+    async def main(world: World) -> None:
+        raw = document({"w": delay(0.9), "m": message("m")}, "start -> w", "w -> m")
+        key = await started(world, raw)
+        await asyncio.sleep(0.5)
+        assert await world.engine.pause_execution(key) is RUNNING
+        await asyncio.sleep(0.5)
+        assert await world.store.status(key) is PAUSED
+        stored = await world.store.load(key)
+        assert stored is not None
+        [_, slept] = stored.steps
+        assert slept.completed_at is not None
+        assert (slept.completed_at - slept.started_at).total_seconds() == pytest.approx(0.9)
+        assert world.outside.messages() == []
+        await world.engine.resume_execution(key)
+        assert await world.engine.wait(key, 10)
+        assert world.outside.messages() == ["m"]
+
+    in_world(main)
+
+
 def test_a_timer_that_is_over_meanwhile_counts_at_once_when_it_goes_on() -> None:
     async def main(world: World) -> None:
         raw = document({"w": delay(20), "m": message("m")}, "start -> w", "w -> m")
