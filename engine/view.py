@@ -180,7 +180,7 @@ def _shown(
         "logs": logs,
         "error": last.error["message"] if last.error else None,
         "error_type": last.error_type,
-        "wake_at": _time(last.wake_at),
+        "wake_at": _time(last.wake_at) if status != "cancelled" else None,
         "reused": reused,
         "child_execution_id": _child(rows),
     }

@@ -648,6 +648,37 @@ async def test_open_steps_come_last(api: Api) -> None:
     assert waiting["status"] == "waiting"
 
 
+async def test_a_step_that_was_cut_off_has_its_place_among_the_pages(api: Api) -> None:
+    nodes = {
+        "start": greeting()["nodes"]["start"],
+        "one": {"node_type": "flow_wait", "config": {"signal": "one"}},
+        "two": {"node_type": "flow_wait", "config": {"signal": "two"}},
+    }
+    connections = [
+        {"from_node_id": "start", "to_node_id": "one"},
+        {"from_node_id": "start", "to_node_id": "two"},
+    ]
+    workflow_id = await api.stored(nodes=nodes, connections=connections)
+    started = await api.call("POST", f"/workflows/{workflow_id}/execute", HELLO)
+    execution_id = started.data["execution_id"]
+    url = f"{LIST}/{execution_id}"
+    while (await api.call("GET", url)).body["status"] != "waiting":
+        pass
+    await api.call("POST", f"/workflows/executions/{execution_id}/cancel")
+    details = (await api.call("GET", url)).body
+    seen: list[Any] = []
+    cursor = ""
+    for _ in details["steps"]:
+        page = (await api.call("GET", f"{url}/steps?limit=1{cursor}")).body
+        seen += page["steps"]
+        cursor = f"&cursor={page['next_cursor']}"
+    assert seen == details["steps"]
+    assert page["next_cursor"] is None
+    assert [step["status"] for step in seen] == ["completed", "cancelled", "cancelled"]
+    assert {step["completed_at"] for step in seen[1:]} == {details["end_time"]}
+    assert (await api.call("GET", f"{url}/steps/two")).body == seen[-1]
+
+
 async def test_a_step_cursor_is_good_for_one_execution_and_caller(api: Api, dal: AsyncDAL) -> None:
     one, other = await executed(api), await executed(api)
     page = (await api.call("GET", f"{LIST}/{one}/steps?limit=1")).body

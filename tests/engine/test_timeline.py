@@ -135,6 +135,22 @@ def test_steps_of_a_loop_have_bars_of_their_own() -> None:
     simulate(scenario())
 
 
+def test_what_was_cut_off_will_not_wake() -> None:
+    async def scenario() -> None:
+        world = World()
+        nap = {"node_type": "action_delay", "config": {"delay_seconds": 60}}
+        key = await begun(world, document({"nap": nap}, "start -> nap"))
+        asleep, _ = await seen(world, key)
+        await world.engine.cancel_execution(key)
+        cancelled, _ = await seen(world, key)
+        await world.engine.shutdown()
+        assert (asleep["nap"]["status"], cancelled["nap"]["status"]) == ("waiting", "cancelled")
+        assert asleep["nap"]["wake_at"] is not None
+        assert cancelled["nap"]["wake_at"] is None
+
+    simulate(scenario())
+
+
 def test_what_was_cut_off_ends_with_the_execution() -> None:
     async def scenario() -> None:
         world = World()
@@ -236,6 +252,7 @@ def test_what_lost_a_race_ends_when_it_was_decided() -> None:
             assert bars[loser]["phases"][-1]["to"] == decided
             assert steps[loser]["attempts"][-1]["ended_at"] == decided
             assert steps[loser]["completed_at"] == decided
+            assert steps[loser]["wake_at"] is None
         assert bars["last"]["phases"][-1]["to"] is None
 
     simulate(scenario())
