@@ -20,7 +20,7 @@ from pydantic import (
     field_validator,
 )
 
-from engine.context import ExecutionStatus
+from engine.context import RESERVED_NAMES, ExecutionStatus
 
 MAX_WAIT_SECONDS = 60
 MAX_BATCH_ITEMS = 1000
@@ -104,6 +104,13 @@ class NoQuery(Request):
     """An operation without query parameters."""
 
 
+Variables = Annotated[
+    dict[str, Any],
+    Field(json_schema_extra={"propertyNames": {"not": {"enum": sorted(RESERVED_NAMES)}}}),
+]
+"""Variables of a request. Which names are reserved is judged by `services.requested`."""
+
+
 class ExecuteBody(Request):
     """What to run a workflow with."""
 
@@ -120,7 +127,7 @@ class ExecuteBody(Request):
     )
 
     community_id: Id = Field(description="The workflow's community.")
-    variables: dict[str, Any] = Field(
+    variables: Variables = Field(
         default_factory=dict, description="Overlays the workflow's global variables."
     )
     metadata: dict[str, Any] = Field(
@@ -197,7 +204,7 @@ class RetryBody(Request):
         description="`failed`: what failed or was cut off runs again; `start`: everything does; "
         "a node's id: that node and all that follows it.",
     )
-    variables: dict[str, Any] = Field(
+    variables: Variables = Field(
         default_factory=dict, description="Overlays the variables of the old execution."
     )
 
