@@ -21,7 +21,7 @@ import schemathesis
 from schemathesis import Case, CheckContext, HookContext, Response
 from schemathesis.openapi.checks import RejectedPositiveData
 
-from controllers.schemas import MAX_ID
+from controllers.schemas import MAX_ID, MAX_WAIT_SECONDS
 from fuzz.furnished import Known
 
 TALLY = "FUZZ_TALLY"
@@ -72,6 +72,9 @@ UNSAYABLE = (
     Unsayable("VALIDATION_ERROR", "two parameters together", "contradicts|the same as|more than"),
 )
 
+_KINDS = (re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"), re.compile(r"[A-Za-z]\w{0,63}"))
+"""What the values in a path look like: ids, and names of secrets, steps and signals."""
+
 _calls: Counter[tuple[str, int]] = Counter()
 _known: Known = json.loads(Path(os.environ[KNOWN]).read_text()) if KNOWN in os.environ else {}
 
@@ -101,9 +104,8 @@ def _at_home(body: Any) -> Any:
     if not isinstance(body, dict):
         return body
     kept = {**body}
-    community = kept.get("community_id")
-    if type(community) is int and 0 <= community <= MAX_ID:
-        kept["community_id"] = _named("community_id", community, 0)
+    if "community_id" in kept:
+        kept["community_id"] = _named("community_id", kept["community_id"], 0)
     if "items" in kept:
         kept["items"] = _at_home(kept["items"])
     return kept
@@ -114,11 +116,28 @@ def _dice(made_up: Any) -> int:
 
 
 def _named(name: str, value: Any, dice: int) -> Any:
+    """What there is, in place of a value that could be it: what is wrong stays wrong."""
     there = _known.get(name)
-    if not there:
+    if not there or not _could_be(value, there[0]):
         return value
     chosen = there[dice % len(there)]
     return int(chosen) if isinstance(value, int) else chosen
+
+
+def _could_be(value: Any, there: str) -> bool:
+    if type(value) is int:
+        return there.isdigit() and 0 <= value <= MAX_ID
+    return isinstance(value, str) and any(
+        kind.fullmatch(there) and kind.fullmatch(value) for kind in _KINDS
+    )
+
+
+@schemathesis.hook
+def map_query(context: HookContext, query: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Waits no longer than a second for an end that does not come."""
+    if query and type(query.get("wait")) is int and 1 < query["wait"] <= MAX_WAIT_SECONDS:
+        return {**query, "wait": 1}
+    return query
 
 
 @schemathesis.hook
