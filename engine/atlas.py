@@ -36,6 +36,8 @@ MOST_DRAWN = 500
 MOST_OF_A_MAP = 1_000
 MOST_WAYPOINTS = 10_000
 """A waypoint has one or two kilobytes."""
+_COUNTED_EVERY = 100
+"""After so many journals the waypoints of all maps are counted, for those in use grow."""
 
 PlainMark = tuple[str, str | None]
 """Step key and port of a step that finished at its first attempt, without an error, and with
@@ -129,19 +131,27 @@ class Atlas:
         self._most = most
         self._most_of_a_map = most_of_a_map
         self._maps: OrderedDict[tuple[str, int, str], Map] = OrderedDict()
+        self._asked = 0
 
     def map(self, graph: Graph, trigger_node_id: str) -> Map:
         """The map of this version from this trigger on. A version never changes."""
         key = (graph.workflow_id, graph.version, trigger_node_id)
         found = self._maps.get(key)
+        self._asked += 1
+        if found is None or self._asked % _COUNTED_EVERY == 0:
+            self._forget()
         if found is None:
-            size = sum(1 + each.size for each in self._maps.values())
-            while self._maps and size >= self._most:
-                _, oldest = self._maps.popitem(last=False)
-                size -= 1 + oldest.size
-            found = self._maps[key] = Map(graph, trigger_node_id, self._most_of_a_map)
+            found = Map(graph, trigger_node_id, self._most_of_a_map)
+        self._maps[key] = found  # also if it was the one forgotten
         self._maps.move_to_end(key)
         return found
+
+    def _forget(self) -> None:
+        """Drops the maps that were not used for longest, until there is room for another."""
+        size = sum(1 + each.size for each in self._maps.values())
+        while self._maps and size >= self._most:
+            _, oldest = self._maps.popitem(last=False)
+            size -= 1 + oldest.size
 
 
 class Guide:

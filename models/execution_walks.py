@@ -13,7 +13,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 from models.execution_filter import Key, Listing, Order, Place, Sort, Walk
-from models.query import Bound, Query, bounded, call, compose, flag, none_of, raw, select
+from models.query import (
+    Comparison,
+    Query,
+    compose,
+    flag,
+    formula,
+    none_of,
+    raw,
+    rows_compare,
+    select,
+)
 from models.tables import INSTANT
 
 _INFINITY = datetime.max
@@ -162,13 +172,13 @@ class WalkQuery:
         columns, values = [each.column for each in lead], [each.value for each in lead]
         low, high = self._ends(columns, values)
         if after is not None and order.descending:
-            high = bounded(self.db, self._ordered(), "<", self._begin(values, after))
+            high = rows_compare(self.db, self._ordered(), "<", self._begin(values, after))
         elif after is not None:
-            low = bounded(self.db, self._ordered(), ">", self._begin(values, after))
+            low = rows_compare(self.db, self._ordered(), ">", self._begin(values, after))
         if lead and low is None:
-            low = bounded(self.db, columns, ">=", values)
+            low = rows_compare(self.db, columns, ">=", values)
         if lead and high is None:
-            high = bounded(self.db, columns, "<=", values)
+            high = rows_compare(self.db, columns, "<=", values)
         if low is None and high is None:
             return self.db.workflow_executions.execution_id != None  # noqa: E711 - IS NOT NULL
         return _both(low, high)
@@ -177,22 +187,22 @@ class WalkQuery:
         """The ends of the stretch that filters of the order's first column give: None for none.
         What has no duration yet is within no bounds of it."""
         narrow, [first, *_] = self.listing.narrow, self._keys()
-        low: tuple[Bound, Any] | None = None
-        high: tuple[Bound, Any] | None = None
+
+        def end(how: Comparison, value: Any) -> Any:
+            return rows_compare(self.db, [*columns, first], how, [*values, value])
+
+        low = high = None
         if self.listing.order.sort == "created":
-            low = None if narrow.since is None else (">=", narrow.since)
-            high = None if narrow.until is None else ("<", narrow.until)
+            low = None if narrow.since is None else end(">=", narrow.since)
+            high = None if narrow.until is None else end("<", narrow.until)
         elif self.listing.order.sort == "total_duration":
-            longest, shortest = narrow.max_duration, narrow.min_duration
-            low = None if shortest is None else (">=", shortest)
+            shortest, longest = narrow.min_duration, narrow.max_duration
+            low = None if shortest is None else end(">=", shortest)
             if longest is not None:
-                high = ("<=", longest)
+                high = end("<=", longest)
             elif shortest is not None:
-                high = ("<", float("inf"))
-        return tuple(
-            None if end is None else bounded(self.db, [*columns, first], end[0], [*values, end[1]])
-            for end in (low, high)
-        )  # type: ignore[return-value]  # two
+                high = end("<", float("inf"))
+        return low, high
 
     def _begin(self, values: list[Any], after: Place) -> list[Any]:
         """Where the walk begins that goes on after a place, by the columns `_ordered`. A branch of
@@ -213,15 +223,15 @@ class WalkQuery:
         there = "CASE WHEN {{}}::text = {{}}::text THEN {{}}::{kind} ELSE '{else_}'::{kind} END"
         return [
             *held,
-            call(self.db, f"{least}({{}}::text, {{}}::text)", "text", *both),
-            call(
+            formula(self.db, f"{least}({{}}::text, {{}}::text)", "text", *both),
+            formula(
                 self.db,
                 there.format(kind="timestamptz", else_=moment),
                 INSTANT,
                 *both,
                 (created, INSTANT),
             ),
-            call(
+            formula(
                 self.db,
                 there.format(kind="uuid", else_=last),
                 "text",

@@ -212,10 +212,10 @@ def flag(db: DAL, query: Any, name: str) -> Expression:
     return Expression(db, written, query, type="boolean").with_alias(name)
 
 
-Bound = Literal["<", "<=", ">", ">="]
+Comparison = Literal["<", "<=", ">", ">="]
 
 
-def bounded(db: DAL, columns: Sequence[Any], bound: Bound, values: Sequence[Any]) -> Any:
+def rows_compare(db: DAL, columns: Sequence[Any], how: Comparison, values: Sequence[Any]) -> Any:
     """The condition that a row of columns lies on this side of a row of values, which may be
     expressions: one comparison, where an index of these columns starts or ends."""
 
@@ -226,12 +226,12 @@ def bounded(db: DAL, columns: Sequence[Any], bound: Bound, values: Sequence[Any]
             db._adapter.represent(value, column.type)
             for column, value in zip(left, right, strict=True)
         )
-        return f"(({names}) {bound} ({given}))"
+        return f"(({names}) {how} ({given}))"
 
     return PydalQuery(db, written, tuple(columns), tuple(values))
 
 
-def call(db: DAL, sql: str, kind: Any, *parts: tuple[Any, Any]) -> Expression:
+def formula(db: DAL, sql: str, kind: Any, *parts: tuple[Any, Any]) -> Expression:
     """An expression in SQL of our own, in which each `{}` stands for a value or an expression; each
     of `parts` is one and its type. `kind` is the type of the whole."""
 

@@ -55,6 +55,7 @@ class LiveFilter:
         return not self.statuses or event.status in self.statuses
 
 
-def part_of(subject: Subject, name: str) -> object:
-    """What a stream is found by that is found by this field, and shows this execution."""
+def value_in(subject: Subject, name: str) -> object:
+    """The value under which a stream that shows this execution is found, of those that are found
+    by this field (`LiveFilter.key`)."""
     return getattr(subject, name) if name else ""

@@ -28,7 +28,7 @@ from engine.telling import End, LiveEvent, Subject, Telling, subject_of
 from models.executions import ExecutionOwner
 from models.live import Head, Hint, LiveTable
 from services.errors import Refusal
-from services.live_filters import part_of
+from services.live_filters import value_in
 from services.live_streams import Stream
 from services.permission_service import PermissionService
 
@@ -300,7 +300,7 @@ class Hub:
         """The streams whose filter shows this execution."""
         found: list[Stream] = []
         for name, by_value in self._found_by.items():
-            streams = by_value.get(part_of(subject, name), ())
+            streams = by_value.get(value_in(subject, name), ())
             found += [stream for stream in streams if stream.narrow.fits(subject)]
         return found
 

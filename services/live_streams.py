@@ -128,7 +128,7 @@ class Following(Stream):
         self._behind = True
 
     def offer(self, events: Sequence[LiveEvent]) -> None:
-        """Keeps the event that is the next one; any later one sends the stream to the table."""
+        """Keeps the events that are the next ones; any later one sends the stream to the table."""
         for event in events:
             if self._behind:
                 return

@@ -235,6 +235,17 @@ def test_an_atlas_forgets_the_maps_that_were_not_used_for_longest() -> None:
     assert kept.map(graphs[1], "start") is not second
 
 
+def test_maps_in_use_do_not_outgrow_the_atlas_either() -> None:
+    graphs = [replace(chain(10), version=version) for version in range(3)]
+    kept = Atlas(most=20)
+    maps = [kept.map(graph, "start") for graph in graphs]
+    for on in maps:
+        told(on, journal(10), End(13, ExecutionStatus.COMPLETED, NOW))
+    for _ in range(100):
+        assert kept.map(graphs[2], "start") is maps[2]
+    assert kept.map(graphs[0], "start") is not maps[0]
+
+
 def test_each_trigger_of_a_version_has_its_map() -> None:
     one = {"node_type": "trigger_command", "command": "!go"}
     two = {"node_type": "trigger_event", "config": {"event_type": "raid"}}
