@@ -94,6 +94,7 @@ class Config:
     max_pending_per_community: int | None = None
     max_workflows_per_community: int | None = None
     max_definition_bytes_per_community: int | None = None
+    max_history_bytes_per_community: int | None = None
     max_body_bytes: int = MIB
     max_batch_body_bytes: int = 32 * MIB
     max_connections: int = 5_000
@@ -276,6 +277,9 @@ def _engine(read: Reader) -> dict[str, object]:
         ),
         "max_definition_bytes_per_community": read.value(
             "MAX_DEFINITION_BYTES_PER_COMMUNITY", None, _bytes
+        ),
+        "max_history_bytes_per_community": read.value(
+            "MAX_HISTORY_BYTES_PER_COMMUNITY", None, _bytes
         ),
         "shutdown_grace_seconds": read.seconds("SHUTDOWN_GRACE_SECONDS", 20.0, 0, 3600),
         "shutdown_delay_seconds": read.seconds("SHUTDOWN_DELAY_SECONDS", 0.0, 0, 3600),

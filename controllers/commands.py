@@ -184,19 +184,29 @@ def _metrics(open_operating: OpenOperating) -> click.Group:
     @group.command("rebuild")
     def run_rebuild() -> None:
         """Counts what has ended anew, from the executions that there are, and corrects the
-        metrics by it. The service may run meanwhile."""
+        metrics by it, and how much room each community's executions take. The service may run
+        meanwhile."""
 
         async def run() -> None:
             async with (
                 open_operating() as operating,
                 aclosing(operating.rollups.rebuild()) as wrong,
+                aclosing(operating.histories.measure()) as batches,
             ):
                 corrections = [corrected async for corrected in wrong]
+                measured = sum([number async for number in batches])
+                recounted = await operating.histories.recount()
                 await operating.note(
-                    "rebuild_metrics", workflows=len(corrections), corrected=sum(corrections)
+                    "rebuild_metrics",
+                    workflows=len(corrections),
+                    corrected=sum(corrections),
+                    measured=measured,
+                    communities=recounted,
                 )
             click.echo(
-                f"Workflows: {len(corrections)}. Roll-ups corrected: {sum(corrections)}.", err=True
+                f"Workflows: {len(corrections)}. Roll-ups corrected: {sum(corrections)}. "
+                f"Executions measured: {measured}. Communities recounted: {recounted}.",
+                err=True,
             )
 
         run_command(run())

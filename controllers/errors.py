@@ -91,6 +91,7 @@ ERRORS: tuple[tuple[type[Exception], int, str | None, Mapping[str, str]], ...] =
     (engine_errors.InvalidDefinition, 422, None, {}),
     (engine_errors.WorkflowTimeoutException, 504, None, {}),
     (engine_errors.CommunityOverloaded, 429, None, _RETRY),
+    (engine_errors.CommunityFull, 413, None, {}),
     (engine_errors.Overloaded, 503, "OVERLOADED", _RETRY),
     (engine_errors.StoreUnavailable, 503, "OVERLOADED", _RETRY),
     (engine_errors.OutcomeUnknown, 503, "OUTCOME_UNKNOWN", _RETRY),

@@ -148,8 +148,9 @@ class WorkflowEngine(Requests):
         process at once if there is room. Without, it waits to be claimed: then several processes
         may accept the very same execution, and still only one runs it.
 
-        Raises `Overloaded` beyond `MAX_PENDING_EXECUTIONS`, `StoreUnavailable` if nothing was
-        accepted, `OutcomeUnknown` if that cannot be known.
+        Raises `Overloaded` beyond `MAX_PENDING_EXECUTIONS`, `CommunityFull` beyond
+        `MAX_HISTORY_BYTES_PER_COMMUNITY`, `StoreUnavailable` if nothing was accepted,
+        `OutcomeUnknown` if that cannot be known.
         """
         return (await self.execute_many([context], here=here))[0]
 
@@ -159,6 +160,7 @@ class WorkflowEngine(Requests):
         """Accepts several executions in one transaction. Raises as `execute_workflow`."""
         session = self._live_session()
         for community_id, count in Counter(c.community_id for c in contexts).items():
+            await self._admission.afford(community_id)
             await self._admission.admit(session, community_id, count)
         graphs = [await self.graphs.get(c.workflow_id, c.workflow_version) for c in contexts]
         started = [
@@ -211,6 +213,7 @@ class WorkflowEngine(Requests):
             execution_id, origin, again_id, user_id, variables
         )
         session = self._live_session()
+        await self._admission.afford(again.community_id)
         await self._admission.admit(session, again.community_id, 1)
         started = self._submit(session, again, graph, here=here, rows=rows)
         await self._durable(session, [again.execution_id])

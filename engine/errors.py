@@ -93,6 +93,13 @@ class CommunityOverloaded(Overloaded):
     code = "RATE_LIMIT_EXCEEDED"
 
 
+class CommunityFull(WorkflowEngineException):
+    """The community's executions take as much room as they may; the old ones make room when
+    `retention_days` removes them."""
+
+    code = "PAYLOAD_TOO_LARGE"
+
+
 class StoreUnavailable(WorkflowEngineException):
     """The database cannot be reached; nothing was accepted."""
 

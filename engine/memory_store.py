@@ -105,6 +105,11 @@ class MemoryStore(MemoryTable):
         waiting = [row.context.community_id for row in self._rows.values() if row.pending]
         return min(sum(1 for each in waiting if community_id in (None, each)), most)
 
+    async def kept_bytes(self, community_id: int) -> int:
+        """See `ExecutionStore.kept_bytes`."""
+        rows = (r for r in self._rows.values() if r.context.community_id == community_id)
+        return sum(row.progress.stored_bytes for row in rows)
+
     async def status(self, execution_id: str) -> ExecutionStatus | None:
         """See `ExecutionStore.status`."""
         row = self._rows.get(execution_id)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from engine.context import ExecutionStatus
 from engine.memory_rows import Row, Worker
 from engine.ports import Clock
-from engine.records import Letter, Progress, StepRow, StoredExecution
+from engine.records import Letter, Progress, StepRow, StoredExecution, json_bytes
 
 
 class MemoryTable:
@@ -32,7 +32,9 @@ class MemoryTable:
     def _free(self, row: Row, *, poisoned: bool) -> None:
         row.worker_id = None
         if not poisoned:
-            row.progress = replace(row.progress, status=ExecutionStatus.PENDING, held=False)
+            row.progress = replace(
+                row.progress, status=ExecutionStatus.PENDING, held=False, recorded_bytes=None
+            )
             return
         failed = replace(
             row.progress,
@@ -55,10 +57,21 @@ class MemoryTable:
 
     def _move(self, row: Row, progress: Progress) -> None:
         """Gives an execution its new progress; if that is its end, its family hears of it."""
-        row.progress = progress
+        before, row.progress = row.progress, progress
         if progress.status.terminal:
+            if progress.recorded_bytes == before.recorded_bytes:
+                row.progress = replace(progress, recorded_bytes=self._measured(row, before))
             self._tell_parent(row)
             self._cancel_children(row.context.execution_id)
+
+    def _measured(self, row: Row, before: Progress) -> int:
+        """The `recorded_bytes` of one whose end is not its worker's word."""
+        steps = self._steps.get(row.context.execution_id, {}).values()
+        if before.recorded_bytes is None:
+            given = json_bytes(row.context.variables, row.context.metadata)
+            return given + sum(json_bytes(*step.values) for step in steps)
+        unmeasured = (step for step in steps if step.seq > before.last_seq)
+        return before.recorded_bytes + sum(json_bytes(*step.values) for step in unmeasured)
 
     def _tell_parent(self, row: Row) -> None:
         context, progress = row.context, row.progress

@@ -245,6 +245,11 @@ class ExecutionStore(Protocol):
         `most` or a little beyond."""
         ...
 
+    async def kept_bytes(self, community_id: int) -> int:
+        """How many bytes are kept of the executions of a community that have ended or were parked:
+        `stored_bytes` of each."""
+        ...
+
     async def status(self, execution_id: str) -> ExecutionStatus | None:
         """An execution's status; None if there is none."""
         ...

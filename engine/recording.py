@@ -23,7 +23,7 @@ from engine.context import (
 )
 from engine.graph import Graph
 from engine.journal import Journal
-from engine.records import Progress, StepRow, details_of, outcome_of
+from engine.records import Progress, StepRow, details_of, json_bytes, outcome_of
 from engine.scopes import Step
 from engine.state import ExecutionState
 
@@ -48,19 +48,28 @@ class Recorder:
         journal: Journal,
         progress: Progress,
         started: datetime,
-        recorded: int,
+        replayed: Sequence[StepRow],
     ) -> None:
-        """`recorded` is the highest `seq` in the journal: the row's own `last_seq` is only as new
-        as the last time the execution was parked."""
+        """`replayed` is the journal so far. The row's own `last_seq` and `recorded_bytes` are only
+        as new as the last time the execution was parked."""
         self._context = context
         self._graph = graph
         self._journal = journal
         self._progress = replace(progress, start_time=started, total_steps=graph.enabled_count)
-        self._seq = max(progress.last_seq, recorded)
+        self._seq = max(progress.last_seq, replayed[-1].seq if replayed else 0)
         self._engine_seconds = progress.engine_seconds
         self._recent: list[tuple[Json, bytes]] = []
-        self.size = 0
-        """Bytes of JSON recorded by this process: inputs, outputs, variables."""
+        self.size = progress.recorded_bytes or 0
+        """Bytes of JSON that the execution was given and has recorded: inputs, outputs,
+        variables."""
+        unmeasured: Sequence[StepRow] = ()
+        if progress.recorded_bytes is None:
+            self.size = self._weight(context.variables) + self._weight(context.metadata)
+            unmeasured = replayed
+        elif replayed and replayed[-1].seq > progress.last_seq:
+            unmeasured = [row for row in replayed if row.seq > progress.last_seq]
+        for row in unmeasured:
+            self.size += json_bytes(*row.values)
         self.position = journal.position
 
     @property
@@ -104,17 +113,26 @@ class Recorder:
         )
 
     def _serialised(self, value: Json) -> bytes | None:
-        """A value as JSON. One that stands in several columns (a step's output is the next
-        one's input) is serialised once."""
-        if value is None:
-            return None
+        """A value as JSON, which is recorded."""
+        data = self._as_json(value)
+        self.size += len(data or b"")
+        return data
+
+    def _weight(self, value: Json) -> int:
+        """How long a value is as JSON; nothing where there is none."""
+        return len(self._as_json(value) or b"")
+
+    def _as_json(self, value: Json) -> bytes | None:
+        """One that stands in several columns (a step's output is the next one's input) is
+        serialised once."""
+        if value is None or isinstance(value, bytes):
+            return value
         data = next((data for known, data in self._recent if known is value), None)
         if data is None:
             # A copy, for what orjson returns keeps a whole page of memory, however short it is.
             data = b"%b" % orjson.dumps(value)
             self._recent.append((value, data))
             del self._recent[:-_REMEMBERED]
-        self.size += len(data)
         return data
 
     def parked(self, state: ExecutionState, wake_at: datetime, letters_read: int) -> None:
@@ -137,12 +155,14 @@ class Recorder:
     ) -> None:
         """Appends the end."""
         self._seq += 1
+        variables, given = self._as_json(state.variables), self._as_json(output)
         self._append(
             state,
             status,
             end_time=max(at, self.started),
-            final_variables=state.variables,
-            final_output=output,
+            final_variables=variables,
+            final_output=given,
+            recorded_bytes=self.size + json_bytes(variables, given),
             error_message=error.message if error else None,
             error_code=error.type if error else None,
             error_node_id=error.node_id if error else None,
@@ -159,6 +179,7 @@ class Recorder:
             wake_at=None,
             end_time=max(at, self.started),
             last_seq=self._seq,
+            recorded_bytes=self.size,
             final_variables=None,
             final_output=None,
             error_message=message,
@@ -174,7 +195,7 @@ class Recorder:
             held=False,
             last_seq=self._seq,
             engine_seconds=self._engine_seconds,
-            **{**counts_of(state), "wake_at": None, **changes},
+            **{**counts_of(state), "wake_at": None, "recorded_bytes": self.size, **changes},
         )
         self.position = self._journal.progress(self._progress)
 

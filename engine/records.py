@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
+import orjson
+
 from engine.context import (
     ExecutionContext,
     ExecutionStatus,
@@ -20,6 +22,18 @@ from engine.context import (
     Outcome,
     StepError,
 )
+
+ROW_BYTES = 320
+"""What a row of an execution or of a step takes beside its JSON, about, indexes and all."""
+
+
+def json_bytes(*values: Json) -> int:
+    """How long values are as JSON, together; None is no value."""
+    return sum(
+        len(value if isinstance(value, bytes) else orjson.dumps(value))
+        for value in values
+        if value is not None
+    )
 
 
 @dataclass(slots=True)
@@ -49,6 +63,11 @@ class StepRow:
     wake_at: datetime | None = None
     recorded_at: datetime | None = field(default=None, compare=False)
     """When it was written, once the store has said so."""
+
+    @property
+    def values(self) -> tuple[Json, ...]:
+        """What of it is as long as its author makes it."""
+        return self.input, self.output, self.variables
 
     @property
     def reused(self) -> bool:
@@ -87,6 +106,17 @@ class Progress:
     error_node_id: str | None = None
     total_cost: float = 0.0
     tokens_used: int = 0
+    recorded_bytes: int | None = None
+    """Bytes of JSON that it was given and has recorded, as of when it was parked or ended last;
+    None before that, and after its worker was lost or let it go."""
+
+    @property
+    def stored_bytes(self) -> int:
+        """What its rows take, about: how long its JSON is, and `ROW_BYTES` for each row. Nothing
+        before it was parked or ended."""
+        if self.recorded_bytes is None:
+            return 0
+        return self.recorded_bytes + ROW_BYTES * (1 + self.last_seq)
 
     def seconds(self) -> float | None:
         """Wall clock from start to end; None while it has not ended."""

@@ -11,8 +11,6 @@ from collections import deque
 from datetime import datetime, timedelta
 from functools import partial
 
-import orjson
-
 from engine import steps
 from engine.context import ExecutionContext, Json, JsonObject, Kind, Outcome, StepError
 from engine.coverage import Coverage
@@ -22,7 +20,7 @@ from engine.expressions import ExpressionError
 from engine.graph import Graph
 from engine.mailbox import Mailbox
 from engine.nodes.base import Park
-from engine.records import Letter
+from engine.records import Letter, json_bytes
 from engine.rehearsal_stage import Stage
 from engine.rehearsal_trace import Trace
 from engine.scopes import Step, Transition
@@ -57,7 +55,7 @@ class Act(ABC):
         """The effects and sub-workflows under way."""
         self._mail = Mailbox()
         self._operations = 0
-        self._size = 0
+        self._size = json_bytes(context.variables, context.metadata)
 
     @property
     def reserved(self) -> JsonObject:
@@ -113,11 +111,7 @@ class Act(ABC):
 
     def _weigh(self, step: Step, outcome: Outcome, given: Json) -> None:
         """Counts what a real run would record."""
-        recorded = sum(
-            len(orjson.dumps(value))
-            for value in (given, outcome.output, outcome.variables)
-            if value is not None
-        )
+        recorded = json_bytes(given, outcome.output, outcome.variables)
         self._size += recorded
         self._stage.spend(self.state.operations - self._operations, recorded)
         self._operations = self.state.operations

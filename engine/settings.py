@@ -24,6 +24,8 @@ class EngineSettings:
     """How many executions of one community run at once, on all workers together; None: any."""
     max_pending_per_community: int | None = None
     """How many of one community may wait to be claimed; None: as many as of all together."""
+    max_history_bytes_per_community: int | None = None
+    """How many bytes its executions may keep before no more are started; None: any."""
     commit_patience_seconds: float = 5.0
     """How long a caller waits for the commit of what it submitted."""
     max_recoveries: int = 5

@@ -136,8 +136,8 @@ def attempted(step: Step, failure: StepFailure, env: StepEnv) -> Outcome:
 def too_large(step: Step, graph: Graph) -> StepError:
     """Why an execution ends that has recorded more than it may."""
     return StepError(
-        message=f"The execution's steps recorded more than {graph.limits.max_execution_bytes} "
-        "bytes of JSON in all (MAX_EXECUTION_BYTES).",
+        message=f"The execution's input and its steps take more than "
+        f"{graph.limits.max_execution_bytes} bytes of JSON in all (MAX_EXECUTION_BYTES).",
         type="EXECUTION_TOO_LARGE",
         node_id=step.node.node_id,
         step_key=step.key,

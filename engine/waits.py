@@ -65,10 +65,9 @@ class Waits(ABC):
         letters: list[Letter],
     ) -> None:
         started = progress.start_time or tools.clock.now()
-        recorded = replayed[-1].seq if replayed else 0
         self.context = context
         self.graph = graph
-        self.recorder = Recorder(context, graph, tools.journal, progress, started, recorded)
+        self.recorder = Recorder(context, graph, tools.journal, progress, started, replayed)
         self._tools = tools
         self._state = ExecutionState(graph, context.variables, context.trigger_node_id)
         # Lists, here and in the inbox: they are short, and an empty deque takes 760 bytes.

@@ -88,6 +88,7 @@ def _progress_values(p: Progress, json: _Serialised) -> tuple[Any, ...]:
         p.current_step,
         p.total_steps, p.engine_seconds, json(p.final_variables), json(p.final_output),
         p.error_message, p.error_code, p.error_node_id, p.total_cost, p.tokens_used,
+        p.recorded_bytes,
     )  # fmt: skip
 
 
@@ -162,6 +163,7 @@ def _progress(row: asyncpg.Record) -> Progress:
         error_node_id=row["error_node_id"],
         total_cost=row["total_cost"],
         tokens_used=row["tokens_used"],
+        recorded_bytes=row["recorded_bytes"],
     )
 
 

@@ -57,6 +57,7 @@ _PROGRESS_COLUMNS = (
     ("error_node_id", "text"),
     ("total_cost", "float8"),
     ("tokens_used", "bigint"),
+    ("recorded_bytes", "bigint"),
 )
 
 _STEP_COLUMNS = (
@@ -206,6 +207,10 @@ ENDED = "SELECT status, end_time FROM workflow_executions WHERE execution_id = $
 
 DEFINITION = "SELECT document FROM workflow_versions WHERE workflow_id = $1 AND version = $2"
 
+KEPT_BYTES = """
+SELECT coalesce(sum(bytes), 0)::bigint FROM community_history WHERE community_id = $1
+"""
+
 PENDING = """
 SELECT (SELECT count(*) FROM (SELECT 1 FROM workflow_executions
                                WHERE status = 'pending' AND max_parallel_executions IS NULL
@@ -250,7 +255,8 @@ HELD = "SELECT execution_id, claims FROM workflow_executions WHERE worker_id = $
 
 LET_GO = """
 WITH freed AS (
-    UPDATE workflow_executions e SET status = 'pending', worker_id = NULL
+    UPDATE workflow_executions e
+       SET status = 'pending', worker_id = NULL, recorded_bytes = NULL
       FROM unnest($2::uuid[], $3::int[]) AS held(execution_id, claims)
      WHERE e.worker_id = $1 AND e.execution_id = held.execution_id AND e.claims = held.claims
     RETURNING 1

@@ -163,6 +163,10 @@ class PostgresExecutionStore:
         """See `ExecutionStore.pending`."""
         return int(await self._dal.fetchval(sql.PENDING, most, community_id))
 
+    async def kept_bytes(self, community_id: int) -> int:
+        """See `ExecutionStore.kept_bytes`."""
+        return int(await self._dal.fetchval(sql.KEPT_BYTES, community_id))
+
     async def status(self, execution_id: str) -> ExecutionStatus | None:
         """See `ExecutionStore.status`."""
         status = await self._dal.fetchval(sql.STATUS, execution_id)

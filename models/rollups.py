@@ -7,16 +7,14 @@ the workflows that the viewer may view are counted.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 import asyncpg
 
 from models import rollup_sql as sql
-from models.dal import AsyncDAL, bounded, cut
-from models.failures import unavailable
+from models.dal import AsyncDAL
+from models.patient import HOURS_LONG, patient, run
 from models.permissions import Viewer, viewable
 from models.query import Query, select
 
@@ -24,8 +22,6 @@ GROWTH = 1.05 / 0.95
 """By which factor the bins of a duration grow: see `duration_bin` in the migration."""
 FIRST_SECONDS = 0.001
 """Where the first bin ends."""
-
-_HOURS_LONG = 6 * 3600.0
 
 
 def middle_of(bin_number: int) -> float:
@@ -111,32 +107,12 @@ class Rollups:
         """Corrects the roll-ups of one workflow after the other from the rows that there are, and
         gives how many were wrong. Anything may go on meanwhile. Raises `RuntimeError` if another
         rebuild is under way, `StoreUnavailable`."""
-        async with self._patient() as connection:
-            if not await _run(connection, sql.LOCK):
+        async with patient(self._dal) as connection:
+            if not await run(connection, sql.LOCK):
                 raise RuntimeError("the roll-ups are being rebuilt already")
-            workflows = await connection.fetch(sql.WORKFLOWS, timeout=_HOURS_LONG)
+            workflows = await connection.fetch(sql.WORKFLOWS, timeout=HOURS_LONG)
             for row in workflows:
-                yield await _run(connection, sql.REBUILD, row["workflow_id"])
-
-    @asynccontextmanager
-    async def _patient(self) -> AsyncGenerator[asyncpg.Connection, None]:
-        """A connection of its own, for statements that may take as long as they need."""
-        connection = await self._dal.connect()
-        try:
-            yield connection
-        except Exception as error:
-            failure = unavailable(error)
-            if failure is not None:
-                raise failure from error
-            raise
-        finally:
-            cut(connection)
-
-
-async def _run(connection: asyncpg.Connection, statement: str, *args: Any) -> Any:
-    return await bounded(
-        connection, connection.fetchval(statement, *args, timeout=_HOURS_LONG), _HOURS_LONG
-    )
+                yield await run(connection, sql.REBUILD, row["workflow_id"])
 
 
 def _ends(row: asyncpg.Record) -> Ends:

@@ -99,7 +99,7 @@ def _executions(define: Any) -> None:
     define(
         "workflow_executions",
         *_uuid("execution_id", "workflow_id", "parent_execution_id", "retry_of", "worker_id"),
-        *_bigint("community_id", "entity_id", "user_id", "tokens_used"),
+        *_bigint("community_id", "entity_id", "user_id", "tokens_used", "recorded_bytes"),
         *_text("workflow_name", "triggered_by", "trigger_source", "trigger_node_id", "session_id"),
         *_text("platform", "execution_name", "parent_step_key", "status"),
         *_uuid("error_workflow_id"),
@@ -237,6 +237,12 @@ def _rollups(define: Any) -> None:
         *_bigint("runs", "failures"),
         *_double("seconds", "longest_seconds"),
         primarykey=["workflow_id", "hour", "lane", "node_id"],
+    )
+    define(
+        "community_history",
+        *_bigint("community_id", "bytes"),
+        *_integer("lane"),
+        primarykey=["community_id", "lane"],
     )
     define(
         "rollup_horizons",

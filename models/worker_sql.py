@@ -59,15 +59,17 @@ UPDATE workflow_executions e
  WHERE worker_id = ANY($1::uuid[]) AND recoveries >= $2 AND {NEWEST_SEQ} = last_seq
 """
 
+# What it recorded since it was measured is measured by whoever takes it.
 FREE_ORPHANS = f"""
 UPDATE workflow_executions e
-   SET status = 'pending', worker_id = NULL, last_seq = {NEWEST_SEQ},
+   SET status = 'pending', worker_id = NULL, last_seq = {NEWEST_SEQ}, recorded_bytes = NULL,
        recoveries = CASE WHEN {NEWEST_SEQ} > last_seq THEN 1 ELSE recoveries + 1 END
  WHERE worker_id = ANY($1::uuid[])
 """
 
 RELEASE = """
-UPDATE workflow_executions SET status = 'pending', worker_id = NULL WHERE worker_id = $1
+UPDATE workflow_executions SET status = 'pending', worker_id = NULL, recorded_bytes = NULL
+ WHERE worker_id = $1
 """
 
 RETIRE = """

@@ -214,9 +214,8 @@ SABOTAGES = (
         "a release is no recovery",
         "G6",
         WORKERS,
-        "SET status = 'pending', worker_id = NULL WHERE worker_id = $1\n",
-        "SET status = 'pending', worker_id = NULL, recoveries = recoveries + 1"
-        " WHERE worker_id = $1\n",
+        "worker_id = NULL, recorded_bytes = NULL\n WHERE worker_id = $1\n",
+        "worker_id = NULL, recoveries = recoveries + 1\n WHERE worker_id = $1\n",
         (STORE,),
     ),
     Sabotage(

@@ -11,6 +11,7 @@ SECRETS = "tests/security/test_secrets.py"
 CLIENT = "tests/services/test_secret_client.py"
 EGRESS = "tests/security/test_egress_attacks.py"
 AUTH = "tests/controllers/test_auth.py"
+CONTRACT = "tests/models/test_execution_store.py"
 
 GUARDED = (
     Sabotage(
@@ -157,6 +158,33 @@ GUARDED = (
         "    if current.standing is not None and current.standing.retry_after is not None:\n",
         "    if current.standing is not None and current.standing.retry_after == 0:\n",
         ("tests/controllers/test_rates.py",),
+    ),
+    Sabotage(
+        "history-without-end",
+        "a community whose executions take as much room as they may starts no more",
+        "G11",
+        "engine/admission.py",
+        "        if kept.number >= most:\n",
+        "        if kept.number >= most * 2**20:\n",
+        ("tests/engine/test_fairness.py", "-k", "keep_too_much"),
+    ),
+    Sabotage(
+        "parks-that-forget",
+        "the bytes that an execution may record are counted over waits and restarts",
+        "G11",
+        "engine/recording.py",
+        "        self.size = progress.recorded_bytes or 0\n",
+        "        self.size = 0\n",
+        ("tests/engine/test_running.py", "-k", "before_a_park"),
+    ),
+    Sabotage(
+        "losses-unmeasured",
+        "what a lost worker had recorded is counted by whoever takes it up",
+        "G11",
+        "models/worker_sql.py",
+        "last_seq = {NEWEST_SEQ}, recorded_bytes = NULL,\n",
+        "last_seq = {NEWEST_SEQ},\n",
+        (CONTRACT, "-k", "nobody_has_measured"),
     ),
     Sabotage(
         "lines-within-lines",

@@ -17,6 +17,7 @@ from models.api_keys import ApiKeys
 from models.audit import AuditLog, AuditRow
 from models.audit_chain import AuditChain, Broken, Tip, Verdict
 from models.dal import AsyncDAL
+from models.history import Histories
 from models.members import Members
 from models.permissions import Permissions
 from models.rollups import Rollups
@@ -48,6 +49,7 @@ class Operating:
     secrets: SecretService
     chain: AuditChain
     rollups: Rollups
+    histories: Histories
     log: AuditLog
     now: Callable[[], datetime]
 
@@ -93,7 +95,16 @@ def operating(
     permissions = PermissionService(Permissions(dal), Workflows(dal))
     members = MemberService(Members(dal), permissions, cursors)
     keys = ApiKeyService(ApiKeys(dal), now=now, new_id=new_id)
-    return Operating(keys, members, kept.service, AuditChain(dal), Rollups(dal), AuditLog(dal), now)
+    return Operating(
+        keys,
+        members,
+        kept.service,
+        AuditChain(dal),
+        Rollups(dal),
+        Histories(dal),
+        AuditLog(dal),
+        now,
+    )
 
 
 def _who() -> str:

@@ -248,6 +248,10 @@ class FaultyStore:
     async def pending(self, most: int, community_id: int | None = None) -> int:
         return int(await self._call("pending", most, community_id))
 
+    async def kept_bytes(self, community_id: int) -> int:
+        """See `ExecutionStore.kept_bytes`."""
+        return int(await self._call("kept_bytes", community_id))
+
     async def status(self, execution_id: str) -> ExecutionStatus | None:
         status: ExecutionStatus | None = await self._call("status", execution_id)
         return status

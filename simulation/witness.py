@@ -13,7 +13,7 @@ from typing import Any
 
 from engine.context import ExecutionStatus, Json, Kind, Limits
 from engine.graph import Graph, compile_graph
-from engine.records import Batch, StepRow, StoredExecution, outcome_of
+from engine.records import Batch, StepRow, StoredExecution, json_bytes, outcome_of
 from engine.state import ExecutionState
 from simulation.faulty_store import FaultyStore, Tables, finished
 from simulation.outside import NOTHING_SEEN, Outside
@@ -243,6 +243,13 @@ class Witness:
         last = numbers[-1] if numbers else 1
         if stored.progress.last_seq != last + 1:
             self.charge("G7", f"{key} ends with {stored.progress.last_seq} after record {last}")
+        kept = json_bytes(
+            *(stored.context.variables, stored.context.metadata),
+            *(value for row in stored.steps for value in row.values),
+            *(stored.progress.final_variables, stored.progress.final_output),
+        )
+        if stored.progress.recorded_bytes != kept:
+            self.charge("quotas", f"{key}: {stored.progress.recorded_bytes} bytes, {kept} kept")
         paused = [each.status is ExecutionStatus.PAUSED for each in changes]
         if paused != [number % 2 == 0 for number in range(len(paused))]:
             self.charge("G7", f"{key} is paused or goes on twice: {changes}")

@@ -16,7 +16,7 @@ import pytest
 from engine.context import ExecutionContext, ExecutionStatus, Json, Kind
 from engine.errors import LeaseLost
 from engine.ports import ExecutionStore, Room
-from engine.records import Batch, Progress, StepRow
+from engine.records import ROW_BYTES, Batch, Progress, StepRow, json_bytes
 
 WORKFLOW = "0190a000-0000-7000-8000-000000000001"
 FIRST, SECOND = (f"0190c000-0000-7000-8000-00000000000{n}" for n in (1, 2))
@@ -316,6 +316,84 @@ class StoreContract:
         assert stored is not None
         assert stored.progress.status is ExecutionStatus.FAILED
         assert stored.progress.error_code == "WORKER_LOST"
+
+    async def test_what_an_execution_keeps_is_counted_when_it_rests_and_when_it_ends(
+        self, store: ExecutionStore
+    ) -> None:
+        context = await self.running(store)
+        await self.running(store, community_id=2)
+        assert await store.kept_bytes(1) == 0
+
+        parked = progress_of(
+            context, ExecutionStatus.WAITING, last_seq=3, recorded_bytes=1_000, wake_at=NOW
+        )
+        batch = Batch(steps=[a_step(context), a_step(context, 3)])
+        batch.updates[context.execution_id] = parked
+        for _ in range(2):  # the copy of a flush counts nothing
+            await store.flush(FIRST, batch)
+        assert await store.kept_bytes(1) == 1_000 + 4 * ROW_BYTES
+
+        (taken,) = await store.claim(SECOND, Room(10))
+        assert taken.progress.recorded_bytes == 1_000
+        ended = replace(
+            taken.progress, status=ExecutionStatus.COMPLETED, held=False, end_time=NOW,
+            last_seq=4, recorded_bytes=1_500,
+        )  # fmt: skip
+        await store.flush(SECOND, Batch(updates={context.execution_id: ended}))
+        assert await store.kept_bytes(1) == 1_500 + 5 * ROW_BYTES
+        assert await store.kept_bytes(2) == 0
+
+    async def test_one_that_is_born_and_ends_at_once_is_counted(
+        self, store: ExecutionStore
+    ) -> None:
+        context = a_context()
+        ended = progress_of(
+            context, ExecutionStatus.COMPLETED, end_time=NOW, last_seq=2, recorded_bytes=70
+        )
+        await store.flush(FIRST, created((context, ended)))
+        assert await store.kept_bytes(1) == 70 + 3 * ROW_BYTES
+
+    async def test_what_nobody_has_measured_is_measured_at_an_end_by_somebody_else(
+        self, store: ExecutionStore
+    ) -> None:
+        """One that was never taken up, one parked and then lost, one that kills its workers."""
+        given = json_bytes(a_context().variables, {})
+        value = {"x": "é" * 100}
+        a_value = json_bytes(value)
+        fresh = a_context()
+        await store.flush(FIRST, created((fresh, progress_of(fresh, ExecutionStatus.PENDING))))
+        await store.request_cancel(fresh.execution_id)
+        cancelled = await store.load(fresh.execution_id)
+        assert cancelled is not None
+        assert cancelled.progress.recorded_bytes == given
+        assert await store.kept_bytes(1) == given + 3 * ROW_BYTES
+
+        parked = await self.running(store, community_id=2)
+        killer = await self.running(store, community_id=3)
+        for number, context in enumerate((parked, killer), start=2):
+            step = a_step(context, input=value, variables=value, output=value)
+            batch = Batch(steps=[step])
+            if context is parked:
+                rest = progress_of(
+                    parked, ExecutionStatus.WAITING, last_seq=2, recorded_bytes=500, wake_at=NOW
+                )
+                batch.updates[parked.execution_id] = rest
+            await store.flush(FIRST, batch)
+            assert await store.kept_bytes(number) == (500 + 3 * ROW_BYTES) * (context is parked)
+        (taken,) = await store.claim(FIRST, Room(10))
+        assert taken.context == parked
+        await store.flush(FIRST, Batch(steps=[a_step(parked, 3, input=value, output=None)]))
+        await store.heartbeat(FIRST, -1)
+        assert await store.reap(SECOND, max_recoveries=5) == 2
+        await store.request_cancel(parked.execution_id)
+        assert await store.kept_bytes(2) == given + 4 * a_value + 5 * ROW_BYTES
+
+        assert [one.context for one in await store.claim(SECOND, Room(10))] == [killer]
+        await store.heartbeat(SECOND, -1)
+        last = "0190c000-0000-7000-8000-000000000031"
+        await store.register(last, "the last", 60)
+        assert await store.reap(last, max_recoveries=0) == 1
+        assert await store.kept_bytes(3) == given + 3 * a_value + 4 * ROW_BYTES
 
     async def test_only_losses_without_progress_in_between_are_counted(
         self, store: ExecutionStore

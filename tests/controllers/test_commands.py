@@ -74,11 +74,16 @@ async def test_metrics_are_rebuilt_from_what_there_is(database_url: str, dal: As
     await dal.execute("DELETE FROM execution_rollups")
 
     result = await invoke(database_url, "metrics", "rebuild")
-    assert (result.exit_code, result.output) == (0, "Workflows: 1. Roll-ups corrected: 1.\n")
+    assert (result.exit_code, result.output) == (
+        0,
+        "Workflows: 1. Roll-ups corrected: 1. Executions measured: 3. Communities recounted: 0.\n",
+    )
     assert await dal.fetchval("SELECT sum(executions)::int FROM execution_rollups") == 3
 
     again = await invoke(database_url, "metrics", "rebuild")
-    assert again.output == "Workflows: 1. Roll-ups corrected: 0.\n"
+    assert again.output == (
+        "Workflows: 1. Roll-ups corrected: 0. Executions measured: 0. Communities recounted: 0.\n"
+    )
     noted = await dal.fetch("SELECT action, details FROM audit_log ORDER BY audit_id")
     assert [row["action"] for row in noted] == ["rebuild_metrics"] * 2
     assert [row["details"]["corrected"] for row in noted] == [1, 0]

@@ -1,4 +1,4 @@
-"""What one community may keep: workflows, and bytes of definitions."""
+"""What one community may keep: workflows, bytes of definitions, bytes of executions."""
 
 from __future__ import annotations
 
@@ -154,3 +154,48 @@ async def test_several_versions_at_once_cannot_pass_a_quota_together(
     )
     assert {answer.status for answer in found} == {200, 413}
     assert most - 1024 < await dal.fetchval(KEPT) <= most
+
+
+async def test_a_community_whose_executions_take_too_much_starts_no_more_until_some_are_gone(
+    process: Open, dal: AsyncDAL
+) -> None:
+    most = 20_000
+    one, other = await process(max_history_bytes_per_community=most), await process()
+    workflow_id = await one.stored()
+    run = f"/workflows/{workflow_id}/execute"
+    body = {"community_id": COMMUNITY, "variables": {"username": "Ada", "note": noise(15_000)}}
+    first = await other.call("POST", f"{run}?wait=10", body)
+    assert (first.status, first.data["status"]) == (200, "completed")
+    kept = await dal.fetchval("SELECT sum(bytes)::int FROM community_history")
+    assert most < kept < 3 * most
+
+    item = {"community_id": COMMUNITY, "variables": {"username": "Ada"}}
+    retry = f"/workflows/executions/{first.data['execution_id']}/retry"
+    for path, wanted in (
+        (run, item),
+        (
+            f"/workflows/{workflow_id}/execute/batch",
+            {"items": [item]},
+        ),
+        (retry, {"from": "start"}),
+    ):
+        refused = await one.call("POST", path, wanted, headers={"Idempotency-Key": path})
+        assert (refused.status, refused.code) == (413, "PAYLOAD_TOO_LARGE"), path
+        assert "take as much room as they may" in refused.body["message"]
+        assert refused.body["details"] == {"limit": most, "used": kept}
+    assert await dal.fetchval("SELECT count(*) FROM workflow_executions") == 1
+    assert (await one.call("POST", f"/workflows/{workflow_id}/test", item)).status == 200
+
+    stranger = await one.new_key(community=OTHER)
+    elsewhere = await one.call(
+        "POST", "/workflows?publish=true", greeting(community_id=OTHER), key=stranger
+    )
+    path = f"/workflows/{elsewhere.data['workflow_id']}/execute"
+    assert (
+        await one.call("POST", path, item | {"community_id": OTHER}, key=stranger)
+    ).status == 202
+
+    await dal.execute("DELETE FROM workflow_executions WHERE workflow_id = $1", workflow_id)
+    await asyncio.sleep(1.5)  # the answer of a second ago still counts
+    again = await one.call("POST", run, item, headers={"Idempotency-Key": run})
+    assert again.status == 202

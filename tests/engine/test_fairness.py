@@ -9,13 +9,19 @@ from typing import Any
 
 import pytest
 
-from engine.context import ExecutionContext, ExecutionStatus
-from engine.errors import CommunityOverloaded, Overloaded
+from engine.context import ExecutionContext, ExecutionStatus, JsonObject
+from engine.errors import CommunityFull, CommunityOverloaded, Overloaded
 from simulation.virtual_time import simulate
 from tests.engine.world import World, after, document
 
 RUNNING, PENDING = ExecutionStatus.RUNNING, ExecutionStatus.PENDING
-SLOW = {"node_type": "action_chat_message", "config": {"message": "slow"}}
+
+
+def message(text: str) -> JsonObject:
+    return {"node_type": "action_chat_message", "config": {"message": text}}
+
+
+SLOW = message("slow")
 
 
 def in_world(main: Callable[[World], Awaitable[None]], **settings: Any) -> None:
@@ -178,3 +184,64 @@ def test_a_process_that_runs_nothing_calls_the_others_each_time() -> None:
         await door.shutdown()
 
     in_world(main)
+
+
+def test_a_community_whose_executions_keep_too_much_starts_no_more() -> None:
+    """What it has started goes on, children included, and others start as before."""
+
+    async def main(world: World) -> None:
+        child = "0190a000-0000-7000-8000-000000000002"
+        world.publish(document({"m": message("child")}, "start -> m"), child)
+        raw = document(
+            {
+                "wait": {"node_type": "action_delay", "config": {"delay_seconds": 30}},
+                "sub": {"node_type": "flow_subworkflow", "config": {"workflow_id": child}},
+            },
+            "start -> wait",
+            "wait -> sub",
+        )
+        filling = await world.context(raw, variables={"text": "x" * 5_000})
+        own = filling.community_id
+        await world.engine.execute_workflow(filling)
+        await asyncio.sleep(10)
+        assert await world.store.kept_bytes(own) > 10_000
+
+        with pytest.raises(CommunityFull) as refused:
+            await world.engine.execute_workflow(await world.context(raw))
+        used = await world.store.kept_bytes(own)
+        assert refused.value.details == {"limit": 10_000, "used": used}
+        other = replace(await world.context(raw), community_id=own + 1)
+        await world.engine.execute_workflow(other)
+
+        for context in (filling, other):
+            assert await world.engine.wait(context.execution_id, 200)
+            assert await world.store.status(context.execution_id) is ExecutionStatus.COMPLETED
+        assert world.outside.messages() == ["child", "child"]
+        with pytest.raises(CommunityFull):
+            await world.engine.retry_execution(
+                filling.execution_id, "start", again_id=world.new_id(), user_id=1, variables={}
+            )
+
+    in_world(main, max_history_bytes_per_community=10_000)
+
+
+def test_one_asks_how_much_a_community_keeps_and_the_others_hear_the_answer() -> None:
+    async def main(world: World) -> None:
+        asked = 0
+        kept_bytes = world.store.kept_bytes
+
+        async def counted(community_id: int) -> int:
+            nonlocal asked
+            asked += 1
+            await asyncio.sleep(0.1)
+            return await kept_bytes(community_id)
+
+        world.store.kept_bytes = counted  # type: ignore[method-assign]
+        several = await contexts(world, 1, 20)
+        await asyncio.gather(*map(world.engine.execute_workflow, several))
+        assert asked == 1
+        await asyncio.sleep(world.settings.poll_seconds + 0.1)
+        await world.engine.execute_many(await contexts(world, 1, 20))
+        assert asked == 2
+
+    in_world(main, max_history_bytes_per_community=1_000_000)

@@ -550,6 +550,31 @@ def test_an_execution_that_records_too_much_fails() -> None:
     assert len(state["steps"]) < 12
 
 
+def test_what_was_recorded_before_a_park_counts_with_what_comes_after_it() -> None:
+    raw = document(
+        {
+            "each": each(),
+            "a": setting(x="{{ 'x' * 9000 }}"),
+            "wait": {"node_type": "action_delay", "config": {"delay_seconds": 60}},
+        },
+        "start -> each",
+        "each.loop -> a",
+        "a -> wait",
+    )
+    world = World(Limits(max_execution_bytes=100_000))
+    state = run(raw, world, variables={"names": [1] * 20})
+    assert state["status"] == "failed"
+    assert state["error_code"] == "EXECUTION_TOO_LARGE"
+    assert 1 < len(state["steps"]) < 20
+
+
+def test_input_counts_with_what_an_execution_records() -> None:
+    raw = document({"a": setting(x="{{ 1 }}")}, "start -> a")
+    world = World(Limits(max_execution_bytes=50_000))
+    state = run(raw, world, variables={"names": ["x" * 60_000]})
+    assert (state["status"], state["error_code"]) == ("failed", "EXECUTION_TOO_LARGE")
+
+
 def test_a_running_effect_is_among_the_steps() -> None:
     async def main() -> None:
         world = World()

@@ -1,0 +1,102 @@
+-- How many bytes the executions of each community keep, for its quota: counted when an execution is
+-- parked, ends, or is removed, by the statement that does it and in its transaction, so that no
+-- path, no crash and no deletion by hand can leave the count wrong.
+
+-- Bytes of JSON that it was given and has recorded, as of when it was parked or ended last. Null
+-- before that, after its worker was lost or let it go, and of what ended before there was this
+-- column: such a row counts for nothing.
+ALTER TABLE workflow_executions ADD COLUMN recorded_bytes bigint;
+
+CREATE TABLE community_history (
+    community_id bigint  NOT NULL,
+    -- See rollup_lane(). A lane alone may be below zero: what one adds another may take away.
+    lane         integer NOT NULL,
+    bytes        bigint  NOT NULL,
+    PRIMARY KEY (community_id, lane)
+) WITH (fillfactor = 50);
+
+-- What the rows of an execution take, about: ROW_BYTES of the engine's records beside their JSON.
+CREATE FUNCTION stored_bytes(recorded_bytes bigint, last_seq integer) RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT recorded_bytes + 320 * (1 + last_seq::bigint)
+$$;
+
+-- An end that is not its worker's word (a cancellation of what nobody held, a worker lost too often,
+-- a parent's end) brings no figure along. What was recorded since it was last measured is read.
+CREATE FUNCTION measure_an_unheld_end() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.recorded_bytes := coalesce(OLD.recorded_bytes, octet_length(OLD.input_parameters::text)
+                                                       + octet_length(OLD.metadata::text))
+        + (SELECT coalesce(sum(coalesce(octet_length(s.input_data::text), 0)
+                               + coalesce(octet_length(s.output_data::text), 0)
+                               + coalesce(octet_length(s.variables::text), 0)), 0)
+             FROM workflow_steps s
+            WHERE s.execution_id = OLD.execution_id
+              AND s.seq > CASE WHEN OLD.recorded_bytes IS NULL THEN 0 ELSE OLD.last_seq END);
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER unheld_ends_are_measured
+    BEFORE UPDATE OF status ON workflow_executions FOR EACH ROW
+    WHEN (OLD.end_time IS NULL AND NEW.end_time IS NOT NULL
+          AND NEW.recorded_bytes IS NOT DISTINCT FROM OLD.recorded_bytes)
+    EXECUTE FUNCTION measure_an_unheld_end();
+
+-- As before, and what an execution keeps is counted whenever it has become more.
+CREATE OR REPLACE FUNCTION executions_have_ended() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    ended uuid[];
+    measured boolean;
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        -- Most are accepted and nothing more: one look at them is all they cost.
+        SELECT array_agg(execution_id) FILTER (WHERE end_time IS NOT NULL),
+               bool_or(recorded_bytes IS NOT NULL)
+          INTO ended, measured FROM rows_after;
+        IF measured THEN
+            INSERT INTO community_history AS kept (community_id, lane, bytes)
+            SELECT community_id, rollup_lane(), sum(stored_bytes(recorded_bytes, last_seq))
+              FROM rows_after WHERE recorded_bytes IS NOT NULL GROUP BY 1
+            ON CONFLICT (community_id, lane) DO UPDATE SET bytes = kept.bytes + excluded.bytes;
+        END IF;
+    ELSE
+        ended := ARRAY(SELECT execution_id FROM rows_after WHERE end_time IS NOT NULL
+                       EXCEPT
+                       SELECT execution_id FROM rows_before WHERE end_time IS NOT NULL);
+        INSERT INTO community_history AS kept (community_id, lane, bytes)
+        SELECT community_id, rollup_lane(), sum(bytes)
+          FROM (SELECT community_id, stored_bytes(recorded_bytes, last_seq) AS bytes
+                  FROM rows_after WHERE recorded_bytes IS NOT NULL
+                 UNION ALL
+                SELECT community_id, -stored_bytes(recorded_bytes, last_seq)
+                  FROM rows_before WHERE recorded_bytes IS NOT NULL) changed
+         GROUP BY 1 HAVING sum(bytes) <> 0
+        ON CONFLICT (community_id, lane) DO UPDATE SET bytes = kept.bytes + excluded.bytes;
+    END IF;
+    IF cardinality(ended) > 0 THEN
+        PERFORM roll_up(ended);
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+CREATE FUNCTION executions_are_gone() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'TRUNCATE' THEN
+        DELETE FROM community_history;
+        RETURN NULL;
+    END IF;
+    INSERT INTO community_history AS kept (community_id, lane, bytes)
+    SELECT community_id, rollup_lane(), -sum(stored_bytes(recorded_bytes, last_seq))
+      FROM rows_before WHERE recorded_bytes IS NOT NULL GROUP BY 1
+    ON CONFLICT (community_id, lane) DO UPDATE SET bytes = kept.bytes + excluded.bytes;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER what_is_gone_is_counted
+    AFTER DELETE ON workflow_executions
+    REFERENCING OLD TABLE AS rows_before
+    FOR EACH STATEMENT EXECUTE FUNCTION executions_are_gone();
+CREATE TRIGGER what_is_emptied_is_counted
+    AFTER TRUNCATE ON workflow_executions
+    FOR EACH STATEMENT EXECUTE FUNCTION executions_are_gone();
