@@ -26,6 +26,8 @@ from models.dal import AsyncDAL
 from models.execution_pages import ExecutionPages
 from models.migrate import migrate
 from models.permissions import Permissions
+from models.retention import History as UpkeepOfHistory
+from models.rollups import Rollups
 from models.secrets import Secrets
 from models.steps import Steps
 from models.workflows import Workflows
@@ -33,6 +35,7 @@ from services.caller import EVERYDAY_SCOPES, Caller
 from services.cursors import Cursors
 from services.execution_details import ExecutionDetails
 from services.execution_lists import ExecutionLists, Narrow, Order, PageRequest
+from services.metrics import MetricsRequest, MetricsService
 from services.permission_service import PermissionService
 
 SIZES = (10_000, 1_000_000)
@@ -47,7 +50,6 @@ Call = Callable[[], Awaitable[Any]]
 READER = Caller(user_id=1, community_id=None, scopes=EVERYDAY_SCOPES)
 WORKFLOWS = [f"0190f000-0000-7000-8000-{number:012d}" for number in range(20)]
 OWNERS, USERS = 4, 50
-START = datetime(2026, 1, 1, tzinfo=UTC)
 COLUMNS = (
     "execution_id", "workflow_id", "workflow_version", "workflow_name", "community_id", "user_id",
     "trigger_source", "trigger_node_id", "status", "created", "start_time", "end_time",
@@ -72,7 +74,10 @@ class History:
 
     dal: AsyncDAL
     lists: ExecutionLists
+    fresh: Callable[[], ExecutionLists]
+    """As `lists`, without anything remembered."""
     details: ExecutionDetails
+    metrics: MetricsService
     execution_id: str
     """One that an engine has really run."""
 
@@ -84,6 +89,14 @@ class History:
         found = await self.lists.visible(READER, narrow or Narrow(), order or Order(), request)
         assert found.rows
         return found.cursor
+
+    async def counted(self, narrow: Narrow) -> None:
+        """Reads a first page whose total nobody has counted yet."""
+        await replace(self, lists=self.fresh()).page(narrow)
+
+    async def report(self, asked: MetricsRequest) -> None:
+        """Reads metrics."""
+        assert (await self.metrics.report(READER, asked))["totals"]["executions"]
 
     async def far(self, order: Order) -> tuple[str, int]:
         """The cursor of page 1,000, or of the last one before the end; and which page that is."""
@@ -128,6 +141,7 @@ async def run(world: World, rounds: int, sizes: tuple[int, ...]) -> list[Figure]
 async def _calls(found: History) -> tuple[dict[str, Call], int]:
     """What is measured on a history, by name, and which page is the one far down."""
     slowest, failed = Order("total_duration"), Narrow(statuses=("failed",))
+    text = Narrow(text="went wrong")
     newest = await found.page()
     cursor, number = await found.far(Order())
     calls: dict[str, Call] = {
@@ -136,9 +150,13 @@ async def _calls(found: History) -> tuple[dict[str, Call], int]:
         "second page": partial(found.page, cursor=newest),
         "page far down": partial(found.page, cursor=cursor),
         "first page of failures": partial(found.page, failed),
-        "first page with a text": partial(found.page, Narrow(text="went wrong")),
+        "first page of failures, counted anew": partial(found.counted, failed),
+        "first page with a text": partial(found.page, text),
+        "first page with a text, counted anew": partial(found.counted, text),
         "first page by duration": partial(found.page, None, slowest),
         "details": partial(found.details.details, READER, found.execution_id, 100),
+        "metrics of a day, by the hour": partial(found.report, MetricsRequest("hour")),
+        "metrics of a month, by the day": partial(found.report, MetricsRequest("day")),
     }
     return calls, number
 
@@ -181,8 +199,9 @@ async def history(world: World, size: int) -> AsyncIterator[History]:
             permissions = PermissionService(Permissions(dal), Workflows(dal))
             cursors = Cursors(Secrets(dal), None)
             details = ExecutionDetails(engine, Steps(dal), permissions, cursors)
-            lists = ExecutionLists(ExecutionPages(dal), permissions, cursors)
-            yield History(dal, lists, details, context.execution_id)
+            metrics = MetricsService(Rollups(dal), permissions, now=clock.now)
+            fresh = partial(ExecutionLists, ExecutionPages(dal), permissions, cursors)
+            yield History(dal, fresh(), fresh, details, metrics, context.execution_id)
     await world.dal.execute(f"DROP DATABASE {name}")
 
 
@@ -198,15 +217,19 @@ async def filled(dal: AsyncDAL, size: int) -> None:
         )
     for index in indexes:
         await dal.execute(index["made_by"])
-    await dal.execute("VACUUM (ANALYZE) workflow_executions")
+    upkeep = UpkeepOfHistory(dal)
+    while await upkeep.compact_rollups():
+        pass
+    await dal.execute("VACUUM (ANALYZE)")
 
 
 def _rows(size: int) -> Iterator[tuple[Any, ...]]:
     """Executions of a year, one after the other: one of a hundred failed, the newest still wait."""
     rng = random.Random(5)
     apart = timedelta(days=365) / size
+    now = datetime.now(UTC)
     for number in range(size):
-        created = START + number * apart
+        created = now - (size - number) * apart
         started = created + timedelta(milliseconds=rng.randrange(50))
         took = rng.expovariate(1)
         failed, waits = rng.random() < 0.01, number >= size - 100

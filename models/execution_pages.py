@@ -36,7 +36,7 @@ from typing import Any
 
 import asyncpg
 
-from models.dal import AsyncDAL
+from models.dal import AsyncDAL, Session
 from models.execution_filter import Listing, Order, Place, walks
 from models.execution_walks import WalkQuery, key_names, key_of, orderby
 from models.query import Query, compose
@@ -48,6 +48,10 @@ EXAMINED_BY_WALK = 10_000
 EXAMINED = 100_000
 """How many executions a filter that no index knows is put to for a page: in one walk, and in all
 together. Most workflows have fewer, so all together are hardly ever so many."""
+
+BEGINS = 500
+"""How many it is put to in each walk at first. What is frequent is found by then; for what is rare
+the walk goes on, eight times as far each time, up to where it gives up."""
 
 COUNTED = 30_000
 """How many it is put to for a total, in all together."""
@@ -95,12 +99,15 @@ class Total:
 
 
 class ExecutionPages:
-    """Reads pages of `workflow_executions`. `examined` is for tests: how many executions a filter
-    is put to in each branch of a walk."""
+    """Reads pages of `workflow_executions`. `examined` and `begins` are for tests: how many
+    executions a filter is put to in each branch of a walk, and how many at first."""
 
-    def __init__(self, dal: AsyncDAL, *, examined: int = EXAMINED_BY_WALK) -> None:
+    def __init__(
+        self, dal: AsyncDAL, *, examined: int = EXAMINED_BY_WALK, begins: int = BEGINS
+    ) -> None:
         self._dal = dal
         self._examined = examined
+        self._begins = begins
 
     async def page(
         self,
@@ -110,24 +117,48 @@ class ExecutionPages:
         after: Place | None = None,
         offset: int = 0,
         total: Total | None = None,
+        estimate: Total | None = None,
     ) -> tuple[Found, Total]:
         """The `limit` executions that follow `after`, or else the first `offset`; and how many the
-        whole list has, counted up to `COUNT_CAP`, unless that is known (`total`)."""
+        whole list has, counted up to `COUNT_CAP`, unless that is known (`total`), or an `estimate`
+        will do where the page does not tell."""
         walked = self._walked(listing)
         if not walked:
             return Found([], None, more=False, cut=False), Total(0, exact=True)
         skip = offset if any(walk.filters for walk in walked) else 0
         async with self._dal.transaction() as tx:
             await tx.execute(WALK)
-            rows = await tx.fetch(self.query(listing, limit=limit, after=after, offset=offset))
-            found = _found(rows, listing.order, limit, skip)
+            if skip or not any(walk.searches for walk in walked):
+                query = self.query(listing, limit=limit, after=after, offset=offset)
+                found = _found(await tx.fetch(query), listing.order, limit, skip)
+            else:
+                found = await self._searched(tx, listing, limit, after)
             if total is None:
                 total = _seen(found, limit, offset)
+            if total is None and estimate is not None:
+                total = replace(estimate, count=max(estimate.count, offset + len(found.rows)))
             if total is None:
                 counted = await tx.fetchrow(self.counting(listing))
                 # A page without rows says nothing about what lies before it.
                 total = _total(counted, offset + len(found.rows) if found.rows else 0)
         return found, total
+
+    async def _searched(
+        self, tx: Session, listing: Listing, limit: int, after: Place | None
+    ) -> Found:
+        """The page of a search, in as many steps as it takes. All walks go equally far, so a
+        step ends where the first of them does."""
+        allowed = self._share(self._walked(listing))
+        step, found = min(self._begins, allowed), Found([], after, more=True, cut=True)
+        while found.cut and step:
+            query = self.query(listing, limit=limit, after=found.place, examined=step)
+            room = limit - len(found.rows)
+            further = _found(await tx.fetch(query), listing.order, room, 0)
+            rows = found.rows + further.rows
+            found = replace(further, rows=rows, place=further.place or found.place)
+            allowed -= step
+            step = min(8 * step, allowed)
+        return found
 
     async def total(self, listing: Listing) -> Total:
         """How many the whole list has, counted up to `COUNT_CAP`; no page is read."""
@@ -138,14 +169,22 @@ class ExecutionPages:
             return _total(await tx.fetchrow(self.counting(listing)), 0)
 
     def query(
-        self, listing: Listing, *, limit: int, after: Place | None = None, offset: int = 0
+        self,
+        listing: Listing,
+        *,
+        limit: int,
+        after: Place | None = None,
+        offset: int = 0,
+        examined: int | None = None,
     ) -> Query:
         """The statement of a page. Where walks meet rows that are not wanted, the first `offset`
-        rows are part of its result; else it skips them itself."""
+        rows are part of its result, else it skips them itself; and each branch meets at most
+        `examined`."""
         order, walked = listing.order, self._walked(listing)
         most = offset + limit + 1
         skipped = 0 if any(walk.filters for walk in walked) else offset
-        parts = [walk.sql(most, self._share(walked), after) for walk in walked]
+        examined = examined or self._share(walked)
+        parts = [walk.sql(most, examined, after) for walk in walked]
         keys = ", ".join(f"page.{name}" for name in key_names(order))
         columns = ", ".join(f"e.{name}" for name in COLUMNS)
         # The numbers are written out: of a placeholder PostgreSQL would think that it asks for a

@@ -39,7 +39,7 @@ from datetime import UTC, datetime
 
 import asyncpg
 
-from models import rollup_sql, turns
+from models import rollup_upkeep_sql, turns
 from models.dal import AsyncDAL, bounded, cut
 from models.failures import unavailable
 
@@ -327,9 +327,9 @@ class History:
     async def compact_rollups(self) -> int:
         """Gathers one batch of roll-ups of hours that are over; returns how many rows went."""
         return sum(
-            [await self._dal.fetchval(each, _ROLLUPS_AT_ONCE) for each in rollup_sql.COMPACT]
+            [await self._dal.fetchval(each, _ROLLUPS_AT_ONCE) for each in rollup_upkeep_sql.COMPACT]
         )
 
     async def drop_old_rollups(self) -> int:
         """Drops one batch of roll-ups that are too old; returns how many."""
-        return int(await self._dal.fetchval(rollup_sql.DROP_OLD, _ROLLUPS_AT_ONCE))
+        return int(await self._dal.fetchval(rollup_upkeep_sql.DROP_OLD, _ROLLUPS_AT_ONCE))

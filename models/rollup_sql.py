@@ -1,7 +1,8 @@
-"""The SQL of roll-ups: reading them, correcting them from the rows, keeping them small.
+"""The SQL of roll-ups: reading them, and correcting them from the rows.
 
-How they are written is in `migrations/0007_rollups.sql`, for it happens in triggers. Its one rule:
-a roll-up is only ever added to, from a lane of one's own, or moved; never set.
+How they are written is in `migrations/0007_rollups.sql`, for it happens in triggers; how they are
+kept small in `rollup_upkeep_sql.py`. Its one rule: a roll-up is only ever added to, from a lane of
+one's own, or moved; never set.
 """
 
 from __future__ import annotations
@@ -18,63 +19,75 @@ DAILY_BEFORE = _DAY.format(at=f"now() - interval '{HOURLY_DAYS} days'")
 OLDEST = _DAY.format(at=f"now() - interval '{KEPT_DAYS} days'")
 
 
-def _bucket(at: str) -> str:
+def bucket(at: str) -> str:
     """The start of the hour, or of the day where hours have become days, in which `at` is."""
     day, hour = _DAY.format(at=at), _HOUR.format(at=at)
     return f"CASE WHEN {at} < {DAILY_BEFORE} THEN {day} ELSE {hour} END"
 
 
 def executions(visible: str, first: int) -> str:
-    """What ended, by bucket and status, with its durations as two arrays (bins and counts).
-    `visible` selects the workflows; from `$first` on: the width, from, to."""
+    """What ended, by bucket and status, in several rows of each, its durations as two arrays (bins
+    and counts). `visible` selects the workflows; from `$first` on: the width, from, to."""
+    span = f"workflow_id = v.workflow_id AND hour >= ${first + 1} AND hour < ${first + 2}"
+    # By workflow, so that what the others have is not read.
     return f"""
-SELECT start, status, sum(executions)::bigint AS executions, sum(seconds) AS seconds,
-       sum(cost) AS cost, sum(tokens) AS tokens,
-       array_agg(bin) AS bins, array_agg(executions) AS counts
-  FROM (SELECT date_bin(${first}::interval, hour, 'epoch') AS start, status, bin,
-               sum(executions)::bigint AS executions, sum(seconds) AS seconds, sum(cost) AS cost,
-               sum(tokens) AS tokens
-          FROM execution_rollups
-         WHERE workflow_id IN ({visible}) AND hour >= ${first + 1} AND hour < ${first + 2}
-         GROUP BY 1, 2, 3) bins
- GROUP BY start, status ORDER BY start, status
+SELECT date_bin(${first}::interval, hour, 'epoch') AS start, found.*
+  FROM ({visible}) AS v CROSS JOIN LATERAL (
+    SELECT hour, status, executions, seconds, cost, tokens, bins, counts
+      FROM gathered_rollups WHERE {span}
+     UNION ALL
+    SELECT hour, status, sum(executions)::bigint, sum(seconds), sum(cost), sum(tokens),
+           array_agg(bin), array_agg(executions)
+      FROM execution_rollups WHERE {span} GROUP BY hour, status
+     OFFSET 0) AS found
 """
 
 
 def nodes(visible: str, first: int) -> str:
     """The slowest and the most-failing nodes of each bucket and, without a start, of all; besides
     what `executions` takes, how many of each."""
+    # Who is among the slowest is asked of all nodes; who fails most, of the few that do.
     return f"""
 WITH each AS (
-    SELECT date_bin(${first}::interval, hour, 'epoch') AS start, workflow_id, node_id,
+    SELECT date_bin(${first}::interval, hour, 'epoch') AS start, v.workflow_id, node_id,
            max(node_type) AS node_type, sum(runs)::bigint AS runs,
            sum(failures)::bigint AS failures, sum(seconds) AS seconds,
            max(longest_seconds) AS longest_seconds
-      FROM node_rollups
-     WHERE workflow_id IN ({visible}) AND hour >= ${first + 1} AND hour < ${first + 2}
+      FROM ({visible}) AS v CROSS JOIN LATERAL (
+        SELECT * FROM node_rollups
+         WHERE workflow_id = v.workflow_id AND hour >= ${first + 1} AND hour < ${first + 2}
+         OFFSET 0) AS found
      GROUP BY 1, 2, 3
-), counted AS (
+), counted AS MATERIALIZED (
     SELECT * FROM each WHERE runs > 0
      UNION ALL
     SELECT NULL, workflow_id, node_id, max(node_type), sum(runs)::bigint, sum(failures)::bigint,
            sum(seconds), max(longest_seconds)
       FROM each GROUP BY workflow_id, node_id HAVING sum(runs) > 0
-), ranked AS (
-    SELECT *, row_number() OVER (PARTITION BY start ORDER BY seconds / runs DESC,
-                                 workflow_id, node_id) AS slow,
-           row_number() OVER (PARTITION BY start ORDER BY failures DESC, runs,
-                              workflow_id, node_id) AS failing
-      FROM counted
+), slow AS (
+    SELECT * FROM (
+        SELECT *, row_number() OVER (PARTITION BY start ORDER BY seconds / runs DESC,
+                                     workflow_id, node_id) AS slow
+          FROM counted) ranked
+     WHERE slow <= ${first + 3}
+), failing AS (
+    SELECT * FROM (
+        SELECT *, row_number() OVER (PARTITION BY start ORDER BY failures DESC, runs,
+                                     workflow_id, node_id) AS failing
+          FROM counted WHERE failures > 0) ranked
+     WHERE failing <= ${first + 3}
 )
-SELECT * FROM ranked
- WHERE slow <= ${first + 3} OR failing <= ${first + 3} AND failures > 0
- ORDER BY start, slow
+SELECT *, NULL::bigint AS failing FROM slow
+ UNION ALL
+SELECT start, workflow_id, node_id, node_type, runs, failures, seconds, longest_seconds, NULL,
+       failing FROM failing
 """
 
 
 WORKFLOWS = """
 SELECT workflow_id FROM workflow_executions GROUP BY workflow_id
- UNION SELECT workflow_id FROM execution_rollups GROUP BY workflow_id ORDER BY workflow_id
+ UNION SELECT workflow_id FROM execution_rollups
+ UNION SELECT workflow_id FROM gathered_rollups ORDER BY workflow_id
 """
 
 LOCK = f"SELECT pg_try_advisory_lock({turns.JOBS}, {turns.ROLLUPS})"
@@ -83,7 +96,7 @@ LOCK = f"SELECT pg_try_advisory_lock({turns.JOBS}, {turns.ROLLUPS})"
 _SINCE = f"""
 since AS (
     SELECT greatest({OLDEST}, (
-        SELECT {_bucket("dropped_until")}
+        SELECT {bucket("dropped_until")}
                + CASE WHEN dropped_until < {DAILY_BEFORE} THEN interval '1 day'
                       ELSE interval '1 hour' END
           FROM rollup_horizons WHERE workflow_id = $1)) AS at
@@ -96,34 +109,58 @@ since AS (
 # their last digits, which is no mistake.
 REBUILD = f"""
 WITH {_SINCE}, counted AS (
-    SELECT {_bucket("end_time")} AS hour, status, duration_bin(execution_time_seconds) AS bin,
+    SELECT {bucket("end_time")} AS hour, status, duration_bin(execution_time_seconds) AS bin,
            count(*) AS executions,
            coalesce(sum(summable(execution_time_seconds)), 0) AS seconds,
            sum(summable(total_cost)) AS cost, sum(summable(tokens_used)) AS tokens
       FROM workflow_executions
      WHERE workflow_id = $1 AND end_time >= (SELECT at FROM since) GROUP BY 1, 2, 3
-), kept AS (
-    SELECT {_bucket("hour")} AS hour, status, bin, sum(executions) AS executions,
-           sum(seconds) AS seconds, sum(cost) AS cost, sum(tokens) AS tokens
-      FROM execution_rollups
-     WHERE workflow_id = $1 AND hour >= (SELECT at FROM since) GROUP BY 1, 2, 3
-), wrong AS (
-    SELECT hour, status, bin,
-           coalesce(c.executions, 0) - coalesce(k.executions, 0) AS executions,
+), live AS (
+    SELECT {bucket("hour")} AS hour, status, bin, executions, seconds, cost, tokens
+      FROM execution_rollups WHERE workflow_id = $1 AND hour >= (SELECT at FROM since)
+), gathered AS (
+    SELECT {bucket("hour")} AS hour, status, executions, seconds, cost, tokens, bins, counts
+      FROM gathered_rollups WHERE workflow_id = $1 AND hour >= (SELECT at FROM since)
+), wrong_counts AS (
+    SELECT hour, status, bin, sum(executions) AS executions
+      FROM (SELECT hour, status, bin, executions FROM counted
+             UNION ALL
+            SELECT hour, status, bin, -executions FROM live
+             UNION ALL
+            SELECT hour, status, bin, -count
+              FROM gathered CROSS JOIN LATERAL unnest(bins, counts) AS u (bin, count)) each
+     GROUP BY 1, 2, 3 HAVING sum(executions) <> 0
+), sums_counted AS (
+    SELECT hour, status, sum(seconds) AS seconds, sum(cost) AS cost, sum(tokens) AS tokens
+      FROM counted GROUP BY 1, 2
+), sums_kept AS (
+    SELECT hour, status, sum(seconds) AS seconds, sum(cost) AS cost, sum(tokens) AS tokens
+      FROM (SELECT hour, status, seconds, cost, tokens FROM live
+             UNION ALL
+            SELECT hour, status, seconds, cost, tokens FROM gathered) each
+     GROUP BY 1, 2
+), wrong_sums AS (
+    SELECT hour, status,
            coalesce(c.seconds, 0) - coalesce(k.seconds, 0) AS seconds,
            coalesce(c.cost, 0) - coalesce(k.cost, 0) AS cost,
            coalesce(c.tokens, 0) - coalesce(k.tokens, 0) AS tokens,
            1e-9 * (1 + coalesce(c.seconds, 0)) AS seconds_off,
            1e-9 * (1 + abs(coalesce(c.cost, 0))) AS cost_off,
            1e-9 * (1 + abs(coalesce(c.tokens, 0))) AS tokens_off
-      FROM counted c FULL JOIN kept k USING (hour, status, bin)
+      FROM sums_counted c FULL JOIN sums_kept k USING (hour, status)
 ), mended AS (
+    -- What only sums are short of has no bin; that of what never started tells of no duration.
     INSERT INTO execution_rollups AS kept
            (workflow_id, hour, lane, status, bin, executions, seconds, cost, tokens)
-    SELECT $1, hour, (SELECT rollup_lane()), status, bin, executions, seconds, cost, tokens
-      FROM wrong
-     WHERE executions <> 0 OR abs(seconds) > seconds_off OR abs(cost) > cost_off
-        OR abs(tokens) > tokens_off
+    SELECT $1, hour, (SELECT rollup_lane()), status, bin, sum(executions), sum(seconds),
+           sum(cost), sum(tokens)
+      FROM (SELECT hour, status, bin, executions, 0 AS seconds, 0 AS cost, 0 AS tokens
+              FROM wrong_counts
+             UNION ALL
+            SELECT hour, status, -1, 0, seconds, cost, tokens FROM wrong_sums
+             WHERE abs(seconds) > seconds_off OR abs(cost) > cost_off
+                OR abs(tokens) > tokens_off) wrong
+     GROUP BY hour, status, bin
     ON CONFLICT (workflow_id, hour, lane, status, bin) DO UPDATE
        SET executions = kept.executions + excluded.executions,
            seconds = kept.seconds + excluded.seconds,
@@ -131,7 +168,7 @@ WITH {_SINCE}, counted AS (
            tokens = kept.tokens + excluded.tokens
     RETURNING 1
 ), nodes_counted AS (
-    SELECT {_bucket("e.end_time")} AS hour, s.node_id, max(s.node_type) AS node_type,
+    SELECT {bucket("e.end_time")} AS hour, s.node_id, max(s.node_type) AS node_type,
            count(*) AS runs, count(*) FILTER (WHERE s.status = 'failed') AS failures,
            sum(seconds_between(s.started_at, s.completed_at)) AS seconds,
            max(seconds_between(s.started_at, s.completed_at)) AS longest_seconds
@@ -141,7 +178,7 @@ WITH {_SINCE}, counted AS (
        AND (s.details IS NULL OR s.details -> 'reused' IS NULL)
      GROUP BY 1, 2
 ), nodes_kept AS (
-    SELECT {_bucket("hour")} AS hour, node_id, max(node_type) AS node_type, sum(runs) AS runs,
+    SELECT {bucket("hour")} AS hour, node_id, max(node_type) AS node_type, sum(runs) AS runs,
            sum(failures) AS failures, sum(seconds) AS seconds,
            max(longest_seconds) AS longest_seconds
       FROM node_rollups
@@ -170,66 +207,4 @@ WITH {_SINCE}, counted AS (
     RETURNING 1
 )
 SELECT (SELECT count(*) FROM mended) + (SELECT count(*) FROM nodes_mended)
-"""
-
-# The rows of hours that are long over are gathered in lanes in which nobody writes but this, so it
-# never waits. What somebody has locked is left for the next time.
-_GATHER = """
-WITH old AS (
-    DELETE FROM {table}
-     WHERE ctid = ANY (ARRAY(SELECT ctid FROM {table} WHERE {which}
-                              ORDER BY hour LIMIT $1 FOR UPDATE SKIP LOCKED))
-    RETURNING *
-), moved AS (
-    INSERT INTO {table} AS kept (workflow_id, hour, lane, {key}, {figures})
-    SELECT workflow_id, {bucket}, CASE WHEN hour < {daily_before} THEN -2 ELSE -1 END,
-           {key}, {sums} FROM old GROUP BY 1, 2, 3, {key}
-    ON CONFLICT (workflow_id, hour, lane, {key}) DO UPDATE SET {added}
-)
-SELECT count(*) FROM old
-"""
-
-_ADDED = "{0} = kept.{0} + excluded.{0}"
-_FIGURES = ("executions", "seconds", "cost", "tokens")
-_NODE_FIGURES = ("runs", "failures", "seconds")
-
-_EXECUTIONS = {
-    "table": "execution_rollups",
-    "key": "status, bin",
-    "figures": ", ".join(_FIGURES),
-    "sums": ", ".join(f"sum({name})" for name in _FIGURES),
-    "added": ", ".join(_ADDED.format(name) for name in _FIGURES),
-}
-_NODES = {
-    "table": "node_rollups",
-    "key": "node_id",
-    "figures": ", ".join((*_NODE_FIGURES, "node_type", "longest_seconds")),
-    "sums": ", ".join(
-        (*(f"sum({name})" for name in _NODE_FIGURES), "max(node_type)", "max(longest_seconds)")
-    ),
-    "added": ", ".join(_ADDED.format(name) for name in _NODE_FIGURES)
-    + ", longest_seconds = greatest(kept.longest_seconds, excluded.longest_seconds)",
-}
-_OVER = "lane >= 0 AND hour < now() - interval '1 day'"
-_LONG_OVER = f"lane = -1 AND hour < {DAILY_BEFORE}"
-
-COMPACT = tuple(
-    _GATHER.format(which=which, bucket=_bucket("hour"), daily_before=DAILY_BEFORE, **table)
-    for table in (_EXECUTIONS, _NODES)
-    for which in (_OVER, _LONG_OVER)
-)
-
-DROP_OLD = f"""
-WITH executions AS (
-    DELETE FROM execution_rollups
-     WHERE ctid = ANY (ARRAY(SELECT ctid FROM execution_rollups
-                              WHERE lane = -2 AND hour < {OLDEST}
-                              ORDER BY hour LIMIT $1 FOR UPDATE SKIP LOCKED)) RETURNING 1
-), nodes AS (
-    DELETE FROM node_rollups
-     WHERE ctid = ANY (ARRAY(SELECT ctid FROM node_rollups
-                              WHERE lane = -2 AND hour < {OLDEST}
-                              ORDER BY hour LIMIT $1 FOR UPDATE SKIP LOCKED)) RETURNING 1
-)
-SELECT (SELECT count(*) FROM executions) + (SELECT count(*) FROM nodes)
 """

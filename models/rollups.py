@@ -7,7 +7,7 @@ the workflows that the viewer may view are counted.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import asyncpg
@@ -43,7 +43,7 @@ class Span:
     community_id: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ends:
     """What ended with one status in one bucket; `durations` counts by bin, -1 for those that never
     started."""
@@ -54,13 +54,14 @@ class Ends:
     seconds: float
     cost: float
     tokens: float
-    durations: dict[int, int]
+    durations: dict[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class NodeRuns:
-    """How a node did in one bucket, or (`start` None) in all of them. `slow` and `failing` are its
-    places among the others, from 1."""
+    """How a node did in one bucket, or (`start` None) in all of them. `slow` or `failing` is its
+    place, from 1, among the slowest or among the most-failing: one of them, for one that is among
+    both comes twice."""
 
     start: datetime | None
     workflow_id: str
@@ -70,29 +71,26 @@ class NodeRuns:
     failures: int
     seconds: float
     longest_seconds: float
-    slow: int
-    failing: int
+    slow: int | None
+    failing: int | None
 
 
 class Rollups:
-    """The tables `execution_rollups` and `node_rollups`."""
+    """The tables `execution_rollups`, `gathered_rollups` and `node_rollups`."""
 
     def __init__(self, dal: AsyncDAL) -> None:
         self._dal = dal
 
-    async def executions(self, viewer: Viewer, span: Span) -> list[Ends]:
-        """What ended, bucket by bucket."""
+    async def read(
+        self, viewer: Viewer, span: Span, most: int
+    ) -> tuple[list[Ends], list[NodeRuns]]:
+        """What ended, bucket by bucket, and the `most` slowest and the `most` most-failing nodes of
+        each bucket and of all."""
         visible = self._visible(viewer, span)
-        text = sql.executions(visible.sql, len(visible.args) + 1)
-        rows = await self._dal.fetch(text, *visible.args, span.width, span.start, span.end)
-        return [_ends(row) for row in rows]
-
-    async def nodes(self, viewer: Viewer, span: Span, most: int) -> list[NodeRuns]:
-        """The `most` slowest and the `most` most-failing nodes of each bucket and of all."""
-        visible = self._visible(viewer, span)
-        text = sql.nodes(visible.sql, len(visible.args) + 1)
-        rows = await self._dal.fetch(text, *visible.args, span.width, span.start, span.end, most)
-        return [NodeRuns(**dict(row)) for row in rows]
+        asked, first = (*visible.args, span.width, span.start, span.end), len(visible.args) + 1
+        ended = await self._dal.fetch(sql.executions(visible.sql, first), *asked)
+        nodes = await self._dal.fetch(sql.nodes(visible.sql, first), *asked, most)
+        return _merged(ended), [NodeRuns(*row) for row in nodes]
 
     def _visible(self, viewer: Viewer, span: Span) -> Query:
         db = self._dal.db
@@ -115,16 +113,19 @@ class Rollups:
                 yield await run(connection, sql.REBUILD, row["workflow_id"])
 
 
-def _ends(row: asyncpg.Record) -> Ends:
-    durations: dict[int, int] = {}
-    for bin_number, count in zip(row["bins"], row["counts"], strict=True):
-        durations[bin_number] = durations.get(bin_number, 0) + count
-    return Ends(
-        start=row["start"],
-        status=row["status"],
-        executions=row["executions"],
-        seconds=row["seconds"],
-        cost=row["cost"],
-        tokens=row["tokens"],
-        durations=durations,
-    )
+def _merged(rows: list[asyncpg.Record]) -> list[Ends]:
+    """One for each bucket and status, in order."""
+    ends: dict[tuple[datetime, str], Ends] = {}
+    for row in rows:
+        key = row["start"], row["status"]
+        known = ends.get(key)
+        if known is None:
+            known = ends[key] = Ends(*key, executions=0, seconds=0.0, cost=0.0, tokens=0.0)
+        known.executions += row["executions"]
+        known.seconds += row["seconds"]
+        known.cost += row["cost"]
+        known.tokens += row["tokens"]
+        durations = known.durations
+        for bin_number, count in zip(row["bins"], row["counts"], strict=True):
+            durations[bin_number] = durations.get(bin_number, 0) + count
+    return [ends[key] for key in sorted(ends)]

@@ -19,6 +19,8 @@ UUID = SQLCustomType(type="string", native="uuid")
 INSTANT = SQLCustomType(type="datetime", native="timestamptz")
 BYTES = SQLCustomType(type="blob", native="bytea")
 UUIDS = SQLCustomType(type="list:string", native="_uuid")
+INTEGERS = SQLCustomType(type="list:integer", native="_int4")
+BIGINTS = SQLCustomType(type="list:integer", native="_int8")
 
 
 def _uuid(*names: str) -> list[Field]:
@@ -227,6 +229,18 @@ def _rollups(define: Any) -> None:
         *_bigint("executions"),
         *_double("seconds", "cost", "tokens"),
         primarykey=["workflow_id", "hour", "lane", "status", "bin"],
+    )
+    define(
+        "gathered_rollups",
+        *_uuid("workflow_id"),
+        *_instant("hour"),
+        *_boolean("daily"),
+        *_text("status"),
+        *_bigint("executions"),
+        *_double("seconds", "cost", "tokens"),
+        Field("bins", INTEGERS),
+        Field("counts", BIGINTS),
+        primarykey=["workflow_id", "hour", "daily", "status"],
     )
     define(
         "node_rollups",

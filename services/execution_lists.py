@@ -20,6 +20,7 @@ from services.caller import Caller
 from services.cursors import Cursors
 from services.cuts import cut_text
 from services.errors import Denied, NotValid, Problem
+from services.estimates import Estimates
 from services.permission_service import PermissionService
 
 __all__ = [
@@ -65,9 +66,14 @@ class ExecutionLists:
     """The use cases of lists of executions."""
 
     def __init__(
-        self, pages: ExecutionPages, permissions: PermissionService, cursors: Cursors
+        self,
+        pages: ExecutionPages,
+        permissions: PermissionService,
+        cursors: Cursors,
+        estimates: Estimates | None = None,
     ) -> None:
         self._pages = pages
+        self._estimates = estimates or Estimates()
         self._permissions = permissions
         self._cursors = cursors
 
@@ -122,18 +128,22 @@ class ExecutionLists:
             total = await self._short(listing)
             if (number - 1) * request.size >= total.count:
                 return ExecutionPage([], number, total, None, partial=False)
-        found, total = await self._pages.page(
+        estimate = None if total else self._estimates.of(listing)
+        found, counted = await self._pages.page(
             listing,
             limit=request.size,
             after=after,
             offset=0 if after else (number - 1) * request.size,
             total=total,
+            estimate=estimate,
         )
+        if total is None and estimate is None and not found.cut:
+            self._estimates.note(listing, counted)
         cursor = None
         if found.more and found.place is not None:
-            content = _content(number + 1, found.place, total)
+            content = _content(number + 1, found.place, counted)
             cursor = await self._cursors.seal(content, binding)
-        return ExecutionPage(found.rows, number, total, cursor, found.cut)
+        return ExecutionPage(found.rows, number, counted, cursor, found.cut)
 
     async def _short(self, listing: Listing) -> Total:
         """The total of a list that ends where pages by number do, or before. Raises `NotValid`

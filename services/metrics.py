@@ -72,8 +72,7 @@ class MetricsService:
                 caller, asked.workflow_id, "view", community_id=asked.community_id
             )
         viewer = viewer_of(caller)
-        ends = await self._rollups.executions(viewer, span)
-        nodes = await self._rollups.nodes(viewer, span, MOST_NODES)
+        ends, nodes = await self._rollups.read(viewer, span, MOST_NODES)
         starts = [
             span.start + number * span.width
             for number in range(round((span.end - span.start) / span.width) + 1)
@@ -173,12 +172,12 @@ def _figures(ends: list[Ends], nodes: list[NodeRuns], minutes: float) -> JsonObj
         "total_cost": round(sum(each.cost for each in ends), 9),
         "tokens_used": _whole(sum(each.tokens for each in ends)),
         "slowest_nodes": [
-            _node(row) for row in sorted(nodes, key=lambda row: row.slow) if row.slow <= MOST_NODES
+            _node(row)
+            for _, row in sorted((row.slow, row) for row in nodes if row.slow is not None)
         ],
         "most_failing_nodes": [
             _node(row)
-            for row in sorted(nodes, key=lambda row: row.failing)
-            if row.failing <= MOST_NODES and row.failures
+            for _, row in sorted((row.failing, row) for row in nodes if row.failing is not None)
         ],
     }
 

@@ -152,6 +152,42 @@ async def test_a_search_that_gives_up_goes_on_and_finds_all(
     assert await whole(pages, listing, 5) == expected(rows, listing)
 
 
+@examples
+@given(listings(), st.sampled_from((1, 3, 20)))
+async def test_a_search_in_steps_finds_what_one_in_a_single_step_does(
+    dal: AsyncDAL, listing: Listing, size: int
+) -> None:
+    rows = await seeded(dal)
+    ids = expected(rows, listing)
+    stepping = ExecutionPages(dal, begins=2)
+    assert await whole(stepping, listing, size) == ids
+    found, total = await stepping.page(listing, limit=size)
+    assert [each["execution_id"] for each in found.rows] == ids[:size]
+    assert (found.more, found.cut) == (len(ids) > size, False)
+    assert total == Total(len(ids), exact=True)
+    assert await whole(ExecutionPages(dal, examined=30, begins=2), listing, size) == ids
+
+
+async def test_a_search_for_what_is_frequent_takes_one_short_step(dal: AsyncDAL) -> None:
+    """And one for what is rare takes the fewest that reach as far."""
+    await seeded(dal)
+    asked: list[int] = []
+
+    class Watched(ExecutionPages):
+        def query(self, *args: Any, **options: Any) -> Any:
+            asked.append(options["examined"])
+            return super().query(*args, **options)
+
+    pages = Watched(dal, examined=100, begins=4)
+    reach = Reach(1, everything=True)
+    await pages.page(Listing(reach, Narrow(text="o"), Order()), limit=1)
+    assert asked == [4]
+    asked.clear()
+    found, _ = await pages.page(Listing(reach, Narrow(text="zzz"), Order()), limit=1)
+    assert asked == [4, 32, 64]
+    assert (found.rows, found.more, found.cut) == ([], True, True)
+
+
 async def test_a_search_meets_no_more_than_it_may(dal: AsyncDAL) -> None:
     await seeded(dal)
     listing = Listing(Reach(1, everything=True), Narrow(text="zzz"), Order())

@@ -38,11 +38,24 @@ COMPLETED, FAILED, CANCELLED, WAITING, PENDING = (
 )  # fmt: skip
 DAY = timedelta(days=1)
 
-EXECUTIONS = """
-SELECT workflow_id, hour, status, bin, sum(executions)::int AS executions,
+HISTOGRAMS = """
+SELECT workflow_id, hour, status, bin, sum(executions)::int AS executions
+  FROM (SELECT workflow_id, hour, status, bin, executions FROM execution_rollups
+         UNION ALL
+        SELECT workflow_id, hour, status, bin, count
+          FROM gathered_rollups CROSS JOIN LATERAL unnest(bins, counts) AS u (bin, count)) kept
+ GROUP BY 1, 2, 3, 4 HAVING sum(executions) <> 0 ORDER BY 1, 2, 3, 4
+"""
+SUMS = """
+SELECT workflow_id, hour, status, sum(executions)::int AS executions,
        round(sum(seconds)::numeric, 6) AS seconds, round(sum(cost)::numeric, 6) AS cost,
        round(sum(tokens)) AS tokens
-  FROM execution_rollups GROUP BY 1, 2, 3, 4 HAVING sum(executions) <> 0 ORDER BY 1, 2, 3, 4
+  FROM (SELECT workflow_id, hour, status, executions, seconds, cost, tokens
+          FROM execution_rollups
+         UNION ALL
+        SELECT workflow_id, hour, status, executions, seconds, cost, tokens
+          FROM gathered_rollups) kept
+ GROUP BY 1, 2, 3 HAVING sum(executions) <> 0 ORDER BY 1, 2, 3
 """
 NODES = """
 SELECT workflow_id, hour, node_id, max(node_type) AS node_type, sum(runs)::int AS runs,
@@ -67,12 +80,12 @@ def rollups(dal: AsyncDAL) -> Rollups:
 
 
 async def counted(dal: AsyncDAL) -> list[dict[str, Any]]:
-    return [dict(row) for query in (EXECUTIONS, NODES) for row in await dal.fetch(query)]
+    return [dict(row) for query in (HISTOGRAMS, SUMS, NODES) for row in await dal.fetch(query)]
 
 
 async def by_status(dal: AsyncDAL) -> dict[str, int]:
     totals: Counter[str] = Counter()
-    for row in await dal.fetch(EXECUTIONS):
+    for row in await dal.fetch(SUMS):
         totals[row["status"]] += row["executions"]
     return dict(totals)
 
@@ -302,17 +315,16 @@ async def test_old_roll_ups_are_gathered_into_days_and_very_old_ones_dropped(
     while await history.drop_old_rollups():
         pass
 
-    lanes = await dal.fetch(
-        "SELECT lane, count(DISTINCT hour) AS hours, sum(executions)::int AS executions,"
-        " bool_and(hour = date_bin('1 day', hour, 'epoch')) AS daily"
-        " FROM execution_rollups GROUP BY 1 ORDER BY 1"
+    hour, day = await dal.fetch(
+        "SELECT daily, count(DISTINCT hour) AS hours, sum(executions)::int AS executions,"
+        " bool_and(hour = date_bin('1 day', hour, 'epoch')) AS whole_days"
+        " FROM gathered_rollups GROUP BY 1 ORDER BY 1"
     )
-    (day, hour, _) = lanes
-    assert (day["lane"], day["executions"], day["daily"]) == (-2, 24, True)
+    assert (day["daily"], day["executions"], day["whole_days"]) == (True, 24, True)
     assert day["hours"] in (1, 2)
-    assert (hour["lane"], hour["executions"], hour["daily"]) == (-1, 24, False)
-    assert hour["hours"] in (24, 25)
-    assert sum(row["executions"] for row in lanes) == 24 * 3
+    live = await dal.fetchval("SELECT sum(executions)::int FROM execution_rollups")
+    assert (hour["whole_days"], hour["executions"] + live) == (False, 24 * 2)
+    assert live in (2, 3), "what ended within two hours, or began to"
     assert await rebuilt(rollups) == 0
     assert await rows(dal, "node_rollups") == 0  # these steps have no end
 
@@ -322,14 +334,93 @@ async def test_a_day_gathers_what_is_found_wrong_later(dal: AsyncDAL, rollups: R
     history = History(dal)
     while await history.compact_rollups():
         pass
-    await dal.execute("UPDATE execution_rollups SET executions = 1")
+    kept = await counted(dal)
+    await dal.execute("UPDATE gathered_rollups SET executions = 1, counts = '{1}'")
 
     assert await rebuilt(rollups) == 1
 
     while await history.compact_rollups():
         pass
-    assert await by_status(dal) == {"completed": 4}
-    assert await rows(dal, "execution_rollups") == 1
+    assert await counted(dal) == kept
+    assert await rows(dal, "gathered_rollups") == 1
+    assert await rows(dal, "execution_rollups") == 0
+
+
+async def test_gathering_changes_no_answer_whatever_comes_late(
+    dal: AsyncDAL, rollups: Rollups
+) -> None:
+    """Roll-ups of many hours, of several lanes; some come when theirs are gathered already."""
+    chance = random.Random(23)
+    await dal.execute(
+        "INSERT INTO workflows (workflow_id, community_id, name, document, created_by)"
+        " SELECT id, 1, 'w', '{}', 456 FROM unnest($1::uuid[]) AS u (id)",
+        [WORKFLOW, OTHER],
+    )
+    midnight = NOW.replace(hour=0, minute=0, second=0, microsecond=0)
+    history, viewer = History(dal), Viewer(456)
+
+    async def come() -> None:
+        rows = {
+            (
+                chance.choice((WORKFLOW, OTHER)), midnight - timedelta(hours=chance.randrange(300)),
+                chance.randrange(3), chance.choice(("completed", "failed", "cancelled")),
+                chance.randrange(-1, 12),
+            ): (chance.randrange(1, 9), *(chance.randrange(1000) / 8 for _ in range(3)))
+            for _ in range(3_000)
+        }  # fmt: skip
+        async with dal.acquire() as connection:
+            await connection.executemany(
+                "INSERT INTO execution_rollups VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+                [(*key, *figures) for key, figures in rows.items()],
+            )
+
+    async def answers() -> list[Any]:
+        spans = ((14, DAY), (7, timedelta(hours=1)))
+        return [
+            await rollups.read(viewer, Span(midnight - days * DAY, midnight + DAY, width), 5)
+            for days, width in spans
+        ]
+
+    for _ in range(3):
+        await come()
+        before = await answers()
+        gathered = 0
+        while batch := await history.compact_rollups():
+            gathered += batch
+        assert gathered > 1_000
+        assert await answers() == before
+        left = await dal.fetchval(
+            "SELECT count(*) FROM gathered_rollups WHERE NOT daily AND hour < $1",
+            midnight - rollup_sql.HOURLY_DAYS * DAY,
+        )
+        assert left == 0
+
+
+async def test_a_rebuild_mends_what_is_gathered_wrong(dal: AsyncDAL, rollups: Rollups) -> None:
+    for hours in (5, 24 * (rollup_sql.HOURLY_DAYS + 3)):
+        await aged(dal, count=4, ended=hours)
+        await aged(dal, count=2, ended=hours, status="failed")
+    history = History(dal)
+    while await history.compact_rollups():
+        pass
+    kept = await counted(dal)
+    assert await rebuilt(rollups) == 0
+
+    await dal.execute("UPDATE gathered_rollups SET seconds = 7 WHERE status = 'failed'")
+    await dal.execute("UPDATE gathered_rollups SET bins = '{3}' WHERE status = 'completed'")
+    assert await rebuilt(rollups) == 2 + 4
+    assert await rebuilt(rollups) == 0
+    while await history.compact_rollups():
+        pass
+    histograms = len(await dal.fetch(HISTOGRAMS))
+    assert (await counted(dal))[:histograms] == kept[:histograms]
+    assert await dal.fetchval("SELECT bool_and(seconds = 0) FROM gathered_rollups")
+
+    await dal.execute("DELETE FROM gathered_rollups")
+    assert await rebuilt(rollups) == 4
+    while await history.compact_rollups():
+        pass
+    assert await counted(dal) == kept
 
 
 async def test_a_bin_tells_every_duration_within_five_percent(dal: AsyncDAL) -> None:
@@ -362,8 +453,7 @@ async def test_reading_gives_buckets_statuses_durations_and_nodes(
     start = (NOW - DAY).replace(hour=0, minute=0, second=0, microsecond=0)
     span = Span(start, start + 3 * DAY, DAY)
 
-    completed, failed = await rollups.executions(Viewer(456), span)
-    each, total = await rollups.nodes(Viewer(456), span, 5)
+    (completed, failed), (each, total) = await rollups.read(Viewer(456), span, 5)
 
     assert (completed.status, completed.executions, completed.cost) == ("completed", 3, 1.5)
     (bin_number,) = completed.durations
@@ -371,5 +461,5 @@ async def test_reading_gives_buckets_statuses_durations_and_nodes(
     assert (failed.status, failed.executions, failed.start) == ("failed", 1, completed.start)
     assert (each.start, total.start) == (completed.start, None)
     assert (total.node_id, total.runs, total.longest_seconds) == ("node2", 4, 1.5)
-    assert await rollups.executions(Viewer(457), span) == []
-    assert await rollups.nodes(Viewer(457, everything=True, community_id=2), span, 5) == []
+    assert await rollups.read(Viewer(457), span, 5) == ([], [])
+    assert await rollups.read(Viewer(457, everything=True, community_id=2), span, 5) == ([], [])
