@@ -94,8 +94,7 @@ class CommunityOverloaded(Overloaded):
 
 
 class CommunityFull(WorkflowEngineException):
-    """The community's executions take as much room as they may; the old ones make room when
-    `retention_days` removes them."""
+    """The community's executions take as much room as they may, until retention removes some."""
 
     code = "PAYLOAD_TOO_LARGE"
 

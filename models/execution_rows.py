@@ -68,7 +68,13 @@ def flush_statement(
 
 
 def _columns(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    return list(zip(*rows, strict=True))
+    """An array for each column. One without any value is empty: `unnest` fills it up with nulls,
+    and a third of the columns of most flushes need not be encoded one null after the other."""
+    return [() if _all_null(column) else column for column in zip(*rows, strict=True)]
+
+
+def _all_null(column: tuple[Any, ...]) -> bool:
+    return column[0] is None and column.count(None) == len(column)
 
 
 def _context_values(c: ExecutionContext, json: _Serialised) -> tuple[Any, ...]:

@@ -202,6 +202,7 @@ async def test_an_unusable_request_id_is_replaced(api: Api, sent: str) -> None:
         (engine_errors.ExecutionNotFound(), 404, "EXECUTION_NOT_FOUND"),
         (engine_errors.InvalidDefinition(), 422, "INVALID_DEFINITION"),
         (engine_errors.Overloaded(), 503, "OVERLOADED"),
+        (engine_errors.CommunityFull(), 413, "PAYLOAD_TOO_LARGE"),
         (engine_errors.StoreUnavailable(), 503, "OVERLOADED"),
         (engine_errors.OutcomeUnknown(), 503, "OUTCOME_UNKNOWN"),
         (refusals.WorkflowNotActive(), 409, "WORKFLOW_NOT_ACTIVE"),
@@ -214,6 +215,18 @@ def test_every_error_has_its_status_and_code(error: Exception, status: int, code
     failure = failure_of(error, "r")
     assert (failure.status, failure.code) == (status, code)
     assert failure.message
+
+
+@pytest.mark.parametrize("module", [engine_errors, refusals])
+def test_a_docstring_that_is_told_to_callers_is_one_line(module: object) -> None:
+    kinds = [
+        kind
+        for kind in vars(module).values()
+        if isinstance(kind, type)
+        and issubclass(kind, engine_errors.WorkflowEngineException | refusals.Refusal)
+    ]
+    assert len(kinds) > 15
+    assert [kind for kind in kinds if "\n" in (kind.__doc__ or "")] == []
 
 
 def test_whatever_is_429_or_503_says_when_to_try_again() -> None:

@@ -17,6 +17,7 @@ from engine.ports import Room
 from engine.records import Batch
 from models import claim_sql, worker_sql
 from models.dal import AsyncDAL
+from models.execution_rows import flush_statement
 from models.execution_store import PostgresExecutionStore, lock_key
 from tests.family_contract import FamilyContract
 from tests.queue_contract import QueueContract
@@ -302,3 +303,27 @@ class TestPostgresStore(StoreContract, FamilyContract, QueueContract):
         assert await store.status(context.execution_id) is ExecutionStatus.RUNNING
         await other.close()
         assert await store.reap(SECOND, 5) == 1
+
+
+async def test_a_column_without_any_value_is_not_sent_and_is_null(dal: AsyncDAL) -> None:
+    store = PostgresExecutionStore(dal)
+    await store.register(FIRST, "first", 60)
+    one, other = a_context(platform="twitch"), a_context()
+    batch = created((one, progress_of(one)), (other, progress_of(other)))
+    batch.steps = [a_step(one, 2), a_step(one, 3, port=None), a_step(other, 2)]
+    _, arguments = flush_statement(FIRST, batch)
+    sizes = Counter(len(each) for each in arguments[1:])
+    assert set(sizes) == {0, 2, 3}
+    assert sizes[0] > 20
+    assert ("twitch", None) in arguments
+    assert ("output", None, "output") in arguments
+
+    await store.flush(FIRST, batch)
+
+    found = [await store.load(each.execution_id) for each in (one, other)]
+    assert [each.context for each in found if each] == [one, other]
+    rows = [row for each in found if each for row in each.steps]
+    assert [(row.port, row.error, row.wake_at) for row in rows] == [
+        ("output", None, None), (None, None, None), ("output", None, None),
+    ]  # fmt: skip
+    await store.close()
