@@ -1,4 +1,4 @@
-"""The sabotages of what is told to others: webhooks out, and alerts."""
+"""The sabotages of what is told to others: webhooks out, alerts, metrics and totals."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from sabotage.change import Sabotage
 
 TOLD = "migrations/0008_webhooks_and_alerts.sql"
 OUTBOX = "tests/models/test_webhook_outbox.py"
+ROLLUPS = "tests/models/test_rollups.py"
 NOTIFIER = "tests/services/test_notifier.py"
 
 TOLD_TO_OTHERS = (
@@ -90,5 +91,32 @@ TOLD_TO_OTHERS = (
         'if firing == (alert.state == "firing"):',
         'if not firing and alert.state == "ok":',
         ("tests/services/test_alert_evaluator.py",),
+    ),
+    Sabotage(
+        "late-ends-overwrite",
+        "what ends late is added to what is gathered of its hour",
+        "G3",
+        "models/rollup_upkeep_sql.py",
+        '     UNION ALL\n    SELECT {_ROW}, {", ".join(_SUMS)}, bins, counts FROM known\n',
+        "",
+        (ROLLUPS, "-k", "gathering"),
+    ),
+    Sabotage(
+        "gathered-unseen",
+        "metrics count what is gathered",
+        "G3",
+        "models/rollup_sql.py",
+        "      FROM gathered_rollups WHERE {span}\n",
+        "      FROM gathered_rollups WHERE {span} AND NOT daily\n",
+        (ROLLUPS, "-k", "gathering"),
+    ),
+    Sabotage(
+        "estimates-for-all",
+        "a total that is remembered is of what its reader may see",
+        "G14",
+        "services/estimates.py",
+        "repr(replace(listing, order=Order()))",
+        "repr(listing.narrow)",
+        ("tests/services/test_estimates.py",),
     ),
 )
