@@ -170,7 +170,8 @@ class Recorder:
 
     def broke(self, at: datetime, message: str) -> None:
         """Appends that the execution failed for a reason that is not its author's, with nothing
-        but what is known to be storable."""
+        but what is known to be storable. What it recorded is for the store to measure, which has
+        refused some of it."""
         self._seq += 1
         self._progress = replace(
             self._progress,
@@ -179,7 +180,6 @@ class Recorder:
             wake_at=None,
             end_time=max(at, self.started),
             last_seq=self._seq,
-            recorded_bytes=self.size,
             final_variables=None,
             final_output=None,
             error_message=message,

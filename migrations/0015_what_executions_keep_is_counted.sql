@@ -42,6 +42,20 @@ CREATE TRIGGER unheld_ends_are_measured
           AND NEW.recorded_bytes IS NOT DISTINCT FROM OLD.recorded_bytes)
     EXECUTE FUNCTION measure_an_unheld_end();
 
+-- A process of the release before parks and frees executions without a figure. What it recorded is
+-- unknown then, as after a loss. Before `pauses_are_numbered`, which moves last_seq as well.
+CREATE FUNCTION leave_unmeasured() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.recorded_bytes := NULL;
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER advances_need_a_measure
+    BEFORE UPDATE OF last_seq ON workflow_executions FOR EACH ROW
+    WHEN (NEW.last_seq > OLD.last_seq AND NEW.end_time IS NULL
+          AND NEW.recorded_bytes IS NOT DISTINCT FROM OLD.recorded_bytes)
+    EXECUTE FUNCTION leave_unmeasured();
+
 -- As before, and what an execution keeps is counted whenever it has become more.
 CREATE OR REPLACE FUNCTION executions_have_ended() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE

@@ -20,6 +20,10 @@ CREATE TABLE gathered_rollups (
 );
 CREATE INDEX gathered_rollups_upkeep ON gathered_rollups (daily, hour);
 
+-- Whatever lane they are in, they are found by their hour; after an upgrade they are many.
+DROP INDEX execution_rollups_upkeep;
+CREATE INDEX execution_rollups_upkeep ON execution_rollups (hour);
+
 -- As before, but of nothing there is nothing to add: least() and greatest() pass by a null, so that an
 -- execution cancelled before it had started counted as 1e15 seconds. Nobody was told, for metrics
 -- leave out how long the cancelled took; `quart metrics rebuild` mends what was counted.

@@ -60,15 +60,17 @@ FEWEST_EXAMINED = 1_000
 """How many each of very many walks may meet."""
 
 WALK = "; ".join(
-    f"SET LOCAL {setting}"
-    for setting in (
-        "enable_bitmapscan = off",
-        "enable_seqscan = off",
-        "enable_sort = off",
-        "enable_incremental_sort = off",
-        "plan_cache_mode = force_generic_plan",
+    (
+        # A search reads in several steps, and the total after the page: all see the same rows.
+        "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
+        "SET LOCAL enable_bitmapscan = off",
+        "SET LOCAL enable_seqscan = off",
+        "SET LOCAL enable_sort = off",
+        "SET LOCAL enable_incremental_sort = off",
+        "SET LOCAL plan_cache_mode = force_generic_plan",
     )
 )
+"""How the transaction of a page begins."""
 
 COLUMNS = (
     "execution_id", "execution_name", "workflow_id", "workflow_name", "workflow_version", "status",
@@ -147,7 +149,8 @@ class ExecutionPages:
         self, tx: Session, listing: Listing, limit: int, after: Place | None
     ) -> Found:
         """The page of a search, in as many steps as it takes. All walks go equally far, so a
-        step ends where the first of them does."""
+        step ends where the first of them does; which may be another one each time, so that what is
+        rare takes more pages than in one step."""
         allowed = self._share(self._walked(listing))
         step, found = min(self._begins, allowed), Found([], after, more=True, cut=True)
         while found.cut and step:

@@ -253,7 +253,8 @@ class History:
     async def alone(self) -> AsyncIterator[bool]:
         """Whether this process is the one that drops, for as long as the block runs. The lock is
         that of a connection of its own: it goes with its process, and takes none of the pool's.
-        Should it break, another process may begin as well; `SKIP LOCKED` makes that harmless."""
+        Should it break, another process may begin as well; `SKIP LOCKED`, and turns where rows are
+        gathered, make that harmless."""
         connection = await self._dal.connect()
         try:
             yield await self._first(connection)

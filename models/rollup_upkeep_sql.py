@@ -2,13 +2,17 @@
 become days, what is very old is dropped.
 
 Its one rule: what is gathered is moved, in one statement, so that every reader sees it in one place
-or in the other; and what somebody has locked is left for the next time. Nobody but this writes
-where it gathers, so it waits for nobody.
+or in the other; and what somebody has locked is left for the next time. Only who has the turn
+(`MY_TURN`) writes where it gathers, and whoever has not moves nothing: so nobody waits.
 """
 
 from __future__ import annotations
 
+from models import turns
 from models.rollup_sql import DAILY_BEFORE, OLDEST, bucket
+
+MY_TURN = f"(SELECT pg_try_advisory_xact_lock({turns.JOBS}, {turns.GATHERING}))"
+"""Asked once a statement."""
 
 _OVER = "hour < now() - interval '2 hours'"
 """An hour may be written to for as long as a transaction takes that ends something in it; what is
@@ -45,7 +49,8 @@ SELECT count(*) FROM old
 _GATHER = f"""
 WITH old AS (
     DELETE FROM execution_rollups
-     WHERE ctid = ANY (ARRAY(SELECT ctid FROM execution_rollups WHERE {_OVER}
+     WHERE ctid = ANY (ARRAY(SELECT ctid FROM execution_rollups
+                              WHERE {_OVER} AND {MY_TURN}
                               ORDER BY hour LIMIT $1 FOR UPDATE SKIP LOCKED))
     RETURNING *
 ), placed AS (
@@ -61,7 +66,7 @@ _BECOME_DAYS = f"""
 WITH old AS (
     DELETE FROM gathered_rollups
      WHERE ctid = ANY (ARRAY(SELECT ctid FROM gathered_rollups
-                              WHERE NOT daily AND hour < {DAILY_BEFORE}
+                              WHERE NOT daily AND hour < {DAILY_BEFORE} AND {MY_TURN}
                               ORDER BY hour LIMIT $1 FOR UPDATE SKIP LOCKED))
     RETURNING *
 ), placed AS (

@@ -10,7 +10,7 @@ from models.dal import Session
 
 JOBS = 24386
 """The class of the locks of which there is one each: jobs that one process does at a time."""
-CLAIMING, RETENTION, ROLLUPS = 1, 3, 7
+CLAIMING, RETENTION, GATHERING, ROLLUPS = 1, 3, 5, 7
 
 ENDINGS = 24387
 """The class that migration 7 takes its lanes from."""

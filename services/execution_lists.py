@@ -143,7 +143,8 @@ class ExecutionLists:
         if found.more and found.place is not None:
             content = _content(number + 1, found.place, counted)
             cursor = await self._cursors.seal(content, binding)
-        return ExecutionPage(found.rows, number, counted, cursor, found.cut)
+        partial = found.cut and len(found.rows) < request.size
+        return ExecutionPage(found.rows, number, counted, cursor, partial)
 
     async def _short(self, listing: Listing) -> Total:
         """The total of a list that ends where pages by number do, or before. Raises `NotValid`

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import product
+from threading import Thread
 from typing import Any
 
+import asyncpg
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -186,6 +189,39 @@ async def test_a_search_for_what_is_frequent_takes_one_short_step(dal: AsyncDAL)
     found, _ = await pages.page(Listing(reach, Narrow(text="zzz"), Order()), limit=1)
     assert asked == [4, 32, 64]
     assert (found.rows, found.more, found.cut) == ([], True, True)
+
+
+async def test_a_search_in_steps_sees_one_moment(dal: AsyncDAL, database_url: str) -> None:
+    """What ends between two steps stands where it stood when the first one began."""
+    rows = await seeded(dal)
+    reach = Reach(1, EVERYTHING, everything=True)
+    listing = Listing(reach, Narrow(text="o"), Order("completed_at"))
+    ids = expected(rows, listing)
+    steps = 0
+
+    async def end_the_first() -> None:
+        connection = await asyncpg.connect(database_url)
+        await connection.execute(
+            "UPDATE workflow_executions SET status = 'cancelled', end_time = '2001-01-01'"
+            f" WHERE execution_id = '{ids[0]}' AND end_time IS NULL"
+        )
+        await connection.close()
+
+    class Meanwhile(ExecutionPages):
+        def query(self, *args: Any, **options: Any) -> Any:
+            nonlocal steps
+            steps += 1
+            if steps == 2:
+                other = Thread(target=lambda: asyncio.run(end_the_first()))
+                other.start()
+                other.join()
+            return super().query(*args, **options)
+
+    found, _ = await Meanwhile(dal, begins=2).page(listing, limit=len(ids) + 1)
+    assert [each["execution_id"] for each in found.rows] == ids
+    assert steps > 2
+    ended = "SELECT end_time FROM workflow_executions WHERE execution_id = $1"
+    assert await dal.fetchval(ended, ids[0]) == datetime(2001, 1, 1, tzinfo=UTC)
 
 
 async def test_a_search_meets_no_more_than_it_may(dal: AsyncDAL) -> None:

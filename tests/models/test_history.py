@@ -151,3 +151,39 @@ async def test_what_ended_before_anything_was_measured_is_measured_and_counted(
     assert (await counted(dal))[2] == 123 + 3 * ROW_BYTES
     assert await measured(histories) == 0
     assert await histories.recount() == 0
+
+
+async def test_what_a_process_of_the_release_before_recorded_is_measured_by_the_next(
+    store: PostgresExecutionStore, dal: AsyncDAL
+) -> None:
+    """It parks without a figure, as every version did that had none."""
+    context = a_context()
+    value = {"x": "y" * 1_000}
+    given = json_bytes(context.variables, context.metadata)
+    await store.flush(FIRST, created((context, progress_of(context))))
+    rest = progress_of(context, ExecutionStatus.WAITING, last_seq=2, recorded_bytes=500)
+    await store.flush(FIRST, Batch(updates={context.execution_id: rest}))
+    assert await counted(dal) == {1: 500 + 3 * ROW_BYTES}
+
+    await store.flush(FIRST, Batch(steps=[a_step(context, 3, output=value)]))
+    await dal.execute("UPDATE workflow_executions SET status = 'waiting', last_seq = 3")
+    assert await counted(dal) == {}
+    await store.request_pause(context.execution_id)
+    await store.request_cancel(context.execution_id)
+
+    found = await store.load(context.execution_id)
+    assert found is not None
+    assert found.progress.recorded_bytes == given + json_bytes(value)
+    assert await counted(dal) == await summed(dal)
+
+
+async def test_a_pause_takes_a_number_and_no_measure(
+    store: PostgresExecutionStore, dal: AsyncDAL
+) -> None:
+    context = a_context()
+    await store.flush(FIRST, created((context, progress_of(context))))
+    rest = progress_of(context, ExecutionStatus.WAITING, last_seq=2, recorded_bytes=500)
+    await store.flush(FIRST, Batch(updates={context.execution_id: rest}))
+    await store.request_pause(context.execution_id)
+    await store.request_resume(context.execution_id)
+    assert await counted(dal) == {1: 500 + 5 * ROW_BYTES}

@@ -13,7 +13,7 @@ import pytest
 
 from engine.context import ExecutionContext, ExecutionStatus, Kind
 from engine.records import Batch
-from models import rollup_sql
+from models import rollup_sql, turns
 from models.dal import AsyncDAL
 from models.execution_store import PostgresExecutionStore
 from models.permissions import Viewer
@@ -394,6 +394,17 @@ async def test_gathering_changes_no_answer_whatever_comes_late(
             midnight - rollup_sql.HOURLY_DAYS * DAY,
         )
         assert left == 0
+
+
+async def test_who_has_not_the_turn_gathers_nothing(dal: AsyncDAL) -> None:
+    await aged(dal, count=2, ended=5)
+    history = History(dal)
+    async with dal.transaction() as tx:
+        await tx.execute(f"SELECT pg_advisory_xact_lock({turns.JOBS}, {turns.GATHERING})")
+        assert await history.compact_rollups() == 0
+        assert await rows(dal, "gathered_rollups") == 0
+    assert await history.compact_rollups() == 1
+    assert await rows(dal, "gathered_rollups") == 1
 
 
 async def test_a_rebuild_mends_what_is_gathered_wrong(dal: AsyncDAL, rollups: Rollups) -> None:
