@@ -19,6 +19,15 @@ from models.live import hint_payload
 class Watcher(Protocol):
     """Who watches in this process."""
 
+    def flushing(self, batch: Batch) -> None:
+        """This batch is on its way: what it creates may be run elsewhere, and be heard of, before
+        it is known here that it is durable."""
+        ...
+
+    def left_off(self, batch: Batch) -> None:
+        """It has arrived, or not, or nobody knows."""
+        ...
+
     def flushed(self, batch: Batch) -> None:
         """This batch is durable."""
         ...
@@ -71,6 +80,20 @@ class LiveFeed:
     def carried(self, worker_id: str, batch: Batch) -> Iterator[tuple[str, str] | None]:
         """The channel and the notification that a flush carries along, for as long as it is on
         its way; None if nobody listens or nothing of it has a number."""
+        watcher = self.watcher
+        if watcher is None:
+            with self._told_elsewhere(worker_id, batch) as tell:
+                yield tell
+            return
+        watcher.flushing(batch)
+        try:
+            with self._told_elsewhere(worker_id, batch) as tell:
+                yield tell
+        finally:
+            watcher.left_off(batch)
+
+    @contextmanager
+    def _told_elsewhere(self, worker_id: str, batch: Batch) -> Iterator[tuple[str, str] | None]:
         if self._telling.get(worker_id):
             payload = hint_payload(self.process_id, batch)
             yield None if payload is None else (sql.CHANNEL, payload)

@@ -119,4 +119,13 @@ TOLD_TO_OTHERS = (
         "repr(listing.narrow)",
         ("tests/services/test_estimates.py",),
     ),
+    Sabotage(
+        "born-elsewhere",
+        "what another process runs before we know of our own commit is told from its first number",
+        "G7",
+        "services/live_hub.py",
+        "            first = 1 if execution_id in self._unborn else first\n",
+        "",
+        ("tests/services/test_live_hub.py",),
+    ),
 )

@@ -80,6 +80,8 @@ class Hub:
         self._subjects: OrderedDict[str, Subject] = OrderedDict()
         self._ended: OrderedDict[str, None] = OrderedDict()
         """Those whose end was told: what is still heard of them is old."""
+        self._unborn: set[str] = set()
+        """Those that a flush of this process, which is on its way, creates."""
         self._called = asyncio.Event()
 
     def add(self, stream: Stream) -> None:
@@ -123,6 +125,8 @@ class Hub:
             moved = self._moved.get(execution_id)
             if moved is None:
                 self._moved[execution_id] = _Moved(1, subject_of(context), end=_end(progress))
+            else:
+                moved.first = 1
         for row in batch.steps:
             self._moving(row.execution_id, row.seq).rows.append(row)
         for execution_id, progress in batch.updates.items():
@@ -130,14 +134,23 @@ class Hub:
                 self._moving(execution_id, progress.last_seq).end = _end(progress)
         self._call()
 
+    def flushing(self, batch: Batch) -> None:
+        """A flush of this process is on its way."""
+        self._unborn |= batch.created.keys()
+
+    def left_off(self, batch: Batch) -> None:
+        """It is on its way no more."""
+        self._unborn -= batch.created.keys()
+
     def heard(self, hint: Hint) -> None:
-        """Another process has flushed."""
+        """Another process has flushed. What is being created here has no number before that."""
         if not self.streams:
             return
         if hint.moved is None:
             self.unsure()
             return
         for execution_id, first in hint.moved.items():
+            first = 1 if execution_id in self._unborn else first
             self._moving(execution_id, first).complete = False
         self._call()
 
