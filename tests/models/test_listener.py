@@ -9,6 +9,7 @@ import pytest
 from engine.errors import StoreUnavailable
 from models import listener
 from models.dal import AsyncDAL
+from tests.waiting import until
 
 KILL_LISTENERS = (
     "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity"
@@ -43,7 +44,12 @@ async def test_listening_resumes_after_the_connection_was_killed(
     await dal.listen("steps", heard.put_nowait)
     assert await dal.fetchval(KILL_LISTENERS) == 1
     await dal.listen("again", heard.put_nowait)
-    await notify(dal, "steps", "back")
+
+    async def told_again() -> bool:  # the two channels are taken up in any order
+        await notify(dal, "steps", "back")
+        return not heard.empty()
+
+    await until(told_again)
     assert await receive(heard) == "back"
 
 
