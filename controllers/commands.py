@@ -191,11 +191,11 @@ def _metrics(open_operating: OpenOperating) -> click.Group:
             async with (
                 open_operating() as operating,
                 aclosing(operating.rollups.rebuild()) as wrong,
-                aclosing(operating.histories.measure()) as batches,
+                aclosing(operating.stored_bytes.measure()) as batches,
             ):
                 corrections = [corrected async for corrected in wrong]
                 measured = sum([number async for number in batches])
-                recounted = await operating.histories.recount()
+                recounted = await operating.stored_bytes.recount()
                 await operating.note(
                     "rebuild_metrics",
                     workflows=len(corrections),

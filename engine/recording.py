@@ -64,7 +64,7 @@ class Recorder:
         variables."""
         unmeasured: Sequence[StepRow] = ()
         if progress.recorded_bytes is None:
-            self.size = self._weight(context.variables) + self._weight(context.metadata)
+            self.size = json_bytes(context.variables, context.metadata)
             unmeasured = replayed
         elif replayed and replayed[-1].seq > progress.last_seq:
             unmeasured = [row for row in replayed if row.seq > progress.last_seq]
@@ -118,13 +118,9 @@ class Recorder:
         self.size += len(data or b"")
         return data
 
-    def _weight(self, value: Json) -> int:
-        """How long a value is as JSON; nothing where there is none."""
-        return len(self._as_json(value) or b"")
-
     def _as_json(self, value: Json) -> bytes | None:
         """One that stands in several columns (a step's output is the next one's input) is
-        serialised once."""
+        serialised once; so none is changed after it was handed over."""
         if value is None or isinstance(value, bytes):
             return value
         data = next((data for known, data in self._recent if known is value), None)
@@ -155,14 +151,14 @@ class Recorder:
     ) -> None:
         """Appends the end."""
         self._seq += 1
-        variables, given = self._as_json(state.variables), self._as_json(output)
+        variables, result = self._as_json(state.variables), self._as_json(output)
         self._append(
             state,
             status,
             end_time=max(at, self.started),
             final_variables=variables,
-            final_output=given,
-            recorded_bytes=self.size + json_bytes(variables, given),
+            final_output=result,
+            recorded_bytes=self.size + json_bytes(variables, result),
             error_message=error.message if error else None,
             error_code=error.type if error else None,
             error_node_id=error.node_id if error else None,

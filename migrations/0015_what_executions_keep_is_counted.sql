@@ -21,18 +21,23 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT recorded_bytes + 320 * (1 + last_seq::bigint)
 $$;
 
+-- How long the JSON of an execution's steps is, of those after this number.
+CREATE FUNCTION bytes_of_steps(execution uuid, after integer) RETURNS bigint
+LANGUAGE sql STABLE AS $$
+    SELECT coalesce(sum(coalesce(octet_length(input_data::text), 0)
+                        + coalesce(octet_length(output_data::text), 0)
+                        + coalesce(octet_length(variables::text), 0)), 0)
+      FROM workflow_steps WHERE execution_id = execution AND seq > after
+$$;
+
 -- An end that is not its worker's word (a cancellation of what nobody held, a worker lost too often,
 -- a parent's end) brings no figure along. What was recorded since it was last measured is read.
 CREATE FUNCTION measure_an_unheld_end() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     NEW.recorded_bytes := coalesce(OLD.recorded_bytes, octet_length(OLD.input_parameters::text)
                                                        + octet_length(OLD.metadata::text))
-        + (SELECT coalesce(sum(coalesce(octet_length(s.input_data::text), 0)
-                               + coalesce(octet_length(s.output_data::text), 0)
-                               + coalesce(octet_length(s.variables::text), 0)), 0)
-             FROM workflow_steps s
-            WHERE s.execution_id = OLD.execution_id
-              AND s.seq > CASE WHEN OLD.recorded_bytes IS NULL THEN 0 ELSE OLD.last_seq END);
+        + bytes_of_steps(OLD.execution_id,
+                         CASE WHEN OLD.recorded_bytes IS NULL THEN 0 ELSE OLD.last_seq END);
     RETURN NEW;
 END
 $$;

@@ -181,8 +181,8 @@ class ExecutionPages:
         examined: int | None = None,
     ) -> Query:
         """The statement of a page. Where walks meet rows that are not wanted, the first `offset`
-        rows are part of its result, else it skips them itself; and each branch meets at most
-        `examined`."""
+        rows are part of its result, else it skips them itself. Each branch meets at most `examined`
+        executions, or its share of all that a page may meet."""
         order, walked = listing.order, self._walked(listing)
         most = offset + limit + 1
         skipped = 0 if any(walk.filters for walk in walked) else offset

@@ -14,12 +14,6 @@ from models.patient import patient, run
 
 _AT_A_TIME = 500
 
-_LENGTHS = "coalesce(sum({}), 0)".format(
-    " + ".join(
-        f"coalesce(octet_length(s.{column}::text), 0)"
-        for column in ("input_data", "output_data", "variables")
-    )
-)
 _OWN = " + ".join(
     f"coalesce(octet_length(e.{column}::text), 0)"
     for column in ("input_parameters", "metadata", "final_variables", "final_output")
@@ -32,8 +26,7 @@ WITH walked AS MATERIALIZED (
       FROM workflow_executions WHERE execution_id > $1 ORDER BY execution_id LIMIT {_AT_A_TIME}
 ), measured AS (
     UPDATE workflow_executions e
-       SET recorded_bytes = {_OWN} + (SELECT {_LENGTHS} FROM workflow_steps s
-                                       WHERE s.execution_id = e.execution_id)
+       SET recorded_bytes = {_OWN} + bytes_of_steps(e.execution_id, 0)
      WHERE e.execution_id = ANY (ARRAY(SELECT execution_id FROM walked WHERE unmeasured))
        AND e.recorded_bytes IS NULL
     RETURNING 1
@@ -63,8 +56,8 @@ SELECT count(*) FROM corrected
 """
 
 
-class Histories:
-    """The table `community_history` and the column that it sums up."""
+class StoredBytes:
+    """The table `community_history` and the column `recorded_bytes`, which it sums up."""
 
     def __init__(self, dal: AsyncDAL) -> None:
         self._dal = dal

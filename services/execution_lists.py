@@ -66,14 +66,10 @@ class ExecutionLists:
     """The use cases of lists of executions."""
 
     def __init__(
-        self,
-        pages: ExecutionPages,
-        permissions: PermissionService,
-        cursors: Cursors,
-        estimates: Estimates | None = None,
+        self, pages: ExecutionPages, permissions: PermissionService, cursors: Cursors
     ) -> None:
         self._pages = pages
-        self._estimates = estimates or Estimates()
+        self._estimates = Estimates()
         self._permissions = permissions
         self._cursors = cursors
 

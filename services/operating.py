@@ -17,10 +17,10 @@ from models.api_keys import ApiKeys
 from models.audit import AuditLog, AuditRow
 from models.audit_chain import AuditChain, Broken, Tip, Verdict
 from models.dal import AsyncDAL
-from models.history import Histories
 from models.members import Members
 from models.permissions import Permissions
 from models.rollups import Rollups
+from models.stored_bytes import StoredBytes
 from models.workflows import Workflows
 from services.api_keys import ApiKeyService
 from services.community_secrets import SecretService
@@ -49,7 +49,7 @@ class Operating:
     secrets: SecretService
     chain: AuditChain
     rollups: Rollups
-    histories: Histories
+    stored_bytes: StoredBytes
     log: AuditLog
     now: Callable[[], datetime]
 
@@ -101,7 +101,7 @@ def operating(
         kept.service,
         AuditChain(dal),
         Rollups(dal),
-        Histories(dal),
+        StoredBytes(dal),
         AuditLog(dal),
         now,
     )

@@ -12,8 +12,8 @@ from engine.context import ExecutionStatus
 from engine.records import ROW_BYTES, Batch, json_bytes
 from models.dal import AsyncDAL
 from models.execution_store import PostgresExecutionStore
-from models.history import Histories
 from models.retention import History, Place, Policy
+from models.stored_bytes import StoredBytes
 from tests.models.aged import WORKFLOW, aged
 from tests.store_contract import FIRST, NOW, a_context, a_step, created, progress_of
 
@@ -36,8 +36,8 @@ async def store(dal: AsyncDAL) -> AsyncIterator[PostgresExecutionStore]:
 
 
 @pytest.fixture
-def histories(dal: AsyncDAL) -> Histories:
-    return Histories(dal)
+def kept(dal: AsyncDAL) -> StoredBytes:
+    return StoredBytes(dal)
 
 
 async def ended(store: PostgresExecutionStore, community_id: int, size: int) -> str:
@@ -57,8 +57,8 @@ async def counted(dal: AsyncDAL) -> dict[int, int]:
     return {r["community_id"]: r["bytes"] for r in await dal.fetch(COUNTED)}
 
 
-async def measured(histories: Histories) -> int:
-    return sum([number async for number in histories.measure()])
+async def measured(kept: StoredBytes) -> int:
+    return sum([number async for number in kept.measure()])
 
 
 async def test_what_is_removed_makes_room_whoever_removes_it(
@@ -79,7 +79,7 @@ async def test_what_is_removed_makes_room_whoever_removes_it(
 
 
 async def test_many_at_once_are_counted_and_wait_for_nobody(
-    store: PostgresExecutionStore, dal: AsyncDAL, histories: Histories
+    store: PostgresExecutionStore, dal: AsyncDAL, kept: StoredBytes
 ) -> None:
     """Each in a transaction that stays open until all have counted."""
     everybody = asyncio.Barrier(6)
@@ -102,11 +102,11 @@ async def test_many_at_once_are_counted_and_wait_for_nobody(
     found = await counted(dal)
     assert found == await summed(dal)
     assert set(found) == set(range(1, 6))
-    assert await histories.recount() == 0
+    assert await kept.recount() == 0
 
 
 async def test_a_recount_mends_what_is_wrong_and_leaves_the_rest(
-    store: PostgresExecutionStore, dal: AsyncDAL, histories: Histories
+    store: PostgresExecutionStore, dal: AsyncDAL, kept: StoredBytes
 ) -> None:
     for community_id in (1, 2, 3):
         await ended(store, community_id, 100 * community_id)
@@ -115,13 +115,13 @@ async def test_a_recount_mends_what_is_wrong_and_leaves_the_rest(
     await dal.execute("DELETE FROM community_history WHERE community_id = 2")
     await dal.execute("INSERT INTO community_history VALUES (9, 3, 1000)")
 
-    assert await histories.recount() == 3
+    assert await kept.recount() == 3
     assert await counted(dal) == right == await summed(dal)
-    assert await histories.recount() == 0
+    assert await kept.recount() == 0
 
 
 async def test_what_ended_before_anything_was_measured_is_measured_and_counted(
-    store: PostgresExecutionStore, dal: AsyncDAL, histories: Histories
+    store: PostgresExecutionStore, dal: AsyncDAL, kept: StoredBytes
 ) -> None:
     """As an upgrade finds them; others are left alone, also those that have not ended."""
     await aged(dal, count=600, steps=1)
@@ -141,7 +141,7 @@ async def test_what_ended_before_anything_was_measured_is_measured_and_counted(
     )
     assert set(await counted(dal)) == {2}
 
-    assert await measured(histories) == 601
+    assert await measured(kept) == 601
     found = await store.load(context.execution_id)
     assert found is not None
     assert found.progress.recorded_bytes == json_bytes(
@@ -149,8 +149,8 @@ async def test_what_ended_before_anything_was_measured_is_measured_and_counted(
     )
     assert await counted(dal) == await summed(dal)
     assert (await counted(dal))[2] == 123 + 3 * ROW_BYTES
-    assert await measured(histories) == 0
-    assert await histories.recount() == 0
+    assert await measured(kept) == 0
+    assert await kept.recount() == 0
 
 
 async def test_what_a_process_of_the_release_before_recorded_is_measured_by_the_next(
