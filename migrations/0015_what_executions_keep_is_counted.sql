@@ -47,8 +47,9 @@ CREATE TRIGGER unheld_ends_are_measured
           AND NEW.recorded_bytes IS NOT DISTINCT FROM OLD.recorded_bytes)
     EXECUTE FUNCTION measure_an_unheld_end();
 
--- A process of the release before parks and frees executions without a figure. What it recorded is
--- unknown then, as after a loss. Before `pauses_are_numbered`, which moves last_seq as well.
+-- Whoever finds that an execution has gone on, and brings no figure along, leaves it unmeasured: who
+-- frees what a lost worker held, and a process of the release before, which knows none. It fires
+-- before `pauses_are_numbered`, which moves last_seq as well.
 CREATE FUNCTION leave_unmeasured() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     NEW.recorded_bytes := NULL;

@@ -59,10 +59,11 @@ UPDATE workflow_executions e
  WHERE worker_id = ANY($1::uuid[]) AND recoveries >= $2 AND {NEWEST_SEQ} = last_seq
 """
 
-# What it recorded since it was measured is measured by whoever takes it.
+# If it has recorded something since it was measured, a trigger leaves it unmeasured
+# (`advances_need_a_measure`), and whoever takes it measures it.
 FREE_ORPHANS = f"""
 UPDATE workflow_executions e
-   SET status = 'pending', worker_id = NULL, last_seq = {NEWEST_SEQ}, recorded_bytes = NULL,
+   SET status = 'pending', worker_id = NULL, last_seq = {NEWEST_SEQ},
        recoveries = CASE WHEN {NEWEST_SEQ} > last_seq THEN 1 ELSE recoveries + 1 END
  WHERE worker_id = ANY($1::uuid[])
 """

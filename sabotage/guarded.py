@@ -181,9 +181,9 @@ GUARDED = (
         "losses-unmeasured",
         "what a lost worker had recorded is counted by whoever takes it up",
         "G11",
-        "models/worker_sql.py",
-        "last_seq = {NEWEST_SEQ}, recorded_bytes = NULL,\n",
-        "last_seq = {NEWEST_SEQ},\n",
+        "migrations/0015_what_executions_keep_is_counted.sql",
+        "    NEW.recorded_bytes := NULL;\n",
+        "",
         (CONTRACT, "-k", "nobody_has_measured"),
     ),
     Sabotage(
