@@ -100,9 +100,9 @@ class Admission:
         everywhere.number += count
 
     async def afford(self, community_id: int) -> None:
-        """Passes if what the community's executions keep leaves room for another. Asked of what
-        somebody wants started, not of what an accepted execution starts in turn: that may go on to
-        its end. Raises `CommunityFull`, `StoreUnavailable`."""
+        """Passes if what the community's executions keep leaves room for more. Asked of what
+        somebody wants started and of signals, not of what an accepted execution records or starts
+        in turn: that may go on to its end. Raises `CommunityFull`, `StoreUnavailable`."""
         most = self._settings.max_history_bytes_per_community
         if most is None:
             return

@@ -13,7 +13,7 @@ from engine.errors import LeaseLost
 from engine.memory_rows import Row, Worker, claimable, next_in_line, stored
 from engine.memory_table import MemoryTable
 from engine.ports import MOST_SIGNALS, Cancellation, Clock, Outlook, Posted, Room
-from engine.records import Batch, Letter, StoredExecution
+from engine.records import Batch, Letter, StoredExecution, stored_bytes
 
 
 class MemoryStore(MemoryTable):
@@ -107,8 +107,11 @@ class MemoryStore(MemoryTable):
 
     async def kept_bytes(self, community_id: int) -> int:
         """See `ExecutionStore.kept_bytes`."""
-        rows = (r for r in self._rows.values() if r.context.community_id == community_id)
-        return sum(row.progress.stored_bytes for row in rows)
+        return sum(
+            stored_bytes(row.progress, self._letters.get(execution_id, {}).values())
+            for execution_id, row in self._rows.items()
+            if row.context.community_id == community_id
+        )
 
     async def status(self, execution_id: str) -> ExecutionStatus | None:
         """See `ExecutionStore.status`."""

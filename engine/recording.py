@@ -23,7 +23,7 @@ from engine.context import (
 )
 from engine.graph import Graph
 from engine.journal import Journal
-from engine.records import Progress, StepRow, details_of, json_bytes, outcome_of
+from engine.records import Progress, StepRow, details_of, error_of, json_bytes, outcome_of
 from engine.scopes import Step
 from engine.state import ExecutionState
 
@@ -60,8 +60,7 @@ class Recorder:
         self._engine_seconds = progress.engine_seconds
         self._recent: list[tuple[Json, bytes]] = []
         self.size = progress.recorded_bytes or 0
-        """Bytes of JSON that the execution was given and has recorded: inputs, outputs,
-        variables."""
+        """Bytes of JSON that the execution was given and has recorded, all columns of steps."""
         unmeasured: Sequence[StepRow] = ()
         if progress.recorded_bytes is None:
             self.size = json_bytes(context.variables, context.metadata)
@@ -88,6 +87,8 @@ class Recorder:
         """Appends what a step gave. `given` is what it was given (its input)."""
         self._seq += 1
         final = outcome.kind is Kind.FINISHED
+        details, error = details_of(outcome), error_of(outcome)
+        self.size += json_bytes(details, error)
         status = _OPEN.get(outcome.kind) or ("failed" if outcome.error else "completed")
         self.position = self._journal.step(
             StepRow(
@@ -105,8 +106,8 @@ class Recorder:
                 input=self._serialised(given),
                 output=self._serialised(outcome.output),
                 variables=self._serialised(outcome.variables),
-                details=details_of(outcome),
-                error=_error_json(outcome.error),
+                details=details,
+                error=error,
                 error_type=outcome.error.type if outcome.error else None,
                 wake_at=outcome.wake_at,
             )
@@ -218,12 +219,3 @@ def counts_at_birth(context: ExecutionContext, graph: Graph, rows: Sequence[Step
     for row in rows:
         state.apply(outcome_of(row))
     return counts_of(state)
-
-
-def _error_json(error: StepError | None) -> Json:
-    if error is None:
-        return None
-    body = error.as_json()
-    if error.fatal:
-        body["fatal"] = True
-    return body

@@ -7,6 +7,7 @@ serialised once.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
@@ -24,7 +25,7 @@ from engine.context import (
 )
 
 ROW_BYTES = 320
-"""What a row of an execution or of a step takes beside its JSON, about, indexes and all."""
+"""What a row of an execution, a step or a letter takes beside its JSON, about, indexes and all."""
 
 
 def json_bytes(*values: Json) -> int:
@@ -67,7 +68,7 @@ class StepRow:
     @property
     def values(self) -> tuple[Json, ...]:
         """What of it is as long as its author makes it."""
-        return self.input, self.output, self.variables
+        return self.input, self.output, self.variables, self.details, self.error
 
     @property
     def reused(self) -> bool:
@@ -110,14 +111,6 @@ class Progress:
     """Bytes of JSON that it was given and has recorded, as of when it was parked or ended last;
     None before that, and after its worker was lost or let it go."""
 
-    @property
-    def stored_bytes(self) -> int:
-        """What its rows take, about: how long its JSON is, and `ROW_BYTES` for each row. Nothing
-        before it was parked or ended."""
-        if self.recorded_bytes is None:
-            return 0
-        return self.recorded_bytes + ROW_BYTES * (1 + self.last_seq)
-
     def seconds(self) -> float | None:
         """Wall clock from start to end; None while it has not ended."""
         if self.start_time is None or self.end_time is None:
@@ -140,6 +133,15 @@ class Letter:
     payload: Json
     sent_at: datetime
     sent_by: int | None = None
+
+
+def stored_bytes(progress: Progress, letters: Iterable[Letter]) -> int:
+    """What an execution's rows take, about: how long its JSON is, and `ROW_BYTES` for each row.
+    Before it was parked or ended, its letters alone."""
+    kept = sum(ROW_BYTES + json_bytes(letter.payload) for letter in letters)
+    if progress.recorded_bytes is not None:
+        kept += progress.recorded_bytes + ROW_BYTES * (1 + progress.last_seq)
+    return kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +244,16 @@ def details_of(outcome: Outcome) -> Json:
     return details or None
 
 
+def error_of(outcome: Outcome) -> Json:
+    """The error of an outcome as it is recorded; None if it has none."""
+    if outcome.error is None:
+        return None
+    body = outcome.error.as_json()
+    if outcome.error.fatal:
+        body["fatal"] = True
+    return body
+
+
 def outcome_of(row: StepRow) -> Outcome:
     """The outcome a record was made from: what a replay folds."""
     details = row.details or {}
@@ -252,7 +264,7 @@ def outcome_of(row: StepRow) -> Outcome:
         output=row.output,
         variables=row.variables,
         local=details.get("local"),
-        error=_error_of(row),
+        error=_step_error(row),
         dead_edges=tuple(details.get("dead_edges") or ()),
         attempt=row.attempt,
         wake_at=row.wake_at,
@@ -262,7 +274,7 @@ def outcome_of(row: StepRow) -> Outcome:
     )
 
 
-def _error_of(row: StepRow) -> StepError | None:
+def _step_error(row: StepRow) -> StepError | None:
     if row.error is None:
         return None
     return StepError(

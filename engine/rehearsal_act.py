@@ -20,7 +20,7 @@ from engine.expressions import ExpressionError
 from engine.graph import Graph
 from engine.mailbox import Mailbox
 from engine.nodes.base import Park
-from engine.records import Letter, json_bytes
+from engine.records import Letter, details_of, error_of, json_bytes
 from engine.rehearsal_stage import Stage
 from engine.rehearsal_trace import Trace
 from engine.scopes import Step, Transition
@@ -111,7 +111,9 @@ class Act(ABC):
 
     def _weigh(self, step: Step, outcome: Outcome, given: Json) -> None:
         """Counts what a real run would record."""
-        recorded = json_bytes(given, outcome.output, outcome.variables)
+        recorded = json_bytes(
+            *(given, outcome.output, outcome.variables), details_of(outcome), error_of(outcome)
+        )
         self._size += recorded
         self._stage.spend(self.state.operations - self._operations, recorded)
         self._operations = self.state.operations

@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 from datetime import datetime
 
+from engine.admission import Admission
 from engine.context import ExecutionStatus, Json
 from engine.errors import (
+    CommunityFull,
     ExecutionNotFound,
     ExecutionNotRunning,
     StoreUnavailable,
@@ -34,6 +36,7 @@ class Requests:
     _store: ExecutionStore
     _clock: Clock
     _session: Session | None
+    _admission: Admission
     graphs: GraphCache
 
     async def cancel_execution(self, execution_id: str) -> datetime:
@@ -103,7 +106,8 @@ class Requests:
         yet. False if it had been sent before: one `letter_id` (a UUID) is one signal.
 
         Raises `ExecutionNotFound`, `ExecutionNotRunning`, `SignalUnknown`, `SignalUnfit`,
-        `SignalReused` if the id stands for another signal, `TooManySignals`.
+        `SignalReused` if the id stands for another signal, `TooManySignals`, `CommunityFull` if it
+        is new and there is no room for what it brings.
         """
         stored = await self._store.peek(execution_id)
         if stored is None:
@@ -113,6 +117,8 @@ class Requests:
             graph = await self.graphs.get(context.workflow_id, context.workflow_version)
             check_signal(graph, name, payload)
         letter = Letter(letter_id, "signal", name, payload, self._clock.now(), sent_by)
+        if not stored.progress.status.terminal:
+            await self._afford(context.community_id, execution_id, letter)
         became = await self._store.post(execution_id, letter)
         if became == "full":
             raise TooManySignals(most=MOST_SIGNALS)
@@ -121,3 +127,11 @@ class Requests:
         elif became != "kept":
             raise ExecutionNotRunning(status=str(await self._store.status(execution_id)))
         return became == "kept"
+
+    async def _afford(self, community_id: int, execution_id: str, letter: Letter) -> None:
+        try:
+            await self._admission.afford(community_id)
+        except CommunityFull:
+            known = await self._store.letters(execution_id)
+            if all(each.letter_id != letter.letter_id for each in known):
+                raise

@@ -4,8 +4,11 @@
 
 -- Bytes of JSON that it was given and has recorded, as of when it was parked or ended last. Null
 -- before that, after its worker was lost or let it go, and of what ended before there was this
--- column: such a row counts for nothing.
+-- column: of such a row nothing is counted but its letters.
 ALTER TABLE workflow_executions ADD COLUMN recorded_bytes bigint;
+
+-- How long the payloads of its letters are: written where `letters` is, which counts them.
+ALTER TABLE workflow_executions ADD COLUMN letter_bytes bigint NOT NULL DEFAULT 0;
 
 CREATE TABLE community_history (
     community_id bigint  NOT NULL,
@@ -16,9 +19,12 @@ CREATE TABLE community_history (
 ) WITH (fillfactor = 50);
 
 -- What the rows of an execution take, about: ROW_BYTES of the engine's records beside their JSON.
-CREATE FUNCTION stored_bytes(recorded_bytes bigint, last_seq integer) RETURNS bigint
+CREATE FUNCTION stored_bytes(
+    recorded_bytes bigint, last_seq integer, letter_bytes bigint, letters integer
+) RETURNS bigint
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT recorded_bytes + 320 * (1 + last_seq::bigint)
+    SELECT coalesce(recorded_bytes + 320 * (1 + last_seq::bigint), 0)
+           + letter_bytes + 320 * letters::bigint
 $$;
 
 -- How long the JSON of an execution's steps is, of those after this number.
@@ -26,7 +32,9 @@ CREATE FUNCTION bytes_of_steps(execution uuid, after integer) RETURNS bigint
 LANGUAGE sql STABLE AS $$
     SELECT coalesce(sum(coalesce(octet_length(input_data::text), 0)
                         + coalesce(octet_length(output_data::text), 0)
-                        + coalesce(octet_length(variables::text), 0)), 0)
+                        + coalesce(octet_length(variables::text), 0)
+                        + coalesce(octet_length(details::text), 0)
+                        + coalesce(octet_length(error::text), 0)), 0)
       FROM workflow_steps WHERE execution_id = execution AND seq > after
 $$;
 
@@ -62,6 +70,38 @@ CREATE TRIGGER advances_need_a_measure
           AND NEW.recorded_bytes IS NOT DISTINCT FROM OLD.recorded_bytes)
     EXECUTE FUNCTION leave_unmeasured();
 
+-- As before, and the letter is measured.
+CREATE OR REPLACE FUNCTION an_execution_has_ended() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    told json;
+    place integer;
+BEGIN
+    IF NEW.parent_step_key IS NOT NULL THEN
+        told := json_build_object('status', NEW.status, 'output', NEW.final_output,
+                                  'workflow_name', NEW.workflow_name,
+                                  'error_message', NEW.error_message,
+                                  'error_code', NEW.error_code,
+                                  'error_node_id', NEW.error_node_id);
+        UPDATE workflow_executions
+           SET letters = letters + 1,
+               letter_bytes = letter_bytes + octet_length(told::text),
+               wake_at = CASE WHEN status = 'waiting' THEN clock_timestamp() ELSE wake_at END
+         WHERE execution_id = NEW.parent_execution_id AND end_time IS NULL
+        RETURNING letters INTO place;
+        IF FOUND THEN
+            INSERT INTO workflow_letters (execution_id, number, letter_id, kind, name, payload)
+            VALUES (NEW.parent_execution_id, place, NEW.execution_id, 'child',
+                    NEW.parent_step_key, told);
+            PERFORM pg_notify('workflow_engine', 'letter:' || NEW.parent_execution_id);
+        END IF;
+    END IF;
+    IF NEW.has_children THEN
+        PERFORM cancel_children(NEW.execution_id);
+    END IF;
+    RETURN NULL;
+END
+$$;
+
 -- As before, and what an execution keeps is counted whenever it has become more.
 CREATE OR REPLACE FUNCTION executions_have_ended() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
@@ -75,8 +115,9 @@ BEGIN
           INTO ended, measured FROM rows_after;
         IF measured THEN
             INSERT INTO community_history AS kept (community_id, lane, bytes)
-            SELECT community_id, rollup_lane(), sum(stored_bytes(recorded_bytes, last_seq))
-              FROM rows_after WHERE recorded_bytes IS NOT NULL GROUP BY 1
+            SELECT community_id, rollup_lane(),
+                   sum(stored_bytes(recorded_bytes, last_seq, letter_bytes, letters))
+              FROM rows_after GROUP BY 1
             ON CONFLICT (community_id, lane) DO UPDATE SET bytes = kept.bytes + excluded.bytes;
         END IF;
     ELSE
@@ -85,11 +126,13 @@ BEGIN
                        SELECT execution_id FROM rows_before WHERE end_time IS NOT NULL);
         INSERT INTO community_history AS kept (community_id, lane, bytes)
         SELECT community_id, rollup_lane(), sum(bytes)
-          FROM (SELECT community_id, stored_bytes(recorded_bytes, last_seq) AS bytes
-                  FROM rows_after WHERE recorded_bytes IS NOT NULL
+          FROM (SELECT community_id,
+                       stored_bytes(recorded_bytes, last_seq, letter_bytes, letters) AS bytes
+                  FROM rows_after
                  UNION ALL
-                SELECT community_id, -stored_bytes(recorded_bytes, last_seq)
-                  FROM rows_before WHERE recorded_bytes IS NOT NULL) changed
+                SELECT community_id,
+                       -stored_bytes(recorded_bytes, last_seq, letter_bytes, letters)
+                  FROM rows_before) changed
          GROUP BY 1 HAVING sum(bytes) <> 0
         ON CONFLICT (community_id, lane) DO UPDATE SET bytes = kept.bytes + excluded.bytes;
     END IF;
@@ -107,8 +150,9 @@ BEGIN
         RETURN NULL;
     END IF;
     INSERT INTO community_history AS kept (community_id, lane, bytes)
-    SELECT community_id, rollup_lane(), -sum(stored_bytes(recorded_bytes, last_seq))
-      FROM rows_before WHERE recorded_bytes IS NOT NULL GROUP BY 1
+    SELECT community_id, rollup_lane(),
+           -sum(stored_bytes(recorded_bytes, last_seq, letter_bytes, letters))
+      FROM rows_before GROUP BY 1
     ON CONFLICT (community_id, lane) DO UPDATE SET bytes = kept.bytes + excluded.bytes;
     RETURN NULL;
 END

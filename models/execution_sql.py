@@ -343,6 +343,7 @@ POST = """
 WITH woken AS (
     UPDATE workflow_executions
        SET letters = letters + 1,
+           letter_bytes = letter_bytes + octet_length($5::json::text),
            wake_at = CASE WHEN status = 'waiting' THEN clock_timestamp() ELSE wake_at END
      WHERE execution_id = $1 AND end_time IS NULL
        AND $9 > (SELECT count(*) FROM workflow_letters

@@ -101,7 +101,8 @@ def _executions(define: Any) -> None:
     define(
         "workflow_executions",
         *_uuid("execution_id", "workflow_id", "parent_execution_id", "retry_of", "worker_id"),
-        *_bigint("community_id", "entity_id", "user_id", "tokens_used", "recorded_bytes"),
+        *_bigint("community_id", "entity_id", "user_id", "tokens_used"),
+        *_bigint("recorded_bytes", "letter_bytes"),
         *_text("workflow_name", "triggered_by", "trigger_source", "trigger_node_id", "session_id"),
         *_text("platform", "execution_name", "parent_step_key", "status"),
         *_uuid("error_workflow_id"),

@@ -13,7 +13,7 @@ import pytest
 from engine.context import ExecutionContext, ExecutionStatus, Json
 from engine.errors import StoreUnavailable
 from engine.ports import MOST_SIGNALS, ExecutionStore, Room
-from engine.records import Batch, Letter
+from engine.records import ROW_BYTES, Batch, Letter, json_bytes
 from tests.store_contract import FIRST, NOW, SECOND, a_context, a_step, created, progress_of
 
 LATER = NOW + timedelta(days=1)
@@ -91,6 +91,23 @@ class FamilyContract:
         assert sorted(map(str, answers)) == ["kept", "kept", *["known"] * 4]
         assert len(await store.letters(context.execution_id)) == 2
         assert (await store.look(FIRST)).letters == {context.execution_id: 2}
+
+    async def test_letters_are_counted_as_they_come_whether_it_runs_or_waits(
+        self, store: ExecutionStore
+    ) -> None:
+        context = await self._put(store)
+        first, second = (a_letter(number, payload={"x": "é" * number}) for number in (7, 8))
+        for _ in range(2):  # one that is sent again counts nothing
+            await store.post(context.execution_id, first)
+        letters = ROW_BYTES + json_bytes(first.payload)
+        assert await store.kept_bytes(1) == letters
+        await self._move(store, context, WAITING, last_seq=3, recorded_bytes=1_000)
+        await store.post(context.execution_id, second)
+        letters += ROW_BYTES + json_bytes(second.payload)
+        assert await store.kept_bytes(1) == 1_000 + 4 * ROW_BYTES + letters
+        await store.request_cancel(context.execution_id)
+        assert await store.post(context.execution_id, a_letter(9)) == "ended"
+        assert await store.kept_bytes(1) == 1_000 + 5 * ROW_BYTES + letters
 
     async def test_no_letter_reaches_what_has_ended_or_never_was(
         self, store: ExecutionStore

@@ -359,7 +359,6 @@ class StoreContract:
         """One that was never taken up, one parked and then lost, one that kills its workers."""
         given = json_bytes(a_context().variables, {})
         value = {"x": "é" * 100}
-        a_value = json_bytes(value)
         fresh = a_context()
         await store.flush(FIRST, created((fresh, progress_of(fresh, ExecutionStatus.PENDING))))
         await store.request_cancel(fresh.execution_id)
@@ -371,7 +370,11 @@ class StoreContract:
         parked = await self.running(store, community_id=2)
         killer = await self.running(store, community_id=3)
         for number, context in enumerate((parked, killer), start=2):
-            step = a_step(context, input=value, variables=value, output=value)
+            step = a_step(
+                context, input=value, variables=value, output=value, details=value,
+                error={"message": "m", "type": "T", "details": value}, error_type="T",
+            )  # fmt: skip
+            a_step_of_it = json_bytes(*[value] * 4, step.error)
             batch = Batch(steps=[step])
             if context is parked:
                 rest = progress_of(
@@ -386,14 +389,15 @@ class StoreContract:
         await store.heartbeat(FIRST, -1)
         assert await store.reap(SECOND, max_recoveries=5) == 2
         await store.request_cancel(parked.execution_id)
-        assert await store.kept_bytes(2) == given + 4 * a_value + 5 * ROW_BYTES
+        kept = given + a_step_of_it + json_bytes(value)
+        assert await store.kept_bytes(2) == kept + 5 * ROW_BYTES
 
         assert [one.context for one in await store.claim(SECOND, Room(10))] == [killer]
         await store.heartbeat(SECOND, -1)
         last = "0190c000-0000-7000-8000-000000000031"
         await store.register(last, "the last", 60)
         assert await store.reap(last, max_recoveries=0) == 1
-        assert await store.kept_bytes(3) == given + 3 * a_value + 4 * ROW_BYTES
+        assert await store.kept_bytes(3) == given + a_step_of_it + 4 * ROW_BYTES
 
     async def test_only_losses_without_progress_in_between_are_counted(
         self, store: ExecutionStore

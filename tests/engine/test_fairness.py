@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from engine.context import ExecutionContext, ExecutionStatus, JsonObject
-from engine.errors import CommunityFull, CommunityOverloaded, Overloaded
+from engine.errors import CommunityFull, CommunityOverloaded, ExecutionNotRunning, Overloaded
 from simulation.virtual_time import simulate
 from tests.engine.world import World, after, document
 
@@ -223,6 +223,44 @@ def test_a_community_whose_executions_keep_too_much_starts_no_more() -> None:
             )
 
     in_world(main, max_history_bytes_per_community=10_000)
+
+
+def test_a_community_whose_executions_keep_too_much_is_sent_no_more_signals() -> None:
+    """Unread ones fill it as well; one that is there already is still known."""
+
+    async def main(world: World) -> None:
+        raw = document(
+            {"ask": {"node_type": "flow_wait", "config": {"signal": "yes"}}}, "start -> ask"
+        )
+        asked, other = await world.context(raw), await world.context(raw)
+        for context in (asked, other):
+            await world.engine.execute_workflow(context)
+        await world.engine.pause_execution(asked.execution_id)
+
+        async def send(context: ExecutionContext, letter_id: str, size: int = 3_000) -> bool:
+            return await world.engine.signal_execution(
+                context.execution_id, "yes", "x" * size, sent_by=1, letter_id=letter_id
+            )
+
+        first = world.new_id()
+        assert await send(asked, first)
+        for _ in range(2):
+            assert await send(asked, world.new_id())
+        await asyncio.sleep(world.settings.poll_seconds + 0.1)
+        assert await send(asked, world.new_id())
+        await asyncio.sleep(world.settings.poll_seconds + 0.1)
+        for context in (asked, other):
+            with pytest.raises(CommunityFull):
+                await send(context, world.new_id())
+        assert not await send(asked, first)
+        assert len(await world.store.letters(asked.execution_id)) == 4
+
+        await world.engine.resume_execution(asked.execution_id)
+        assert await world.engine.wait(asked.execution_id, 60)
+        with pytest.raises(ExecutionNotRunning):
+            await send(asked, world.new_id())
+
+    in_world(main, max_history_bytes_per_community=14_000)
 
 
 def test_one_asks_how_much_a_community_keeps_and_the_others_hear_the_answer() -> None:

@@ -14,12 +14,18 @@ from models.dal import AsyncDAL
 from models.execution_store import PostgresExecutionStore
 from models.retention import History, Place, Policy
 from models.stored_bytes import StoredBytes
+from tests.family_contract import a_letter
 from tests.models.aged import WORKFLOW, aged
 from tests.store_contract import FIRST, NOW, a_context, a_step, created, progress_of
 
 SUMMED = """
-SELECT community_id, sum(recorded_bytes + $1 * (1 + last_seq))::bigint AS bytes
-  FROM workflow_executions WHERE recorded_bytes IS NOT NULL GROUP BY 1
+SELECT community_id, sum(bytes)::bigint AS bytes FROM (
+    SELECT community_id, recorded_bytes + $1 * (1 + last_seq) AS bytes FROM workflow_executions
+     WHERE recorded_bytes IS NOT NULL
+     UNION ALL
+    SELECT community_id, $1 + octet_length(payload::text)
+      FROM workflow_letters JOIN workflow_executions USING (execution_id)) kept
+ GROUP BY 1
 """
 COUNTED = """
 SELECT community_id, sum(bytes)::bigint AS bytes FROM community_history
@@ -175,6 +181,61 @@ async def test_what_a_process_of_the_release_before_recorded_is_measured_by_the_
     assert found is not None
     assert found.progress.recorded_bytes == given + json_bytes(value)
     assert await counted(dal) == await summed(dal)
+
+
+async def test_letters_are_counted_whoever_writes_them_and_gone_with_their_execution(
+    store: PostgresExecutionStore, dal: AsyncDAL
+) -> None:
+    """Signals, and what children say: of one that ends later and of one that ends as it is born."""
+    parent = a_context()
+    await store.flush(FIRST, created((parent, progress_of(parent, ExecutionStatus.WAITING))))
+    alone = await counted(dal)
+    await store.post(parent.execution_id, a_letter(payload={"x": "é" * 100}))
+    for status in (ExecutionStatus.PENDING, ExecutionStatus.COMPLETED):
+        child = a_context(
+            community_id=2, parent_execution_id=parent.execution_id, parent_step_key=status
+        )
+        end = progress_of(
+            child, ExecutionStatus.COMPLETED, end_time=NOW, recorded_bytes=50,
+            final_output={"said": "é" * 500},
+        )  # fmt: skip
+        if status is ExecutionStatus.PENDING:
+            born = progress_of(child)
+            await store.flush(FIRST, created((child, born)))
+            await store.flush(FIRST, Batch(updates={child.execution_id: end}))
+        else:
+            await store.flush(FIRST, created((child, end)))
+    assert len(await store.letters(parent.execution_id)) == 3
+    found = await counted(dal)
+    assert found == await summed(dal)
+    assert found[1] > alone.get(1, 0) + 3 * ROW_BYTES + 200 + 2 * 1_000
+    await dal.execute("DELETE FROM workflow_executions WHERE community_id = 1")
+    assert set(await counted(dal)) == {2}
+
+
+async def test_letters_of_a_process_that_did_not_measure_are_measured_and_counted(
+    store: PostgresExecutionStore, dal: AsyncDAL, kept: StoredBytes
+) -> None:
+    """Whether all of an execution's letters are from it or some, and whether it has ended."""
+    waiting = a_context()
+    rest = progress_of(waiting, ExecutionStatus.WAITING, recorded_bytes=9)
+    await store.flush(FIRST, created((waiting, rest)))
+    over = a_context()
+    await store.flush(FIRST, created((over, progress_of(over))))
+    for number in range(3):
+        for context in (waiting, over):
+            await store.post(context.execution_id, a_letter(number, payload="é" * 40))
+    end = progress_of(over, ExecutionStatus.COMPLETED, end_time=NOW, recorded_bytes=9)
+    await store.flush(FIRST, Batch(updates={over.execution_id: end}))
+    right = await counted(dal)
+    await dal.execute("UPDATE workflow_executions SET letter_bytes = 0")
+    await dal.execute("UPDATE workflow_executions SET letter_bytes = 82 WHERE execution_id = $1",
+                      over.execution_id)  # fmt: skip
+    assert await counted(dal) != right
+
+    assert await measured(kept) == 2
+    assert await counted(dal) == right == await summed(dal)
+    assert await measured(kept) == await kept.recount() == 0
 
 
 async def test_a_pause_takes_a_number_and_no_measure(
