@@ -1,28 +1,56 @@
--- What ended in hours that are over, gathered: one row for each workflow, hour (once that is long
--- ago: day) and status, its histogram as two arrays. Reading a row for each bin was most of what
--- metrics cost.
+-- What ended in hours that are over, gathered: for each workflow and status (and each node) a row of
+-- the hour and one of its day, the histogram as an array. Reading a row for each bin was most of what
+-- metrics of hours cost, and reading a week of hours most of what those of days cost.
+
+CREATE FUNCTION sum_of(counts bigint[]) RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT coalesce(sum(count), 0)::bigint FROM unnest(counts) AS u (count)
+$$;
 
 CREATE TABLE gathered_rollups (
     workflow_id uuid             NOT NULL,
-    -- The UTC hour in which they ended; the day, if daily.
+    -- The UTC hour in which they ended; the day, if daily. Each is whole: those of a day are in its
+    -- row and, for as long as hours are kept, in the rows of its hours.
     hour        timestamptz      NOT NULL,
     daily       boolean          NOT NULL,
     status      text             NOT NULL
                 CHECK (status IN ('completed', 'failed', 'cancelled')),
-    executions  bigint           NOT NULL,
     seconds     double precision NOT NULL,
     cost        double precision NOT NULL,
     tokens      double precision NOT NULL,
-    -- See duration_bin(): which bins, and how many executions are in each of them.
-    bins        integer[]        NOT NULL,
-    counts      bigint[]         NOT NULL CHECK (cardinality(counts) = cardinality(bins)),
-    PRIMARY KEY (workflow_id, hour, daily, status)
+    -- How many executions are in each bin (see duration_bin()), from the highest one that has any
+    -- down to the lowest.
+    lowest_bin  integer          NOT NULL,
+    counts      bigint[]         NOT NULL,
+    executions  bigint           GENERATED ALWAYS AS (sum_of(counts)) STORED,
+    PRIMARY KEY (workflow_id, daily, hour, status)
 );
 CREATE INDEX gathered_rollups_upkeep ON gathered_rollups (daily, hour);
+
+CREATE FUNCTION counts_by_bin(lowest_bin integer, counts bigint[])
+RETURNS TABLE (bin integer, count bigint) LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT lowest_bin + cardinality(counts) - place::integer, count
+      FROM unnest(counts) WITH ORDINALITY AS u (count, place)
+$$;
+
+CREATE TABLE gathered_nodes (
+    workflow_id     uuid             NOT NULL,
+    hour            timestamptz      NOT NULL,
+    daily           boolean          NOT NULL,
+    node_id         text             NOT NULL,
+    node_type       text             NOT NULL,
+    runs            bigint           NOT NULL,
+    failures        bigint           NOT NULL,
+    seconds         double precision NOT NULL,
+    longest_seconds double precision NOT NULL,
+    PRIMARY KEY (workflow_id, daily, hour, node_id)
+);
+CREATE INDEX gathered_nodes_upkeep ON gathered_nodes (daily, hour);
 
 -- Whatever lane they are in, they are found by their hour; after an upgrade they are many.
 DROP INDEX execution_rollups_upkeep;
 CREATE INDEX execution_rollups_upkeep ON execution_rollups (hour);
+DROP INDEX node_rollups_upkeep;
+CREATE INDEX node_rollups_upkeep ON node_rollups (hour);
 
 -- As before, but of nothing there is nothing to add: least() and greatest() pass by a null, so that an
 -- execution cancelled before it had started counted as 1e15 seconds. Nobody was told, for metrics

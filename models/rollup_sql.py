@@ -10,33 +10,42 @@ from __future__ import annotations
 from models import turns
 
 HOURLY_DAYS = 8
-"""For so many days roll-ups are kept by the hour; then hours become days."""
+"""For so many days roll-ups are kept by the hour, beside those by the day."""
 KEPT_DAYS = 400
 """After so many days they are dropped."""
 
-_DAY, _HOUR = (f"date_bin('1 {width}', {{at}}, 'epoch')" for width in ("day", "hour"))
-DAILY_BEFORE = _DAY.format(at=f"now() - interval '{HOURLY_DAYS} days'")
-OLDEST = _DAY.format(at=f"now() - interval '{KEPT_DAYS} days'")
+DAY_OF, _HOUR_OF = (f"date_bin('1 {width}', {{at}}, 'epoch')" for width in ("day", "hour"))
+DAILY_BEFORE = DAY_OF.format(at=f"now() - interval '{HOURLY_DAYS} days'")
+OLDEST = DAY_OF.format(at=f"now() - interval '{KEPT_DAYS} days'")
 
 
 def bucket(at: str) -> str:
-    """The start of the hour, or of the day where hours have become days, in which `at` is."""
-    day, hour = _DAY.format(at=at), _HOUR.format(at=at)
+    """The start of the hour, or of the day where hours are kept no more, in which `at` is."""
+    day, hour = DAY_OF.format(at=at), _HOUR_OF.format(at=at)
     return f"CASE WHEN {at} < {DAILY_BEFORE} THEN {day} ELSE {hour} END"
 
 
+def off(right: str) -> str:
+    """By how much a sum may differ from the right one that added up the same in another order."""
+    return f"1e-9 * (1 + abs({right}))"
+
+
 def executions(visible: str, first: int) -> str:
-    """What ended, by bucket and status, in several rows of each, its durations as two arrays (bins
-    and counts). `visible` selects the workflows; from `$first` on: the width, from, to."""
-    span = f"workflow_id = v.workflow_id AND hour >= ${first + 1} AND hour < ${first + 2}"
-    # By workflow, so that what the others have is not read.
+    """What ended, by bucket and status, in several rows of each. Its durations are `counts`, an
+    array as it is sent, from the highest bin down to `lowest_bin`; or, where nothing is gathered
+    yet, `bins` and `times`. `visible` selects the workflows; from `$first` on: the width, which is
+    an hour or days, from, to."""
+    span = _span(first)
     return f"""
-SELECT date_bin(${first}::interval, hour, 'epoch') AS start, found.*
+SELECT date_bin(${first}::interval, hour, 'epoch') AS start, status, executions, seconds, cost,
+       tokens, lowest_bin, counts, bins, times
   FROM ({visible}) AS v CROSS JOIN LATERAL (
-    SELECT hour, status, executions, seconds, cost, tokens, bins, counts
-      FROM gathered_rollups WHERE {span}
+    SELECT hour, status, executions, seconds, cost, tokens, lowest_bin,
+           array_send(counts) AS counts, NULL::integer[] AS bins, NULL::bigint[] AS times
+      FROM gathered_rollups
+     WHERE {_width_is_daily(first)} AND {span}
      UNION ALL
-    SELECT hour, status, sum(executions)::bigint, sum(seconds), sum(cost), sum(tokens),
+    SELECT hour, status, sum(executions)::bigint, sum(seconds), sum(cost), sum(tokens), NULL, NULL,
            array_agg(bin), array_agg(executions)
       FROM execution_rollups WHERE {span} GROUP BY hour, status
      OFFSET 0) AS found
@@ -46,6 +55,7 @@ SELECT date_bin(${first}::interval, hour, 'epoch') AS start, found.*
 def nodes(visible: str, first: int) -> str:
     """The slowest and the most-failing nodes of each bucket and, without a start, of all; besides
     what `executions` takes, how many of each."""
+    span = _span(first)
     # Who is among the slowest is asked of all nodes; who fails most, of the few that do.
     return f"""
 WITH each AS (
@@ -54,8 +64,11 @@ WITH each AS (
            sum(failures)::bigint AS failures, sum(seconds) AS seconds,
            max(longest_seconds) AS longest_seconds
       FROM ({visible}) AS v CROSS JOIN LATERAL (
-        SELECT * FROM node_rollups
-         WHERE workflow_id = v.workflow_id AND hour >= ${first + 1} AND hour < ${first + 2}
+        SELECT hour, node_id, node_type, runs, failures, seconds, longest_seconds
+          FROM gathered_nodes WHERE {_width_is_daily(first)} AND {span}
+         UNION ALL
+        SELECT hour, node_id, node_type, runs, failures, seconds, longest_seconds
+          FROM node_rollups WHERE {span}
          OFFSET 0) AS found
      GROUP BY 1, 2, 3
 ), counted AS MATERIALIZED (
@@ -84,6 +97,15 @@ SELECT start, workflow_id, node_id, node_type, runs, failures, seconds, longest_
 """
 
 
+def _span(first: int) -> str:
+    # By workflow, so that what the others have is not read.
+    return f"workflow_id = v.workflow_id AND hour >= ${first + 1} AND hour < ${first + 2}"
+
+
+def _width_is_daily(first: int) -> str:
+    return f"daily = (${first}::interval >= interval '1 day')"
+
+
 WORKFLOWS = """
 SELECT workflow_id FROM workflow_executions GROUP BY workflow_id
  UNION SELECT workflow_id FROM execution_rollups
@@ -92,6 +114,8 @@ SELECT workflow_id FROM workflow_executions GROUP BY workflow_id
 
 LOCK = f"SELECT pg_try_advisory_lock({turns.JOBS}, {turns.ROLLUPS})"
 """One rebuild at a time. It may run beside everything else."""
+
+UNLOCK = f"SELECT pg_advisory_unlock({turns.JOBS}, {turns.ROLLUPS})"
 
 _SINCE = f"""
 since AS (
@@ -119,8 +143,10 @@ WITH {_SINCE}, counted AS (
     SELECT {bucket("hour")} AS hour, status, bin, executions, seconds, cost, tokens
       FROM execution_rollups WHERE workflow_id = $1 AND hour >= (SELECT at FROM since)
 ), gathered AS (
-    SELECT {bucket("hour")} AS hour, status, executions, seconds, cost, tokens, bins, counts
-      FROM gathered_rollups WHERE workflow_id = $1 AND hour >= (SELECT at FROM since)
+    SELECT hour, status, executions, seconds, cost, tokens, lowest_bin, counts
+      FROM gathered_rollups
+     WHERE workflow_id = $1 AND hour >= (SELECT at FROM since)
+       AND daily = (hour < {DAILY_BEFORE})
 ), wrong_counts AS (
     SELECT hour, status, bin, sum(executions) AS executions
       FROM (SELECT hour, status, bin, executions FROM counted
@@ -128,7 +154,7 @@ WITH {_SINCE}, counted AS (
             SELECT hour, status, bin, -executions FROM live
              UNION ALL
             SELECT hour, status, bin, -count
-              FROM gathered CROSS JOIN LATERAL unnest(bins, counts) AS u (bin, count)) each
+              FROM gathered CROSS JOIN LATERAL counts_by_bin(lowest_bin, counts)) each
      GROUP BY 1, 2, 3 HAVING sum(executions) <> 0
 ), sums_counted AS (
     SELECT hour, status, sum(seconds) AS seconds, sum(cost) AS cost, sum(tokens) AS tokens
@@ -144,9 +170,9 @@ WITH {_SINCE}, counted AS (
            coalesce(c.seconds, 0) - coalesce(k.seconds, 0) AS seconds,
            coalesce(c.cost, 0) - coalesce(k.cost, 0) AS cost,
            coalesce(c.tokens, 0) - coalesce(k.tokens, 0) AS tokens,
-           1e-9 * (1 + coalesce(c.seconds, 0)) AS seconds_off,
-           1e-9 * (1 + abs(coalesce(c.cost, 0))) AS cost_off,
-           1e-9 * (1 + abs(coalesce(c.tokens, 0))) AS tokens_off
+           {off("coalesce(c.seconds, 0)")} AS seconds_off,
+           {off("coalesce(c.cost, 0)")} AS cost_off,
+           {off("coalesce(c.tokens, 0)")} AS tokens_off
       FROM sums_counted c FULL JOIN sums_kept k USING (hour, status)
 ), mended AS (
     -- What only sums are short of has no bin; that of what never started tells of no duration.
@@ -181,8 +207,12 @@ WITH {_SINCE}, counted AS (
     SELECT {bucket("hour")} AS hour, node_id, max(node_type) AS node_type, sum(runs) AS runs,
            sum(failures) AS failures, sum(seconds) AS seconds,
            max(longest_seconds) AS longest_seconds
-      FROM node_rollups
-     WHERE workflow_id = $1 AND hour >= (SELECT at FROM since) GROUP BY 1, 2
+      FROM (SELECT hour, node_id, node_type, runs, failures, seconds, longest_seconds
+              FROM node_rollups WHERE workflow_id = $1
+             UNION ALL
+            SELECT hour, node_id, node_type, runs, failures, seconds, longest_seconds
+              FROM gathered_nodes WHERE workflow_id = $1 AND daily = (hour < {DAILY_BEFORE})) each
+     WHERE hour >= (SELECT at FROM since) GROUP BY 1, 2
 ), nodes_wrong AS (
     SELECT hour, node_id, coalesce(c.node_type, k.node_type) AS node_type,
            coalesce(c.runs, 0) - coalesce(k.runs, 0) AS runs,
@@ -190,7 +220,7 @@ WITH {_SINCE}, counted AS (
            coalesce(c.seconds, 0) - coalesce(k.seconds, 0) AS seconds,
            coalesce(c.longest_seconds, 0) AS longest_seconds,
            coalesce(c.longest_seconds, 0) > coalesce(k.longest_seconds, 0) AS longer,
-           1e-9 * (1 + coalesce(c.seconds, 0)) AS seconds_off
+           {off("coalesce(c.seconds, 0)")} AS seconds_off
       FROM nodes_counted c FULL JOIN nodes_kept k USING (hour, node_id)
 ), nodes_mended AS (
     INSERT INTO node_rollups AS kept

@@ -13,22 +13,12 @@ from datetime import datetime, timedelta
 import asyncpg
 
 from models import rollup_sql as sql
+from models import rollup_upkeep_sql as upkeep
 from models.dal import AsyncDAL
+from models.histograms import Histogram
 from models.patient import HOURS_LONG, patient, run
 from models.permissions import Viewer, viewable
 from models.query import Query, select
-
-GROWTH = 1.05 / 0.95
-"""By which factor the bins of a duration grow: see `duration_bin` in the migration."""
-FIRST_SECONDS = 0.001
-"""Where the first bin ends."""
-
-
-def middle_of(bin_number: int) -> float:
-    """The seconds within 5 % of every duration in a bin; of the first one, its end."""
-    if bin_number <= 0:
-        return FIRST_SECONDS
-    return float(FIRST_SECONDS * 2 * GROWTH**bin_number / (GROWTH + 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +35,15 @@ class Span:
 
 @dataclass(slots=True)
 class Ends:
-    """What ended with one status in one bucket; `durations` counts by bin, -1 for those that never
-    started."""
+    """What ended with one status in one bucket, and the durations of it."""
 
     start: datetime
     status: str
-    executions: int
-    seconds: float
-    cost: float
-    tokens: float
-    durations: dict[int, int] = field(default_factory=dict)
+    executions: int = 0
+    seconds: float = 0.0
+    cost: float = 0.0
+    tokens: float = 0.0
+    durations: Histogram = field(default_factory=Histogram)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +65,7 @@ class NodeRuns:
 
 
 class Rollups:
-    """The tables `execution_rollups`, `gathered_rollups` and `node_rollups`."""
+    """The tables `execution_rollups` and `node_rollups`, and what is gathered of them."""
 
     def __init__(self, dal: AsyncDAL) -> None:
         self._dal = dal
@@ -108,9 +97,19 @@ class Rollups:
         async with patient(self._dal) as connection:
             if not await run(connection, sql.LOCK):
                 raise RuntimeError("the roll-ups are being rebuilt already")
-            workflows = await connection.fetch(sql.WORKFLOWS, timeout=HOURS_LONG)
-            for row in workflows:
-                yield await run(connection, sql.REBUILD, row["workflow_id"])
+            try:
+                for row in await connection.fetch(sql.WORKFLOWS, timeout=HOURS_LONG):
+                    yield await _corrected(connection, row["workflow_id"])
+            finally:
+                # Its connection's end would do it too, but not before the next may ask.
+                await run(connection, sql.UNLOCK)
+
+
+async def _corrected(connection: asyncpg.Connection, workflow_id: str) -> int:
+    async with connection.transaction():
+        await run(connection, upkeep.TAKE_TURN)
+        days = [await run(connection, each, workflow_id) for each in upkeep.DAYS_OF_HOURS]
+    return int(sum(days) + await run(connection, sql.REBUILD, workflow_id))
 
 
 def _merged(rows: list[asyncpg.Record]) -> list[Ends]:
@@ -120,12 +119,14 @@ def _merged(rows: list[asyncpg.Record]) -> list[Ends]:
         key = row["start"], row["status"]
         known = ends.get(key)
         if known is None:
-            known = ends[key] = Ends(*key, executions=0, seconds=0.0, cost=0.0, tokens=0.0)
+            known = ends[key] = Ends(*key)
         known.executions += row["executions"]
         known.seconds += row["seconds"]
         known.cost += row["cost"]
         known.tokens += row["tokens"]
-        durations = known.durations
-        for bin_number, count in zip(row["bins"], row["counts"], strict=True):
-            durations[bin_number] = durations.get(bin_number, 0) + count
+        if row["counts"] is not None:
+            known.durations.add_array(row["lowest_bin"], row["counts"])
+        else:
+            for bin_number, times in zip(row["bins"], row["times"], strict=True):
+                known.durations.count(bin_number, times)
     return [ends[key] for key in sorted(ends)]

@@ -19,7 +19,6 @@ UUID = SQLCustomType(type="string", native="uuid")
 INSTANT = SQLCustomType(type="datetime", native="timestamptz")
 BYTES = SQLCustomType(type="blob", native="bytea")
 UUIDS = SQLCustomType(type="list:string", native="_uuid")
-INTEGERS = SQLCustomType(type="list:integer", native="_int4")
 BIGINTS = SQLCustomType(type="list:integer", native="_int8")
 
 
@@ -232,18 +231,6 @@ def _rollups(define: Any) -> None:
         primarykey=["workflow_id", "hour", "lane", "status", "bin"],
     )
     define(
-        "gathered_rollups",
-        *_uuid("workflow_id"),
-        *_instant("hour"),
-        *_boolean("daily"),
-        *_text("status"),
-        *_bigint("executions"),
-        *_double("seconds", "cost", "tokens"),
-        Field("bins", INTEGERS),
-        Field("counts", BIGINTS),
-        primarykey=["workflow_id", "hour", "daily", "status"],
-    )
-    define(
         "node_rollups",
         *_uuid("workflow_id"),
         *_instant("hour"),
@@ -254,16 +241,41 @@ def _rollups(define: Any) -> None:
         primarykey=["workflow_id", "hour", "lane", "node_id"],
     )
     define(
+        "rollup_horizons",
+        *_uuid("workflow_id"),
+        *_instant("dropped_until"),
+        primarykey=["workflow_id"],
+    )
+    define(
         "community_history",
         *_bigint("community_id", "bytes"),
         *_integer("lane"),
         primarykey=["community_id", "lane"],
     )
+
+
+def _gathered(define: Any) -> None:
     define(
-        "rollup_horizons",
+        "gathered_rollups",
         *_uuid("workflow_id"),
-        *_instant("dropped_until"),
-        primarykey=["workflow_id"],
+        *_instant("hour"),
+        *_boolean("daily"),
+        *_text("status"),
+        *_bigint("executions"),
+        *_double("seconds", "cost", "tokens"),
+        *_integer("lowest_bin"),
+        Field("counts", BIGINTS),
+        primarykey=["workflow_id", "daily", "hour", "status"],
+    )
+    define(
+        "gathered_nodes",
+        *_uuid("workflow_id"),
+        *_instant("hour"),
+        *_boolean("daily"),
+        *_text("node_id", "node_type"),
+        *_bigint("runs", "failures"),
+        *_double("seconds", "longest_seconds"),
+        primarykey=["workflow_id", "daily", "hour", "node_id"],
     )
 
 
@@ -347,7 +359,8 @@ def schema() -> DAL:
     connection; and pyDAL keeps each that was ever made."""
     db = compiler()
     for tables in (
-        _workflows, _executions, _webhooks, _alerts, _rollups, _workers, _operations, _audit,
+        _workflows, _executions, _webhooks, _alerts, _rollups, _gathered, _workers, _operations,
+        _audit,
     ):  # fmt: skip
         tables(db.define_table)
     return db

@@ -97,8 +97,9 @@ TOLD_TO_OTHERS = (
         "what ends late is added to what is gathered of its hour",
         "G3",
         "models/rollup_upkeep_sql.py",
-        '     UNION ALL\n    SELECT {_ROW}, {", ".join(_SUMS)}, bins, counts FROM known\n',
-        "",
+        "            SELECT {_ROW}, bin, count\n"
+        "              FROM known CROSS JOIN LATERAL counts_by_bin(lowest_bin, counts)) each\n",
+        "            SELECT {_ROW}, bin, 0 FROM placed) each\n",
         (ROLLUPS, "-k", "gathering"),
     ),
     Sabotage(
@@ -106,8 +107,8 @@ TOLD_TO_OTHERS = (
         "metrics count what is gathered",
         "G3",
         "models/rollup_sql.py",
-        "      FROM gathered_rollups WHERE {span}\n",
-        "      FROM gathered_rollups WHERE {span} AND NOT daily\n",
+        "    return f\"daily = (${first}::interval >= interval '1 day')\"\n",
+        '    return f"NOT daily AND ${first}::interval IS NOT NULL"\n',
         (ROLLUPS, "-k", "gathering"),
     ),
     Sabotage(

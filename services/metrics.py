@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from math import ceil
 from typing import Any, Literal
 
 from engine.context import ExecutionStatus, JsonObject
+from models.histograms import Histogram
 from models.rollup_sql import HOURLY_DAYS
-from models.rollups import Ends, NodeRuns, Rollups, Span, middle_of
+from models.rollups import Ends, NodeRuns, Rollups, Span
 from services.caller import Caller
 from services.errors import NotValid, Problem
 from services.permission_service import PermissionService, viewer_of
@@ -32,7 +32,8 @@ LONGEST_DAYS: dict[str, int] = {"hour": HOURLY_DAYS - 1, "day": 400}
 _USUAL: dict[str, timedelta] = {"hour": timedelta(hours=24), "day": timedelta(days=30)}
 MOST_NODES = 5
 _MOST_WHOLE = 2**53
-_QUANTILES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
+_QUANTILES = ("p50_duration", "p95_duration", "p99_duration")
+_SHARES = (0.5, 0.95, 0.99)
 _OF_ITS_OWN = (str(ExecutionStatus.COMPLETED), str(ExecutionStatus.FAILED))
 _STATUSES = (*_OF_ITS_OWN, str(ExecutionStatus.CANCELLED))
 
@@ -113,16 +114,6 @@ def span_of(asked: MetricsRequest, now: datetime) -> Span:
     return Span(start, end, width, asked.workflow_id, asked.community_id)
 
 
-def quantile(durations: dict[int, int], share: float) -> float | None:
-    """The duration that this share of all does not exceed, within 5 %; None of none."""
-    rank = ceil(share * sum(durations.values()) - 1e-9)
-    for bin_number in sorted(durations):
-        rank -= durations[bin_number]
-        if rank <= 0:
-            return round(middle_of(bin_number), 6)
-    return None
-
-
 def _too_long(bucket: str, most_days: int) -> str:
     other = "; use bucket=day" if bucket == "hour" else ""
     return f"is too early: with bucket={bucket} a span is at most {most_days} days{other}"
@@ -150,23 +141,21 @@ def _grouped(rows: Iterable[Any]) -> dict[datetime | None, list[Any]]:
 
 def _figures(ends: list[Ends], nodes: list[NodeRuns], minutes: float) -> JsonObject:
     counts = dict.fromkeys(_STATUSES, 0)
-    durations: dict[int, int] = {}
+    durations = Histogram()
     seconds = 0.0
     for each in ends:
         counts[each.status] += each.executions
         if each.status in _OF_ITS_OWN:
             seconds += each.seconds
-            for bin_number, count in each.durations.items():
-                if bin_number >= 0:
-                    durations[bin_number] = durations.get(bin_number, 0) + count
+            durations += each.durations
     executions = sum(counts.values())
     ran = sum(counts[status] for status in _OF_ITS_OWN)
-    measured = sum(durations.values())
+    measured, told = durations.quantiles(_SHARES)
     return {
         "executions": executions,
         "by_status": counts,
         "success_rate": round(counts["completed"] / ran, 6) if ran else None,
-        **{f"{name}_duration": quantile(durations, share) for name, share in _QUANTILES},
+        **dict(zip(_QUANTILES, told, strict=True)),
         "mean_duration": round(seconds / measured, 6) if measured else None,
         "throughput_per_minute": round(executions / minutes, 6) if minutes else 0.0,
         "total_cost": round(sum(each.cost for each in ends), 9),

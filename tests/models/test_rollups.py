@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -14,11 +15,13 @@ import pytest
 from engine.context import ExecutionContext, ExecutionStatus, Kind
 from engine.records import Batch
 from models import rollup_sql, turns
+from models import rollup_upkeep_sql as upkeep
 from models.dal import AsyncDAL
 from models.execution_store import PostgresExecutionStore
+from models.histograms import middle_of
 from models.permissions import Viewer
 from models.retention import History, Place, Policy
-from models.rollups import Rollups, Span, middle_of
+from models.rollups import Rollups, Span
 from tests.models.aged import aged, rows
 from tests.store_contract import (
     FIRST,
@@ -38,15 +41,19 @@ COMPLETED, FAILED, CANCELLED, WAITING, PENDING = (
 )  # fmt: skip
 DAY = timedelta(days=1)
 
-HISTOGRAMS = """
+NODE_FIGURES = "workflow_id, hour, node_id, node_type, runs, failures, seconds, longest_seconds"
+GATHERED = f"gathered_rollups WHERE daily = (hour < {rollup_sql.DAILY_BEFORE})"
+"""Each figure once: of days of which hours are kept as well, the hours."""
+HISTOGRAMS = f"""
 SELECT workflow_id, hour, status, bin, sum(executions)::int AS executions
   FROM (SELECT workflow_id, hour, status, bin, executions FROM execution_rollups
          UNION ALL
         SELECT workflow_id, hour, status, bin, count
-          FROM gathered_rollups CROSS JOIN LATERAL unnest(bins, counts) AS u (bin, count)) kept
+          FROM (SELECT * FROM {GATHERED}) each
+         CROSS JOIN LATERAL counts_by_bin(lowest_bin, counts)) kept
  GROUP BY 1, 2, 3, 4 HAVING sum(executions) <> 0 ORDER BY 1, 2, 3, 4
 """
-SUMS = """
+SUMS = f"""
 SELECT workflow_id, hour, status, sum(executions)::int AS executions,
        round(sum(seconds)::numeric, 6) AS seconds, round(sum(cost)::numeric, 6) AS cost,
        round(sum(tokens)) AS tokens
@@ -54,14 +61,39 @@ SELECT workflow_id, hour, status, sum(executions)::int AS executions,
           FROM execution_rollups
          UNION ALL
         SELECT workflow_id, hour, status, executions, seconds, cost, tokens
-          FROM gathered_rollups) kept
+          FROM {GATHERED}) kept
  GROUP BY 1, 2, 3 HAVING sum(executions) <> 0 ORDER BY 1, 2, 3
 """
-NODES = """
+DAYS = f"""
+SELECT workflow_id, date_bin('1 day', hour, 'epoch') AS day, status, bin, sum(count)::int AS count,
+       round(sum(seconds)::numeric, 6) AS seconds, round(sum(cost)::numeric, 6) AS cost,
+       round(sum(tokens)) AS tokens, sum(executions)::int AS executions
+  FROM (SELECT workflow_id, hour, status, NULL::int AS bin, NULL::bigint AS count,
+               seconds, cost, tokens, executions
+          FROM gathered_rollups WHERE daily = $1 AND hour >= {rollup_sql.DAILY_BEFORE}
+         UNION ALL
+        SELECT workflow_id, hour, status, bin, count, NULL, NULL, NULL, NULL
+          FROM gathered_rollups CROSS JOIN LATERAL counts_by_bin(lowest_bin, counts)
+         WHERE daily = $1 AND hour >= {rollup_sql.DAILY_BEFORE} AND count <> 0) each
+ GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
+"""
+"""What is gathered of days of which hours are kept: by the days, or (not `$1`) by their hours."""
+NODE_DAYS = f"""
+SELECT workflow_id, date_bin('1 day', hour, 'epoch') AS day, node_id, max(node_type) AS node_type,
+       sum(runs)::int AS runs, sum(failures)::int AS failures,
+       round(sum(seconds)::numeric, 6) AS seconds, max(longest_seconds) AS longest
+  FROM gathered_nodes WHERE daily = $1 AND hour >= {rollup_sql.DAILY_BEFORE}
+ GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+"""
+NODES = f"""
 SELECT workflow_id, hour, node_id, max(node_type) AS node_type, sum(runs)::int AS runs,
        sum(failures)::int AS failures, round(sum(seconds)::numeric, 6) AS seconds,
        max(longest_seconds) AS longest
-  FROM node_rollups GROUP BY 1, 2, 3 HAVING sum(runs) <> 0 ORDER BY 1, 2, 3
+  FROM (SELECT {NODE_FIGURES} FROM node_rollups
+         UNION ALL
+        SELECT {NODE_FIGURES} FROM gathered_nodes
+         WHERE daily = (hour < {rollup_sql.DAILY_BEFORE})) kept
+ GROUP BY 1, 2, 3 HAVING sum(runs) <> 0 ORDER BY 1, 2, 3
 """
 
 
@@ -81,6 +113,14 @@ def rollups(dal: AsyncDAL) -> Rollups:
 
 async def counted(dal: AsyncDAL) -> list[dict[str, Any]]:
     return [dict(row) for query in (HISTOGRAMS, SUMS, NODES) for row in await dal.fetch(query)]
+
+
+async def days_agree(dal: AsyncDAL) -> bool:
+    agree = []
+    for query in (DAYS, NODE_DAYS):
+        days, hours = [await dal.fetch(query, daily) for daily in (True, False)]
+        agree.append(days == hours)
+    return all(agree)
 
 
 async def by_status(dal: AsyncDAL) -> dict[str, int]:
@@ -320,11 +360,12 @@ async def test_old_roll_ups_are_gathered_into_days_and_very_old_ones_dropped(
         " bool_and(hour = date_bin('1 day', hour, 'epoch')) AS whole_days"
         " FROM gathered_rollups GROUP BY 1 ORDER BY 1"
     )
-    assert (day["daily"], day["executions"], day["whole_days"]) == (True, 24, True)
-    assert day["hours"] in (1, 2)
     live = await dal.fetchval("SELECT sum(executions)::int FROM execution_rollups")
+    assert (day["daily"], day["executions"] + live, day["whole_days"]) == (True, 24 * 3, True)
+    assert day["hours"] in range(3, 7)
     assert (hour["whole_days"], hour["executions"] + live) == (False, 24 * 2)
-    assert live in (2, 3), "what ended within two hours, or began to"
+    assert live in (1, 2), "what ended within this hour, and minutes of the one before"
+    assert await days_agree(dal)
     assert await rebuilt(rollups) == 0
     assert await rows(dal, "node_rollups") == 0  # these steps have no end
 
@@ -335,9 +376,9 @@ async def test_a_day_gathers_what_is_found_wrong_later(dal: AsyncDAL, rollups: R
     while await history.compact_rollups():
         pass
     kept = await counted(dal)
-    await dal.execute("UPDATE gathered_rollups SET executions = 1, counts = '{1}'")
+    await dal.execute("UPDATE gathered_rollups SET counts = '{2, 0, 1}'")
 
-    assert await rebuilt(rollups) == 1
+    assert await rebuilt(rollups) == 2
 
     while await history.compact_rollups():
         pass
@@ -376,24 +417,45 @@ async def test_gathering_changes_no_answer_whatever_comes_late(
 
     async def answers() -> list[Any]:
         spans = ((14, DAY), (7, timedelta(hours=1)))
-        return [
-            await rollups.read(viewer, Span(midnight - days * DAY, midnight + DAY, width), 5)
-            for days, width in spans
-        ]
+        told = []
+        for days, width in spans:
+            span = Span(midnight - days * DAY, midnight + DAY, width)
+            ends, nodes = await rollups.read(viewer, span, 5)
+            told.append(nodes)
+            told.append([(replace(each, durations=each.durations.counts())) for each in ends])
+        return told
+
+    async def run_nodes() -> None:
+        rows = {
+            (
+                chance.choice((WORKFLOW, OTHER)), midnight - timedelta(hours=chance.randrange(300)),
+                chance.randrange(3), f"node{chance.randrange(9)}",
+            ): (*(chance.randrange(1, 9) for _ in "ab"), *(chance.randrange(80) / 8 for _ in "ab"))
+            for _ in range(3_000)
+        }  # fmt: skip
+        async with dal.acquire() as connection:
+            await connection.executemany(
+                "INSERT INTO node_rollups VALUES ($1, $2, $3, $4, 'a_type', $5, $6, $7, $8)",
+                [(*key, *figures) for key, figures in rows.items()],
+            )
 
     for _ in range(3):
         await come()
+        await run_nodes()
         before = await answers()
         gathered = 0
         while batch := await history.compact_rollups():
             gathered += batch
         assert gathered > 1_000
         assert await answers() == before
-        left = await dal.fetchval(
-            "SELECT count(*) FROM gathered_rollups WHERE NOT daily AND hour < $1",
-            midnight - rollup_sql.HOURLY_DAYS * DAY,
-        )
-        assert left == 0
+        assert await days_agree(dal)
+        for table in ("gathered_rollups", "gathered_nodes"):
+            left = await dal.fetchval(
+                f"SELECT count(*) FROM {table} WHERE NOT daily AND hour < $1",
+                midnight - rollup_sql.HOURLY_DAYS * DAY,
+            )
+            assert left == 0
+            assert await rows(dal, table) > 500
 
 
 async def test_who_has_not_the_turn_gathers_nothing(dal: AsyncDAL) -> None:
@@ -404,7 +466,7 @@ async def test_who_has_not_the_turn_gathers_nothing(dal: AsyncDAL) -> None:
         assert await history.compact_rollups() == 0
         assert await rows(dal, "gathered_rollups") == 0
     assert await history.compact_rollups() == 1
-    assert await rows(dal, "gathered_rollups") == 1
+    assert await rows(dal, "gathered_rollups") == 2, "of the hour and of the day"
 
 
 async def test_a_rebuild_mends_what_is_gathered_wrong(dal: AsyncDAL, rollups: Rollups) -> None:
@@ -418,7 +480,7 @@ async def test_a_rebuild_mends_what_is_gathered_wrong(dal: AsyncDAL, rollups: Ro
     assert await rebuilt(rollups) == 0
 
     await dal.execute("UPDATE gathered_rollups SET seconds = 7 WHERE status = 'failed'")
-    await dal.execute("UPDATE gathered_rollups SET bins = '{3}' WHERE status = 'completed'")
+    await dal.execute("UPDATE gathered_rollups SET lowest_bin = 3 WHERE status = 'completed'")
     assert await rebuilt(rollups) == 2 + 4
     assert await rebuilt(rollups) == 0
     while await history.compact_rollups():
@@ -432,6 +494,67 @@ async def test_a_rebuild_mends_what_is_gathered_wrong(dal: AsyncDAL, rollups: Ro
     while await history.compact_rollups():
         pass
     assert await counted(dal) == kept
+
+
+async def test_a_rebuild_makes_days_anew_that_are_not_their_hours(
+    dal: AsyncDAL, rollups: Rollups
+) -> None:
+    """Of which hours are kept: else they are the rows' own count."""
+    for hours in (5, 50, 100, 24 * (rollup_sql.HOURLY_DAYS + 3)):
+        await aged(dal, count=4, ended=hours)
+        await aged(dal, count=2, ended=hours, status="failed")
+    history = History(dal)
+    while await history.compact_rollups():
+        pass
+    kept, right = await counted(dal), await dal.fetch(DAYS, True)
+    one, other, third = {row["day"] for row in right}
+    await dal.execute("DELETE FROM gathered_rollups WHERE daily AND hour = $1", one)
+    await dal.execute(
+        "UPDATE gathered_rollups SET counts = '{1, 0, 2}' WHERE daily AND hour = $1", other
+    )
+    await dal.execute("UPDATE gathered_rollups SET cost = 2 WHERE daily AND hour = $1", third)
+    await dal.execute(
+        "INSERT INTO gathered_rollups SELECT workflow_id, hour, daily, 'cancelled',"
+        " seconds, cost, tokens, lowest_bin, counts FROM gathered_rollups"
+        " WHERE daily AND hour = $1 AND status = 'failed'",
+        third,
+    )
+
+    assert await rebuilt(rollups) == 7
+    assert await dal.fetch(DAYS, True) == right
+    assert await counted(dal) == kept
+    assert await rows(dal, "execution_rollups") == 0
+    assert await rebuilt(rollups) == 0
+
+
+async def test_days_of_nodes_are_made_anew_that_are_not_their_hours(dal: AsyncDAL) -> None:
+    midnight = NOW.replace(hour=0, minute=0, second=0, microsecond=0)
+    hours = [
+        (WORKFLOW, midnight - timedelta(hours=ago), False, f"node{node}", "t", ago, 1, 0.5, 2.0)
+        for ago in range(1, 49)
+        for node in range(3)
+    ]
+    async with dal.acquire() as connection:
+        await connection.copy_records_to_table("gathered_nodes", records=hours)
+    _, nodes = upkeep.DAYS_OF_HOURS
+    assert await dal.fetchval(nodes, WORKFLOW) == 2 * 3
+    right = await dal.fetch(NODE_DAYS, True)
+    assert await days_agree(dal)
+    changed = {"node0": "runs = runs + 1", "node1": "seconds = 7", "node2": "longest_seconds = 1"}
+    for node_id, change in changed.items():
+        await dal.execute(
+            f"UPDATE gathered_nodes SET {change} WHERE daily AND node_id = $1 AND hour < $2",
+            node_id, midnight - DAY,
+        )  # fmt: skip
+    await dal.execute("DELETE FROM gathered_nodes WHERE daily AND hour > $1", midnight - 1.5 * DAY)
+    await dal.execute(
+        "INSERT INTO gathered_nodes SELECT workflow_id, hour, daily, 'none', node_type, runs,"
+        " failures, seconds, longest_seconds FROM gathered_nodes WHERE daily LIMIT 1"
+    )
+
+    assert await dal.fetchval(nodes, WORKFLOW) == 3 + 3 + 1
+    assert await dal.fetch(NODE_DAYS, True) == right
+    assert await dal.fetchval(nodes, WORKFLOW) == 0
 
 
 async def test_a_bin_tells_every_duration_within_five_percent(dal: AsyncDAL) -> None:
@@ -467,8 +590,8 @@ async def test_reading_gives_buckets_statuses_durations_and_nodes(
     (completed, failed), (each, total) = await rollups.read(Viewer(456), span, 5)
 
     assert (completed.status, completed.executions, completed.cost) == ("completed", 3, 1.5)
-    (bin_number,) = completed.durations
-    assert middle_of(bin_number) == pytest.approx(2.0, rel=0.05)
+    measured, (middle,) = completed.durations.quantiles((0.5,))
+    assert (measured, middle) == (3, pytest.approx(2.0, rel=0.05))
     assert (failed.status, failed.executions, failed.start) == ("failed", 1, completed.start)
     assert (each.start, total.start) == (completed.start, None)
     assert (total.node_id, total.runs, total.longest_seconds) == ("node2", 4, 1.5)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import random
-from collections import Counter
 from datetime import UTC, datetime, timedelta
-from math import ceil, log
 
 import pytest
 
-from models.rollups import FIRST_SECONDS, GROWTH
 from services.errors import NotValid
-from services.metrics import LONGEST_DAYS, MetricsRequest, quantile, span_of
+from services.metrics import LONGEST_DAYS, MetricsRequest, span_of
 
 NOW = datetime(2026, 11, 27, 13, 20, 30, 123456, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -44,19 +40,3 @@ def test_the_longest_span_up_to_this_moment_may_be_asked_for(bucket: str) -> Non
     assert span_of(MetricsRequest(bucket, longest), NOW).start <= longest  # type: ignore[arg-type]
     with pytest.raises(NotValid, match="/from"):
         span_of(MetricsRequest(bucket, longest - DAY), NOW)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("share", [0.5, 0.95, 0.99])
-@pytest.mark.parametrize("number", [1, 2, 20, 100, 1000])
-def test_a_quantile_is_within_five_percent(share: float, number: int) -> None:
-    chance = random.Random(number)
-    durations = sorted(chance.lognormvariate(1, 2) + FIRST_SECONDS for _ in range(number))
-    bins = Counter(ceil(log(d / FIRST_SECONDS) / log(GROWTH)) for d in durations)
-
-    told = quantile(dict(bins), share)
-
-    assert told == pytest.approx(durations[ceil(share * number - 1e-9) - 1], rel=0.0501)
-
-
-def test_there_is_no_quantile_of_nothing() -> None:
-    assert quantile({}, 0.5) is None
