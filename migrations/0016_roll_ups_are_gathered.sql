@@ -6,6 +6,14 @@ CREATE FUNCTION sum_of(counts bigint[]) RETURNS bigint LANGUAGE sql IMMUTABLE PA
     SELECT coalesce(sum(count), 0)::bigint FROM unnest(counts) AS u (count)
 $$;
 
+-- The elements of an array as they are sent to a client, each of them in twelve bytes. To make that
+-- is a third of what reading it costs, so it is kept as well.
+CREATE FUNCTION as_sent(counts bigint[]) RETURNS bytea LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+BEGIN
+    RETURN substr(array_send(counts), 21);
+END
+$$;
+
 CREATE TABLE gathered_rollups (
     workflow_id uuid             NOT NULL,
     -- The UTC hour in which they ended; the day, if daily. Each is whole: those of a day are in its
@@ -21,6 +29,7 @@ CREATE TABLE gathered_rollups (
     -- down to the lowest.
     lowest_bin  integer          NOT NULL,
     counts      bigint[]         NOT NULL,
+    sent        bytea            GENERATED ALWAYS AS (as_sent(counts)) STORED,
     executions  bigint           GENERATED ALWAYS AS (sum_of(counts)) STORED,
     PRIMARY KEY (workflow_id, daily, hour, status)
 );

@@ -312,6 +312,11 @@ class WalkQuery:
     def _texts(self, text: str) -> Any:
         table = self.db.workflow_executions
         searched = (table.execution_name, table.workflow_name, table.error_message)
+        if text.isascii():
+            # In the collation "C" only these letters have two cases, which takes half the time.
+            searched = tuple(
+                formula(self.db, '{} COLLATE "C"', "text", (column, "text")) for column in searched
+            )
         first, *others = (column.contains(text, case_sensitive=False) for column in searched)
         for other in others:
             first |= other

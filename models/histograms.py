@@ -24,8 +24,6 @@ _NONE = -1
 """The bin of what never started."""
 _ELEMENT = 12
 _BITS = 8 * _ELEMENT
-_HEADER = 20
-"""What stands before the elements of an array of one dimension, in bytes."""
 
 
 def middle_of(bin_number: int) -> float:
@@ -48,10 +46,9 @@ class Histogram:
         self._packed += times % 2**64 << _BITS * (bin_number - _NONE)
 
     def add_array(self, lowest: int, sent: bytes) -> None:
-        """Adds counts as PostgreSQL sends a `bigint[]`: those of all bins from the highest one down
-        to `lowest`."""
-        packed = int.from_bytes(sent[_HEADER:], "big")
-        self._packed += packed << _BITS * (lowest - _NONE)
+        """Adds counts as PostgreSQL sends the elements of a `bigint[]`: those of all bins from the
+        highest one down to `lowest`."""
+        self._packed += int.from_bytes(sent, "big") << _BITS * (lowest - _NONE)
 
     def __iadd__(self, other: Histogram) -> Histogram:
         self._packed += other._packed

@@ -31,23 +31,22 @@ def off(right: str) -> str:
 
 
 def executions(visible: str, first: int) -> str:
-    """What ended, by bucket and status, in several rows of each. Its durations are `counts`, an
-    array as it is sent, from the highest bin down to `lowest_bin`; or, where nothing is gathered
-    yet, `bins` and `times`. `visible` selects the workflows; from `$first` on: the width, which is
-    an hour or days, from, to."""
-    span = _span(first)
+    """What ended, by bucket and status, in several rows of each. Its durations are `sent`, an array
+    as it is sent, from the highest bin down to `lowest_bin`; or, where nothing is gathered yet,
+    `bins` and `times`. `visible` selects the workflows; from `$first` on: the width, which is an
+    hour or days, from, to."""
     return f"""
 SELECT date_bin(${first}::interval, hour, 'epoch') AS start, status, executions, seconds, cost,
-       tokens, lowest_bin, counts, bins, times
+       tokens, lowest_bin, sent, bins, times
   FROM ({visible}) AS v CROSS JOIN LATERAL (
-    SELECT hour, status, executions, seconds, cost, tokens, lowest_bin,
-           array_send(counts) AS counts, NULL::integer[] AS bins, NULL::bigint[] AS times
+    SELECT hour, status, executions, seconds, cost, tokens, lowest_bin, sent,
+           NULL::integer[] AS bins, NULL::bigint[] AS times
       FROM gathered_rollups
-     WHERE {_width_is_daily(first)} AND {span}
+     WHERE {_gathered(first)}
      UNION ALL
     SELECT hour, status, sum(executions)::bigint, sum(seconds), sum(cost), sum(tokens), NULL, NULL,
            array_agg(bin), array_agg(executions)
-      FROM execution_rollups WHERE {span} GROUP BY hour, status
+      FROM execution_rollups WHERE {_live(first)} GROUP BY hour, status
      OFFSET 0) AS found
 """
 
@@ -55,7 +54,6 @@ SELECT date_bin(${first}::interval, hour, 'epoch') AS start, status, executions,
 def nodes(visible: str, first: int) -> str:
     """The slowest and the most-failing nodes of each bucket and, without a start, of all; besides
     what `executions` takes, how many of each."""
-    span = _span(first)
     # Who is among the slowest is asked of all nodes; who fails most, of the few that do.
     return f"""
 WITH each AS (
@@ -65,10 +63,10 @@ WITH each AS (
            max(longest_seconds) AS longest_seconds
       FROM ({visible}) AS v CROSS JOIN LATERAL (
         SELECT hour, node_id, node_type, runs, failures, seconds, longest_seconds
-          FROM gathered_nodes WHERE {_width_is_daily(first)} AND {span}
+          FROM gathered_nodes WHERE {_gathered(first)}
          UNION ALL
         SELECT hour, node_id, node_type, runs, failures, seconds, longest_seconds
-          FROM node_rollups WHERE {span}
+          FROM node_rollups WHERE {_live(first)}
          OFFSET 0) AS found
      GROUP BY 1, 2, 3
 ), counted AS MATERIALIZED (
@@ -97,14 +95,30 @@ SELECT start, workflow_id, node_id, node_type, runs, failures, seconds, longest_
 """
 
 
-def _span(first: int) -> str:
-    # By workflow, so that what the others have is not read.
-    return f"workflow_id = v.workflow_id AND hour >= ${first + 1} AND hour < ${first + 2}"
+def _live(first: int) -> str:
+    """Which roll-ups of a workflow `v` are asked for. Comparisons of rows, which nothing but the
+    key can answer: by the hour alone what all other workflows have in it would be read as well."""
+    return f"""(workflow_id, hour) >= (v.workflow_id, ${first + 1})
+       AND (workflow_id, hour) < (v.workflow_id, ${first + 2})"""
 
 
-def _width_is_daily(first: int) -> str:
-    return f"daily = (${first}::interval >= interval '1 day')"
+def _gathered(first: int) -> str:
+    """As `_live`, of what is gathered."""
+    row, daily = "(workflow_id, daily, hour)", f"${first}::interval >= interval '1 day'"
+    return f"""{row} >= (v.workflow_id, {daily}, ${first + 1})
+       AND {row} < (v.workflow_id, {daily}, ${first + 2})"""
 
+
+READ = "; ".join(
+    (
+        # What is gathered in between is for both answers where it was, or where it is.
+        "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
+        # One plan is right for all, along the keys, and making it takes as long as a report.
+        "SET LOCAL plan_cache_mode = force_generic_plan",
+        "SET LOCAL enable_seqscan = off",
+    )
+)
+"""How the transaction begins in which `executions` and `nodes` are asked."""
 
 WORKFLOWS = """
 SELECT workflow_id FROM workflow_executions GROUP BY workflow_id

@@ -265,6 +265,7 @@ def _gathered(define: Any) -> None:
         *_double("seconds", "cost", "tokens"),
         *_integer("lowest_bin"),
         Field("counts", BIGINTS),
+        Field("sent", BYTES),
         primarykey=["workflow_id", "daily", "hour", "status"],
     )
     define(

@@ -107,8 +107,8 @@ TOLD_TO_OTHERS = (
         "metrics count what is gathered",
         "G3",
         "models/rollup_sql.py",
-        "    return f\"daily = (${first}::interval >= interval '1 day')\"\n",
-        '    return f"NOT daily AND ${first}::interval IS NOT NULL"\n',
+        "f\"${first}::interval >= interval '1 day'\"\n",
+        'f"${first}::interval IS NULL"\n',
         (ROLLUPS, "-k", "gathering"),
     ),
     Sabotage(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from models.dal import AsyncDAL
 from models.histograms import FIRST_SECONDS, GROWTH, Histogram
 
-SEND = "SELECT array_send($1::bigint[])"
+SEND = "SELECT as_sent($1)"
 
 
 def of(counts: dict[int, int]) -> Histogram:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from models import backlog, claim_sql, live_sql, worker_sql
+from models import backlog, claim_sql, live_sql, rollup_sql, worker_sql
 from models import execution_sql as sql
 from models.api_keys import ApiKeys, KeyFilter
 from models.dal import AsyncDAL
@@ -31,6 +31,16 @@ SELECT gen_random_uuid(), gen_random_uuid(), 1, 'w', 1, 1, 'api', 'start',
        now() - i * interval '1 s', i % 3
   FROM generate_series($1::int, $1 + 9999) i
 """
+ROLL_UPS = (
+    "INSERT INTO execution_rollups SELECT gen_random_uuid(), date_bin('1 hour', now(), 'epoch'), 0,"
+    " 'completed', i % 50, 1, 1, 0, 0 FROM generate_series(1, 5000) i",
+    "INSERT INTO node_rollups SELECT gen_random_uuid(), date_bin('1 hour', now(), 'epoch'), 0,"
+    " 'node', 't', 1, 0, 1, 1 FROM generate_series(1, 5000) i",
+    "INSERT INTO gathered_rollups SELECT gen_random_uuid(), date_bin('1 hour', now(), 'epoch'),"
+    " i % 2 = 0, 'completed', 1, 0, 0, 3, '{1}' FROM generate_series(1, 5000) i",
+    "INSERT INTO gathered_nodes SELECT gen_random_uuid(), date_bin('1 hour', now(), 'epoch'),"
+    " i % 2 = 0, 'node', 't', 1, 0, 1, 1 FROM generate_series(1, 5000) i",
+)
 A = "0190c000-0000-7000-8000-000000000001"
 CHILDREN = """UPDATE workflow_executions e SET cancel_requested_at = now()
  WHERE parent_execution_id = $1::uuid AND parent_step_key IS NOT NULL AND end_time IS NULL"""
@@ -115,3 +125,27 @@ async def test_keys_are_listed_by_their_indexes(dal: AsyncDAL) -> None:
         assert "Seq Scan" not in plan, plan
         assert "Sort" not in plan, plan
         assert "api_keys_" in plan, plan
+
+
+async def test_metrics_are_read_along_the_keys_of_roll_ups(dal: AsyncDAL) -> None:
+    """Of the workflows that are asked for, however many others have ended something in that hour:
+    also by a statement that was planned while the tables were empty."""
+    visible = "SELECT workflow_id FROM unnest($1::uuid[]) AS u (workflow_id)"
+    statements = (
+        (rollup_sql.executions(visible, 2), (), ("execution_rollups", "gathered_rollups")),
+        (rollup_sql.nodes(visible, 2), (5,), ("node_rollups", "gathered_nodes")),
+    )
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    for at in ("empty", "full"):
+        for statement, more, tables in statements:
+            for width in (timedelta(hours=1), timedelta(days=1)):
+                args = ([A], width, hour - timedelta(days=1), hour + timedelta(hours=1), *more)
+                async with dal.transaction() as tx:
+                    await tx.execute(rollup_sql.READ)
+                    plan = "\n".join(await explained(tx, statement, args, "force_generic_plan"))
+                for table in tables:
+                    assert re.search(rf"Scan (using|on) {table}_pkey", plan), (at, plan)
+                assert "_upkeep" not in plan, (at, plan)
+        for fill in ROLL_UPS:
+            await dal.execute(fill)
+        await dal.execute("ANALYZE")
