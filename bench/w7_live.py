@@ -156,16 +156,16 @@ class Watchers:
         self.lost = 0
         self.lags: list[float] = []
 
-    def read(self, event: bytes) -> None:
-        """One event: its lines without the empty one behind it."""
-        if b"data: " not in event:
-            return  # a comment, or the beginning
-        self.resyncs += b'"resync"' in event
-        self.events += 1
-        if ENDED_EVENT in event:
-            data = event[event.index(b"data: ") + 6 :]
+    def read(self, events: bytes) -> None:
+        """Whole events, each but the first with a line break before it. Comments have no data."""
+        self.resyncs += events.count(b'"resync"')
+        self.events += events.count(b"\ndata: ") + events.startswith(b"data: ")
+        found = events.find(ENDED_EVENT)
+        while found >= 0:
+            data = events[events.rindex(b"data: ", 0, found) + 6 :].partition(b"\n")[0]
             ended = datetime.fromisoformat(json.loads(data)["timestamp"])
             self.lags.append((datetime.now(UTC) - ended).total_seconds() * 1000)
+            found = events.find(ENDED_EVENT, found + 1)
 
 
 class Client(asyncio.Protocol):
@@ -190,9 +190,9 @@ class Client(asyncio.Protocol):
             assert self._rest.startswith(b"HTTP/1.1 200 "), self._rest
             self._began, data, self._rest = True, self._rest.partition(b"retry: ")[2], b""
             self._them.open += 1
-        *events, self._rest = (self._rest + data).split(b"\n\n")
-        for event in events:
-            self._them.read(event)
+        events, whole, self._rest = (self._rest + data).rpartition(b"\n\n")
+        if whole:
+            self._them.read(events)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._them.lost += 1

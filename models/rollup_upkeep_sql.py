@@ -16,7 +16,10 @@ MY_TURN = f"(SELECT pg_try_advisory_xact_lock({turns.JOBS}, {turns.GATHERING}))"
 
 TAKE_TURN = f"SELECT pg_advisory_xact_lock({turns.JOBS}, {turns.GATHERING})"
 
-_OVER = "hour < now() - interval '65 minutes'"
+_SOME = "hour > '-infinity'"
+"""What is always so, and opens the indexes for upkeep: reading must not go along them."""
+
+_OVER = f"{_SOME} AND hour < now() - interval '65 minutes'"
 """A few minutes after its end nobody writes to an hour but a transaction that took so long; what is
 late is gathered a round later."""
 
@@ -110,7 +113,7 @@ _DROP_HOURS = f"""
 WITH old AS (
     DELETE FROM {{table}}
      WHERE ctid = ANY (ARRAY(SELECT ctid FROM {{table}}
-                              WHERE NOT daily AND hour < {DAILY_BEFORE} AND {MY_TURN}
+                              WHERE {_SOME} AND NOT daily AND hour < {DAILY_BEFORE} AND {MY_TURN}
                               ORDER BY hour LIMIT $1 FOR UPDATE SKIP LOCKED))
     RETURNING 1
 )
@@ -184,12 +187,12 @@ DROP_OLD = f"""
 WITH executions AS (
     DELETE FROM gathered_rollups
      WHERE ctid = ANY (ARRAY(SELECT ctid FROM gathered_rollups
-                              WHERE daily AND hour < {OLDEST}
+                              WHERE {_SOME} AND daily AND hour < {OLDEST}
                               ORDER BY hour LIMIT $1 FOR UPDATE SKIP LOCKED)) RETURNING 1
 ), nodes AS (
     DELETE FROM gathered_nodes
      WHERE ctid = ANY (ARRAY(SELECT ctid FROM gathered_nodes
-                              WHERE daily AND hour < {OLDEST}
+                              WHERE {_SOME} AND daily AND hour < {OLDEST}
                               ORDER BY hour LIMIT $1 FOR UPDATE SKIP LOCKED)) RETURNING 1
 )
 SELECT (SELECT count(*) FROM executions) + (SELECT count(*) FROM nodes)

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import h11
 import pytest
 from quart import Quart
 
@@ -23,6 +24,8 @@ from tests.waiting import PATIENCE_SECONDS, until
 
 HOST = "127.0.0.1"
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+PARTS = (b"a", b"data: \r\n\r\n", b"x" * 70_000, b"0\r\n\r\n")
+"""What a stream tells; some of it looks like the frame that it is sent in."""
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
@@ -36,6 +39,14 @@ async def served(
     @app.get("/")
     async def root() -> str:
         return "served"
+
+    @app.get("/parts")
+    async def parts() -> tuple[AsyncIterator[bytes], dict[str, str]]:
+        async def told() -> AsyncIterator[bytes]:
+            for part in PARTS:
+                yield part
+
+        return told(), {"Content-Type": "text/event-stream"}
 
     listener = Listener.own(HOST, 0)
     listener.shared = shared
@@ -198,6 +209,38 @@ async def test_an_upgrade_to_cleartext_http2_is_ignored(departure: Departure) ->
         head, body = await raw(port, upgrade)
     assert head.startswith(b"HTTP/1.1 200")
     assert body == b"served"
+
+
+async def test_parts_of_a_stream_are_framed_and_the_connection_goes_on(
+    departure: Departure,
+) -> None:
+    async with served(departure) as (port, _), connected(port) as (reader, writer):
+        for _ in range(2):
+            client = h11.Connection(h11.CLIENT)
+            request = h11.Request(method="GET", target="/parts", headers=[("host", "x")])
+            writer.write(client.send(request) + client.send(h11.EndOfMessage()))
+            told = b""
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while (event := client.next_event()) is not h11.PAUSED:
+                    if event is h11.NEED_DATA:
+                        client.receive_data(await reader.read(65_536))
+                    elif isinstance(event, h11.Data):
+                        told += event.data
+                    elif isinstance(event, h11.EndOfMessage):
+                        break
+            assert told == b"".join(PARTS)
+
+
+async def test_parts_of_a_stream_are_not_framed_for_who_does_not_know_frames(
+    departure: Departure,
+) -> None:
+    async with served(departure) as (port, _), connected(port) as (reader, writer):
+        writer.write(b"GET /parts HTTP/1.0\r\nHost: x\r\n\r\n")
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            answer = await reader.read(-1)
+    headers, _, body = answer.partition(b"\r\n\r\n")
+    assert b"transfer-encoding" not in headers.lower()
+    assert body == b"".join(PARTS)
 
 
 async def test_connections_beyond_the_most_are_closed_at_once_and_the_others_served(
