@@ -1,6 +1,6 @@
 -- How many bytes the executions of each community keep, for its quota: counted when an execution is
--- parked, ends, or is removed, by the statement that does it and in its transaction, so that no
--- path, no crash and no deletion by hand can leave the count wrong.
+-- parked, gets a letter, ends, or is removed, by the statement that does it and in its transaction, so
+-- that no path, no crash and no deletion by hand can leave the count wrong.
 
 -- Bytes of JSON that it was given and has recorded, as of when it was parked or ended last. Null
 -- before that, after its worker was lost or let it go, and of what ended before there was this

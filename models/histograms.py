@@ -41,11 +41,11 @@ class Histogram:
     def __init__(self, packed: int = 0) -> None:
         self._packed = packed
 
-    def count(self, bin_number: int, times: int) -> None:
+    def add(self, bin_number: int, times: int) -> None:
         """Adds so many durations of a bin."""
         self._packed += times % 2**64 << _BITS * (bin_number - _NONE)
 
-    def add_array(self, lowest: int, sent: bytes) -> None:
+    def add_sent(self, lowest: int, sent: bytes) -> None:
         """Adds counts as PostgreSQL sends the elements of a `bigint[]`: those of all bins from the
         highest one down to `lowest`."""
         self._packed += int.from_bytes(sent, "big") << _BITS * (lowest - _NONE)

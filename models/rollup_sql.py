@@ -25,7 +25,7 @@ def bucket(at: str) -> str:
     return f"CASE WHEN {at} < {DAILY_BEFORE} THEN {day} ELSE {hour} END"
 
 
-def off(right: str) -> str:
+def tolerance(right: str) -> str:
     """By how much a sum may differ from the right one that added up the same in another order."""
     return f"1e-9 * (1 + abs({right}))"
 
@@ -184,9 +184,9 @@ WITH {_SINCE}, counted AS (
            coalesce(c.seconds, 0) - coalesce(k.seconds, 0) AS seconds,
            coalesce(c.cost, 0) - coalesce(k.cost, 0) AS cost,
            coalesce(c.tokens, 0) - coalesce(k.tokens, 0) AS tokens,
-           {off("coalesce(c.seconds, 0)")} AS seconds_off,
-           {off("coalesce(c.cost, 0)")} AS cost_off,
-           {off("coalesce(c.tokens, 0)")} AS tokens_off
+           {tolerance("coalesce(c.seconds, 0)")} AS seconds_off,
+           {tolerance("coalesce(c.cost, 0)")} AS cost_off,
+           {tolerance("coalesce(c.tokens, 0)")} AS tokens_off
       FROM sums_counted c FULL JOIN sums_kept k USING (hour, status)
 ), mended AS (
     -- What only sums are short of has no bin; that of what never started tells of no duration.
@@ -234,7 +234,7 @@ WITH {_SINCE}, counted AS (
            coalesce(c.seconds, 0) - coalesce(k.seconds, 0) AS seconds,
            coalesce(c.longest_seconds, 0) AS longest_seconds,
            coalesce(c.longest_seconds, 0) > coalesce(k.longest_seconds, 0) AS longer,
-           {off("coalesce(c.seconds, 0)")} AS seconds_off
+           {tolerance("coalesce(c.seconds, 0)")} AS seconds_off
       FROM nodes_counted c FULL JOIN nodes_kept k USING (hour, node_id)
 ), nodes_mended AS (
     INSERT INTO node_rollups AS kept

@@ -9,17 +9,17 @@ or in the other; and what somebody has locked is left for the next time. Only wh
 from __future__ import annotations
 
 from models import turns
-from models.rollup_sql import DAILY_BEFORE, DAY_OF, OLDEST, off
+from models.rollup_sql import DAILY_BEFORE, DAY_OF, OLDEST, tolerance
 
 MY_TURN = f"(SELECT pg_try_advisory_xact_lock({turns.JOBS}, {turns.GATHERING}))"
 """Asked once a statement."""
 
 TAKE_TURN = f"SELECT pg_advisory_xact_lock({turns.JOBS}, {turns.GATHERING})"
 
-_SOME = "hour > '-infinity'"
+_AN_HOUR = "hour > '-infinity'"
 """What is always so, and opens the indexes for upkeep: reading must not go along them."""
 
-_OVER = f"{_SOME} AND hour < now() - interval '65 minutes'"
+_OVER = f"{_AN_HOUR} AND hour < now() - interval '65 minutes'"
 """A few minutes after its end nobody writes to an hour but a transaction that took so long; what is
 late is gathered a round later."""
 
@@ -113,7 +113,8 @@ _DROP_HOURS = f"""
 WITH old AS (
     DELETE FROM {{table}}
      WHERE ctid = ANY (ARRAY(SELECT ctid FROM {{table}}
-                              WHERE {_SOME} AND NOT daily AND hour < {DAILY_BEFORE} AND {MY_TURN}
+                              WHERE {_AN_HOUR} AND NOT daily AND hour < {DAILY_BEFORE}
+                                AND {MY_TURN}
                               ORDER BY hour LIMIT $1 FOR UPDATE SKIP LOCKED))
     RETURNING 1
 )
@@ -137,7 +138,7 @@ WITH hours AS MATERIALIZED (
         SELECT * FROM gathered_rollups
          WHERE workflow_id = $1 AND daily AND hour >= {DAILY_BEFORE}) k USING ({_ROW})
      WHERE (m.lowest_bin, m.counts) IS DISTINCT FROM (k.lowest_bin, k.counts)
-        OR {" OR ".join(f"abs(m.{name} - k.{name}) > {off('m.' + name)}" for name in _NAMES)}
+        OR {" OR ".join(f"abs(m.{name} - k.{name}) > {tolerance('m.' + name)}" for name in _NAMES)}
 ), gone AS (
     DELETE FROM gathered_rollups g USING wrong w WHERE {_SAME.format("w")} RETURNING 1
 ), kept AS (
@@ -160,7 +161,7 @@ WITH made AS MATERIALIZED (
          WHERE workflow_id = $1 AND daily AND hour >= {DAILY_BEFORE}) k USING ({_NODE})
      WHERE (m.runs, m.failures, m.longest_seconds)
            IS DISTINCT FROM (k.runs, k.failures, k.longest_seconds)
-        OR abs(m.seconds - k.seconds) > {off("m.seconds")}
+        OR abs(m.seconds - k.seconds) > {tolerance("m.seconds")}
 ), gone AS (
     DELETE FROM gathered_nodes g USING wrong w WHERE {_SAME_NODE} RETURNING 1
 ), kept AS (
@@ -187,12 +188,12 @@ DROP_OLD = f"""
 WITH executions AS (
     DELETE FROM gathered_rollups
      WHERE ctid = ANY (ARRAY(SELECT ctid FROM gathered_rollups
-                              WHERE {_SOME} AND daily AND hour < {OLDEST}
+                              WHERE {_AN_HOUR} AND daily AND hour < {OLDEST}
                               ORDER BY hour LIMIT $1 FOR UPDATE SKIP LOCKED)) RETURNING 1
 ), nodes AS (
     DELETE FROM gathered_nodes
      WHERE ctid = ANY (ARRAY(SELECT ctid FROM gathered_nodes
-                              WHERE {_SOME} AND daily AND hour < {OLDEST}
+                              WHERE {_AN_HOUR} AND daily AND hour < {OLDEST}
                               ORDER BY hour LIMIT $1 FOR UPDATE SKIP LOCKED)) RETURNING 1
 )
 SELECT (SELECT count(*) FROM executions) + (SELECT count(*) FROM nodes)

@@ -131,8 +131,8 @@ def _merged(rows: list[asyncpg.Record]) -> list[Ends]:
         known.cost += cost
         known.tokens += tokens
         if sent is not None:
-            known.durations.add_array(lowest_bin, sent)
+            known.durations.add_sent(lowest_bin, sent)
         else:
             for bin_number, count in zip(bins, times, strict=True):
-                known.durations.count(bin_number, count)
+                known.durations.add(bin_number, count)
     return [ends[key] for key in sorted(ends)]

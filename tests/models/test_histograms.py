@@ -19,7 +19,7 @@ SEND = "SELECT as_sent($1)"
 def of(counts: dict[int, int]) -> Histogram:
     made = Histogram()
     for number, times in counts.items():
-        made.count(number, times)
+        made.add(number, times)
     return made
 
 
@@ -47,7 +47,7 @@ async def test_what_postgresql_sends_is_added_bin_by_bin(dal: AsyncDAL) -> None:
     for _ in range(200):
         lowest = chance.randrange(-1, 100)
         counts = [chance.choice((0, 1, -3, 2**40)) for _ in range(chance.randrange(60))]
-        together.add_array(lowest, await dal.fetchval(SEND, counts))
+        together.add_sent(lowest, await dal.fetchval(SEND, counts))
         for number, times in enumerate(reversed(counts), lowest):
             expected[number] += times
     assert told(together) == {number: times for number, times in expected.items() if times}
