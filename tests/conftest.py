@@ -88,6 +88,13 @@ async def dal(database_url: str) -> AsyncIterator[AsyncDAL]:
         yield dal
 
 
+@pytest.fixture
+async def patient_dal(database_url: str) -> AsyncIterator[AsyncDAL]:
+    """As `dal`, with patience: a slow machine needs a while to fill tables and their indexes."""
+    async with AsyncDAL(database_url, min_size=1, max_size=8, command_timeout=120) as dal:
+        yield dal
+
+
 async def _copy_template(server_url: str, name: str) -> str:
     connection = await asyncpg.connect(server_url)
     try:

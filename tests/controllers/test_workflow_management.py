@@ -151,6 +151,7 @@ async def test_what_was_cancelled_while_it_waited_took_as_long_wherever_it_is_sh
     }
     connections = [{"from_node_id": "start", "to_node_id": "wait"}]
     workflow_id = await api.stored(nodes=nodes, connections=connections)
+    as_long: dict[float, list[str]] = {}  # newest first; two may take the same microseconds
     for _ in range(15):
         started = await api.call("POST", f"/workflows/{workflow_id}/execute", HELLO)
         url = f"/workflows/executions/{started.data['execution_id']}"
@@ -160,7 +161,8 @@ async def test_what_was_cancelled_while_it_waited_took_as_long_wherever_it_is_sh
         details = (await api.call("GET", f"{url}?include_metrics=true")).data
         took = details["execution_time_seconds"]
         assert details["metrics"]["total_duration_seconds"] == took
-        assert await ids(api, min_duration=took, max_duration=took) == [details["execution_id"]]
+        as_long[took] = [details["execution_id"], *as_long.get(took, [])]
+        assert await ids(api, min_duration=took, max_duration=took) == as_long[took]
         [item] = (await listed(api, page_size=1, sort_by="created:desc")).body["executions"]
         assert (item["duration"], item["total_duration"]) == (took, took)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -47,10 +46,8 @@ CHILDREN = """UPDATE workflow_executions e SET cancel_requested_at = now()
 
 
 @pytest.fixture
-async def dal(database_url: str) -> AsyncIterator[AsyncDAL]:
-    """One with patience: a slow machine needs a while to fill the table and its indexes."""
-    async with AsyncDAL(database_url, min_size=1, max_size=8, command_timeout=120) as dal:
-        yield dal
+def dal(patient_dal: AsyncDAL) -> AsyncDAL:
+    return patient_dal
 
 
 async def test_no_hot_statement_reads_the_whole_table(dal: AsyncDAL) -> None:

@@ -438,8 +438,9 @@ async def test_a_connection_cut_under_the_lock_harms_nobody(
 # What it costs
 
 
-async def test_no_statement_reads_a_whole_table(dal: AsyncDAL) -> None:
+async def test_no_statement_reads_a_whole_table(patient_dal: AsyncDAL) -> None:
     """Ten workflows, of which one has old executions; a worker's row is one of a handful."""
+    dal = patient_dal
     for number in range(10):
         workflow_id = f"0190a000-0000-7000-8000-{number:012d}"
         old = 3 if number == 3 else 0
