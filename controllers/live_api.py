@@ -44,6 +44,7 @@ _LAST_EVENT_ID = "Last-Event-ID"
 _STREAM = Description(media=live_answers.MEDIA_TYPE)
 _EVENTS = Description(headers=(_LAST_EVENT_ID,), media=live_answers.MEDIA_TYPE)
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+_NOTES = {"heartbeat": b": heartbeat\n\n", "resync": b'data: {"type":"resync"}\n\n'}
 _WORDS = {
     "drain": "this process stops; connect again",
     "unavailable": "the database does not answer; connect again",
@@ -137,10 +138,11 @@ class EventBody(ResponseBody):
         stream = self._stream
         stream.reader = asyncio.current_task()
         resumable = isinstance(stream, Following)
+        written = _numbered if resumable else _plain
         beginning = f"retry: {RETRY_MILLISECONDS}\n"
         yield (beginning + "\n" if resumable else f"{beginning}id: {LIVE_ID}\n\n").encode()
         while messages := await stream.take():
-            yield b"".join(_written(message, resumable=resumable) for message in messages)
+            yield b"".join([written(message) for message in messages])
             self._live.written(stream)
         word = _WORDS.get(stream.ended or "")
         if word is not None:
@@ -155,13 +157,17 @@ def _answer(body: EventBody) -> Response:
     return response
 
 
-def _written(message: Message, *, resumable: bool) -> bytes:
+def _plain(message: Message) -> bytes:
     if isinstance(message, LiveEvent):
-        number = b"id: %d\n" % message.seq if resumable else b""
-        return b"%bdata: %b\n\n" % (number, message.body)
-    if message.kind == "heartbeat":
-        return b": heartbeat\n\n"
-    return b'data: {"type":"resync"}\n\n'
+        return b"data: %b\n\n" % message.body
+    return _NOTES[message.kind]
+
+
+def _numbered(message: Message) -> bytes:
+    """With an id, by which one resumes."""
+    if isinstance(message, LiveEvent):
+        return b"id: %d\ndata: %b\n\n" % (message.seq, message.body)
+    return _NOTES[message.kind]
 
 
 def _last_seen(parameter: str | None) -> int:

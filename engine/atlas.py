@@ -22,6 +22,7 @@ being told keeps its own way.
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import lru_cache
 
 import orjson
 
@@ -93,8 +94,8 @@ class Waypoint:
         self.settled = state.settled_count()
         self.saying = saying(self.status, self.settled, state.graph)
         self.room = room
-        self.blanks: tuple[str, ...] | None = None
-        """For who tells: the JSON of a plain record's step, cut where its moments stand."""
+        self.blanks: bytes | None = None
+        """For who tells: the event of a plain record, with blanks for what only it has."""
 
 
 class Map:
@@ -202,10 +203,14 @@ class Guide:
         return self._lines.spend(mark[0])
 
 
-def saying(status: str, settled: int, graph: Graph) -> str:
+def saying(status: str, settled: int, graph: Graph) -> bytes:
     """Status and progress as JSON, to stand inside an object."""
-    said = {"status": status, "progress": how_far(status, settled, graph.enabled_count)}
-    return orjson.dumps(said).decode()[1:-1]
+    return _saying(status, settled, graph.enabled_count)
+
+
+@lru_cache(maxsize=1_000)
+def _saying(status: str, settled: int, total: int) -> bytes:
+    return orjson.dumps({"status": status, "progress": how_far(status, settled, total)})[1:-1]
 
 
 def _status(state: ExecutionState) -> str:

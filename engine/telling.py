@@ -17,11 +17,12 @@ execution's own.
 
 *Cheap.* Values are not read: the fold needs none but the number of a loop's items. It is not even
 folded where journals have gone before (`atlas`), and of a plain record only the moments are new.
+The moments of what is told at once become text together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -30,7 +31,7 @@ import orjson
 
 from engine.atlas import Guide, Map, is_plain, mark_of, saying
 from engine.context import ExecutionContext, ExecutionStatus, JsonObject
-from engine.moments import rfc3339
+from engine.moments import rfc3339, rfc3339_each
 from engine.records import StatusChange, StepRow
 from engine.step_log import Room, fitted, lines_of
 
@@ -40,8 +41,7 @@ Numbered = StepRow | StatusChange
 """What stands in the tables under a number of its own."""
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(NamedTuple):
     """An execution as far as its events need it, and the question who may see them."""
 
     execution_id: str
@@ -67,7 +67,6 @@ class End:
 class LiveEvent(NamedTuple):
     """One event. `body` is its JSON."""
 
-    subject: Subject
     seq: int
     status: str
     body: bytes
@@ -108,7 +107,7 @@ class Telling:
             "execution_id": subject.execution_id,
             "workflow_id": subject.workflow_id,
         }
-        self._head = orjson.dumps(head).decode()[:-1]
+        self._head = orjson.dumps(head)[:-1]
 
     def follows(self, rows: Sequence[Numbered], end: End | None) -> bool:
         """Whether these, in order, go on right after what was told, with nothing between."""
@@ -119,69 +118,70 @@ class Telling:
             expected = max(expected, row.seq + 1)
         return end is None or end.seq <= self.seq or end.seq == expected
 
-    def tell(self, rows: Iterable[Numbered], end: End | None) -> Iterator[LiveEvent]:
+    def tell(self, rows: Sequence[Numbered], end: End | None) -> list[LiveEvent]:
         """The events of what was not told yet. Rows that were are passed over."""
+        events: list[LiveEvent] = []
         if self.seq == 0:
-            yield self._event(1, "pending", self.subject.created_at)
-        for row in rows:
+            events.append(self._event("pending", self.subject.created_at))
+        over = [_over(row) for row in rows]
+        texts = rfc3339_each([_began(row) for row in rows] + over)
+        for row, at, began_at, over_at in zip(rows, over, texts, texts[len(rows) :], strict=False):
             if row.seq <= self.seq or self.ended:
                 continue
             if row.seq > self.seq + 1:
-                at = row.at if isinstance(row, StatusChange) else row.completed_at or row.started_at
-                yield from self._unwritten(row.seq, at)
+                events += self._unwritten(row.seq, at)
             if isinstance(row, StatusChange):
-                yield self._event(row.seq, str(row.status), max(row.at, self.subject.created_at))
+                events.append(self._event(str(row.status), max(row.at, self.subject.created_at)))
             else:
-                yield self._record(row)
+                events.append(self._record(row, began_at, over_at))
         if end is not None and not self.ended and end.seq > self.seq:
-            yield from self._unwritten(end.seq, end.at)
+            events += self._unwritten(end.seq, end.at)
             self.ended = True
-            yield self._event(end.seq, str(end.status), end.at, terminal=True)
+            events.append(self._event(str(end.status), end.at, terminal=True))
+        return events
 
-    def _unwritten(self, before: int, at: datetime) -> Iterator[LiveEvent]:
+    def _unwritten(self, before: int, at: datetime) -> list[LiveEvent]:
         """The numbers up to `before` whose records the store refused."""
-        while self.seq + 1 < before:
-            yield self._event(self.seq + 1, self._guide.here.status, at)
+        status = self._guide.here.status
+        return [self._event(status, at) for _ in range(self.seq + 1, before)]
 
-    def _record(self, row: StepRow) -> LiveEvent:
+    def _event(self, status: str, at: datetime, *, terminal: bool = False) -> LiveEvent:
+        """The next number, without a node."""
+        self.seq += 1
+        said = saying(status, self._guide.here.settled, self._graph)
+        body = _EVENT % (self._head, said, self.seq, rfc3339(at).encode(), b"")
+        return LiveEvent(self.seq, status, body, terminal)
+
+    def _record(self, row: StepRow, began_at: bytes, over_at: bytes) -> LiveEvent:
+        """The next number: a record, and when it began and was over, as text."""
+        self.seq = row.seq
         mark = mark_of(row)
         here = self._guide.follow(mark)
-        ended = row.completed_at
+        started, ended = row.started_at, row.completed_at
         if not (self._at_work or row.reused):  # what is open from before begins anew (`folded`)
             self._at_work = True
-            self._started = dict.fromkeys(self._started, row.started_at)
+            self._started = dict.fromkeys(self._started, started)
         if ended is None:
-            started = self._started.setdefault(row.step_key, row.started_at)
-        else:
-            started = self._started.pop(row.step_key, row.started_at)
+            started = self._started.setdefault(row.step_key, started)
+        elif row.step_key in self._started:
+            started = self._started.pop(row.step_key)
+            began_at = rfc3339(started).encode()
         if here.blanks is None and self._guide.known and is_plain(mark):
-            here.blanks = _blanks(row, here.room)
-        if here.blanks and ended is not None:
-            node = _filled(here.blanks, started, ended)
+            here.blanks = _blanks(row, here.saying, here.room)
+        created = self.subject.created_at
+        if here.blanks and ended is not None and ended >= created:
+            took = orjson.dumps((ended - started).total_seconds())
+            body = here.blanks % (self._head, row.seq, over_at, began_at, over_at, took, over_at)
         else:
-            node = orjson.dumps(_node(row, started, fitted(row, here.room))).decode()
-        at = max(ended or row.started_at, self.subject.created_at)
-        return self._written(row.seq, here.status, here.saying, at, f',"node":{node}')
+            at = over_at if _over(row) >= created else rfc3339(created).encode()
+            node = orjson.dumps(_node(row, started, fitted(row, here.room)))
+            body = _EVENT % (self._head, here.saying, row.seq, at, b',"node":' + node)
+        return LiveEvent(row.seq, here.status, body)
 
-    def _event(self, seq: int, status: str, at: datetime, *, terminal: bool = False) -> LiveEvent:
-        """An event without a node."""
-        said = saying(status, self._guide.here.settled, self._graph)
-        return self._written(seq, status, said, at, terminal=terminal)
 
-    def _written(
-        self,
-        seq: int,
-        status: str,
-        said: str,
-        at: datetime,
-        node: str = "",
-        *,
-        terminal: bool = False,
-    ) -> LiveEvent:
-        self.seq = seq
-        body = f'{self._head},{said},"seq":{seq},"timestamp":"{rfc3339(at)}"{node}}}'
-        return LiveEvent(self.subject, seq, status, body.encode(), terminal)
-
+_EVENT = b'%b,%b,"seq":%d,"timestamp":"%b"%b}'
+"""An event: what all of an execution begin with, status and progress, its number and moment, and
+its node, if any."""
 
 _BEGAN = datetime(1, 1, 1, tzinfo=UTC)
 _ENDED = datetime(1, 1, 2, tzinfo=UTC)
@@ -193,28 +193,27 @@ _MOMENTS = (
 its line of the log."""
 
 
-def _blanks(row: StepRow, room: Room) -> tuple[str, ...]:
-    """The JSON of a plain record's step, cut where its moments stand; nothing where there was no
-    room for its line."""
+def _began(row: Numbered) -> datetime:
+    return row.at if isinstance(row, StatusChange) else row.started_at
+
+
+def _over(row: Numbered) -> datetime:
+    return row.at if isinstance(row, StatusChange) else row.completed_at or row.started_at
+
+
+def _blanks(row: StepRow, said: bytes, room: Room) -> bytes:
+    """What the events of all plain records have in common that come by here, with blanks for what
+    `Telling._record` fills in; nothing where there was no room for a line."""
     if room is not Room.ENOUGH:
-        return ()
+        return b""
     timeless = replace(row, started_at=_BEGAN, completed_at=_ENDED)
-    rest = orjson.dumps(_node(timeless, _BEGAN, lines_of(timeless))).decode()
-    parts: list[str] = []
+    node = orjson.dumps(_node(timeless, _BEGAN, lines_of(timeless))).replace(b"%", b"%%")
     for name, value in _MOMENTS:
         # No text that an author wrote holds this: its quotes would have backslashes there.
-        key, shown = f'"{name}":', orjson.dumps(_shown(value)).decode()
-        before, _, rest = rest.partition(key + shown)
-        parts.append(before + key)
-    return (*parts, rest)
-
-
-def _filled(blanks: tuple[str, ...], started: datetime, ended: datetime) -> str:
-    """The JSON of a plain record's step."""
-    one, two, three, four, five = blanks
-    over = rfc3339(ended)
-    seconds = orjson.dumps((ended - started).total_seconds()).decode()
-    return f'{one}"{rfc3339(started)}"{two}"{over}"{three}{seconds}{four}"{over}"{five}'
+        shown = orjson.dumps({name: _shown(value)})[1:-1]
+        blank = b'"%b":%b' % (name.encode(), b'"%b"' if isinstance(value, datetime) else b"%b")
+        node = node.replace(shown, blank, 1)
+    return b"%b," + said + b',"seq":%d,"timestamp":"%b","node":' + node + b"}"
 
 
 def _shown(value: datetime | float) -> str | float:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engine.telling import LiveEvent, Subject
+from engine.telling import Subject
 
 Key = tuple[str, object]
 """A field of an execution and its value: what streams are found by."""
@@ -40,19 +40,14 @@ class LiveFilter:
 
     def fits(self, subject: Subject) -> bool:
         """Whether it shows anything of this execution."""
-        wanted = (
-            (self.execution_id, subject.execution_id),
-            (self.session_id, subject.session_id),
-            (self.workflow_id, subject.workflow_id),
-            (self.user_id, subject.user_id),
-            (self.community_id, subject.community_id),
-            (self.trigger_source, subject.trigger_source),
+        return (
+            (self.execution_id is None or self.execution_id == subject.execution_id)
+            and (self.session_id is None or self.session_id == subject.session_id)
+            and (self.workflow_id is None or self.workflow_id == subject.workflow_id)
+            and (self.user_id is None or self.user_id == subject.user_id)
+            and (self.community_id is None or self.community_id == subject.community_id)
+            and (self.trigger_source is None or self.trigger_source == subject.trigger_source)
         )
-        return all(asked is None or asked == value for asked, value in wanted)
-
-    def shows(self, event: LiveEvent) -> bool:
-        """Whether it shows this event of an execution that it fits."""
-        return not self.statuses or event.status in self.statuses
 
 
 def value_in(subject: Subject, name: str) -> object:

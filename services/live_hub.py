@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from engine.atlas import Atlas
@@ -128,7 +127,8 @@ class Hub:
             else:
                 moved.first = 1
         for row in batch.steps:
-            self._moving(row.execution_id, row.seq).rows.append(row)
+            moved = self._moved.get(row.execution_id) or self._moving(row.execution_id, row.seq)
+            moved.rows.append(row)
         for execution_id, progress in batch.updates.items():
             if progress.status.terminal:
                 self._moving(execution_id, progress.last_seq).end = _end(progress)
@@ -224,7 +224,7 @@ class Hub:
                 each.first = min(each.first, telling.seq + 1)
             begun = telling.seq > 0 or each.first == 1
             if each.complete and begun and telling.follows(each.rows, each.end):
-                await self._give(streams, telling.tell(each.rows, each.end), each.first)
+                await self._give(streams, subject, telling.tell(each.rows, each.end), each.first)
                 self._settled(telling)
             else:
                 unread[execution_id] = each
@@ -264,7 +264,7 @@ class Hub:
                 more = len(rows) >= RECORDS_AT_ONCE
                 events = telling.tell(rows, None if more else heads[execution_id].end)
                 streams = self._interested(telling.subject)
-                await self._give(streams, events, unread[execution_id].first)
+                await self._give(streams, telling.subject, events, unread[execution_id].first)
                 if not more:
                     waiting.discard(execution_id)
                     self._settled(telling)
@@ -317,17 +317,20 @@ class Hub:
             found += [stream for stream in streams if stream.narrow.fits(subject)]
         return found
 
-    async def _give(self, streams: list[Stream], events: Iterable[LiveEvent], first: int) -> None:
-        """Gives events from number `first` on to those streams whose caller may see them."""
-        new = [event for event in events if event.seq >= first]
+    async def _give(
+        self, streams: list[Stream], subject: Subject, events: list[LiveEvent], first: int
+    ) -> None:
+        """Gives an execution's events from number `first` on to those streams whose caller may see
+        them."""
+        new = events if events and events[0].seq >= first else [e for e in events if e.seq >= first]
         if not new:
             return
+        owner = owner_of(subject)
         for stream in streams:
-            if await self._may_see(stream, new[0].subject):
+            if await self._may_see(stream, owner):
                 stream.offer(new)
 
-    async def _may_see(self, stream: Stream, subject: Subject) -> bool:
-        owner = owner_of(subject)
+    async def _may_see(self, stream: Stream, owner: ExecutionOwner) -> bool:
         try:
             await self._permissions.authorise_execution(stream.caller, owner, "view")
         except Refusal:

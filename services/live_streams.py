@@ -8,7 +8,6 @@ what it could not keep, so that it has every number once.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -57,7 +56,7 @@ class Stream:
         self.written_at = 0.0
         self.dropped = 0
         self._capacity = capacity
-        self._buffer: deque[Message] = deque()
+        self._buffer: list[Message] = []
         self._filled: asyncio.Future[None] | None = None
 
     @property
@@ -67,19 +66,18 @@ class Stream:
 
     def offer(self, events: Sequence[LiveEvent]) -> None:
         """Gives the client events, those that the filter shows and there is room for."""
-        for event in events:
-            if self.narrow.shows(event):
-                self._put(event)
+        statuses = self.narrow.statuses
+        self._put([event for event in events if event.status in statuses] if statuses else events)
 
     def unsure(self) -> None:
         """Something may have happened that the stream has not heard of."""
         if not self._buffer or self._buffer[-1] is not RESYNC:
-            self._put(RESYNC)
+            self._put([RESYNC])
 
     def beat(self) -> None:
         """Sends a sign of life, if nothing else is about to be sent."""
         if not self._buffer:
-            self._put(HEARTBEAT)
+            self._put([HEARTBEAT])
 
     def end(self, reason: EndReason) -> None:
         """Ends the stream; what it holds is still given out, unless the caller must not have it."""
@@ -94,18 +92,17 @@ class Stream:
         while not self._buffer and self.ended is None:
             self._filled = asyncio.get_running_loop().create_future()
             await self._filled
-        taken = list(self._buffer)
-        self._buffer.clear()
+        taken, self._buffer = self._buffer, []
         return taken
 
-    def _put(self, message: Message) -> None:
-        if self.ended is not None:
+    def _put(self, messages: Sequence[Message]) -> None:
+        """Keeps all of them, or gives up what it holds and them."""
+        if self.ended is not None or not messages:
             return
-        if len(self._buffer) >= self._capacity:
-            self.dropped += len(self._buffer)
-            self._buffer.clear()
-            message = RESYNC
-        self._buffer.append(message)
+        if len(self._buffer) + len(messages) > self._capacity:
+            self.dropped += len(self._buffer) + len(messages)
+            self._buffer, messages = [], [RESYNC]
+        self._buffer += messages
         self._wake()
 
     def _wake(self) -> None:
@@ -129,16 +126,14 @@ class Following(Stream):
 
     def offer(self, events: Sequence[LiveEvent]) -> None:
         """Keeps the events that are the next ones; any later one sends the stream to the table."""
-        for event in events:
-            if self._behind:
-                return
-            if event.seq < self._next:
-                continue
-            if event.seq > self._next or len(self._buffer) >= self._capacity:
-                self.unsure()
-                return
-            self._next += 1
-            self._put(event)
+        new = [event for event in events if event.seq >= self._next]
+        if self._behind or not new:
+            return
+        if new[0].seq > self._next or len(self._buffer) + len(new) > self._capacity:
+            self.unsure()
+            return
+        self._next += len(new)
+        self._put(new)
 
     def unsure(self) -> None:
         """Forgets what it holds and reads from the table what follows what was given out."""

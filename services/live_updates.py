@@ -329,7 +329,7 @@ class LiveUpdates:
                     return []
                 rows = (await self._table.records({key: telling.seq}, RECORDS_AT_ONCE)).get(key, [])
                 more = len(rows) >= RECORDS_AT_ONCE
-                events = list(telling.tell(rows, None if more else head.end))
+                events = telling.tell(rows, None if more else head.end)
                 new = [event for event in events if event.seq > stream.seen]
                 if new or not more:
                     return new
