@@ -78,6 +78,8 @@ class History:
     """As `lists`, without anything remembered."""
     details: ExecutionDetails
     metrics: MetricsService
+    fresh_metrics: Callable[[], MetricsService]
+    """As `metrics`, without anything remembered."""
     execution_id: str
     """One that an engine has really run."""
 
@@ -97,6 +99,10 @@ class History:
     async def report(self, asked: MetricsRequest) -> None:
         """Reads metrics."""
         assert (await self.metrics.report(READER, asked))["totals"]["executions"]
+
+    async def reported_anew(self, asked: MetricsRequest) -> None:
+        """Reads metrics of which nothing gathered is known yet."""
+        await replace(self, metrics=self.fresh_metrics()).report(asked)
 
     async def far(self, order: Order) -> tuple[str, int]:
         """The cursor of page 1,000, or of the last one before the end; and which page that is."""
@@ -157,6 +163,8 @@ async def _calls(found: History) -> tuple[dict[str, Call], int]:
         "details": partial(found.details.details, READER, found.execution_id, 100),
         "metrics of a day, by the hour": partial(found.report, MetricsRequest("hour")),
         "metrics of a month, by the day": partial(found.report, MetricsRequest("day")),
+        "metrics of a day, read anew": partial(found.reported_anew, MetricsRequest("hour")),
+        "metrics of a month, read anew": partial(found.reported_anew, MetricsRequest("day")),
     }
     return calls, number
 
@@ -199,9 +207,12 @@ async def history(world: World, size: int) -> AsyncIterator[History]:
             permissions = PermissionService(Permissions(dal), Workflows(dal))
             cursors = Cursors(Secrets(dal), None)
             details = ExecutionDetails(engine, Steps(dal), permissions, cursors)
-            metrics = MetricsService(Rollups(dal), permissions, now=clock.now)
+
+            def metrics() -> MetricsService:
+                return MetricsService(Rollups(dal), permissions, now=clock.now)
+
             fresh = partial(ExecutionLists, ExecutionPages(dal), permissions, cursors)
-            yield History(dal, fresh(), fresh, details, metrics, context.execution_id)
+            yield History(dal, fresh(), fresh, details, metrics(), metrics, context.execution_id)
     await world.dal.execute(f"DROP DATABASE {name}")
 
 

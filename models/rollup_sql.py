@@ -30,69 +30,76 @@ def tolerance(right: str) -> str:
     return f"1e-9 * (1 + abs({right}))"
 
 
-def executions(visible: str, first: int) -> str:
-    """What ended, by bucket and status, in several rows of each. Its durations are `sent`, an array
-    as it is sent, from the highest bin down to `lowest_bin`; or, where nothing is gathered yet,
-    `bins` and `times`. `visible` selects the workflows; from `$first` on: the width, which is an
-    hour or days, from, to."""
+def known(visible: str) -> str:
+    """The `state` of what is gathered, null if nobody knows, and a digest of the `workflows` that
+    `visible` selects."""
     return f"""
-SELECT date_bin(${first}::interval, hour, 'epoch') AS start, status, executions, seconds, cost,
-       tokens, lowest_bin, sent, bins, times
+SELECT (SELECT state::text FROM gathered_state) AS state,
+       sha256(string_agg(uuid_send(workflow_id), NULL ORDER BY workflow_id)) AS workflows
+  FROM ({visible}) AS v
+"""
+
+
+# Each takes `visible`, which selects the workflows; and from `$first` on: the width, which is an
+# hour or days, from, to. The start of a bucket is told in seconds, cheaper to read than an instant.
+
+
+def _ends_gathered(visible: str, first: int) -> str:
+    return f"""
+SELECT {_start(first)}, status, executions, seconds, cost, tokens, lowest_bin, sent,
+       NULL::integer[] AS bins, NULL::bigint[] AS times
   FROM ({visible}) AS v CROSS JOIN LATERAL (
-    SELECT hour, status, executions, seconds, cost, tokens, lowest_bin, sent,
-           NULL::integer[] AS bins, NULL::bigint[] AS times
-      FROM gathered_rollups
-     WHERE {_gathered(first)}
-     UNION ALL
-    SELECT hour, status, sum(executions)::bigint, sum(seconds), sum(cost), sum(tokens), NULL, NULL,
-           array_agg(bin), array_agg(executions)
-      FROM execution_rollups WHERE {_live(first)} GROUP BY hour, status
+    SELECT hour, status, executions, seconds, cost, tokens, lowest_bin, sent
+      FROM gathered_rollups WHERE {_gathered(first)}
      OFFSET 0) AS found
 """
 
 
-def nodes(visible: str, first: int) -> str:
-    """The slowest and the most-failing nodes of each bucket and, without a start, of all; besides
-    what `executions` takes, how many of each."""
-    # Who is among the slowest is asked of all nodes; who fails most, of the few that do.
+def _ends_live(visible: str, first: int) -> str:
     return f"""
-WITH each AS (
-    SELECT date_bin(${first}::interval, hour, 'epoch') AS start, v.workflow_id, node_id,
-           max(node_type) AS node_type, sum(runs)::bigint AS runs,
-           sum(failures)::bigint AS failures, sum(seconds) AS seconds,
-           max(longest_seconds) AS longest_seconds
-      FROM ({visible}) AS v CROSS JOIN LATERAL (
-        SELECT hour, node_id, node_type, runs, failures, seconds, longest_seconds
-          FROM gathered_nodes WHERE {_gathered(first)}
-         UNION ALL
-        SELECT hour, node_id, node_type, runs, failures, seconds, longest_seconds
-          FROM node_rollups WHERE {_live(first)}
-         OFFSET 0) AS found
-     GROUP BY 1, 2, 3
-), counted AS MATERIALIZED (
-    SELECT * FROM each WHERE runs > 0
-     UNION ALL
-    SELECT NULL, workflow_id, node_id, max(node_type), sum(runs)::bigint, sum(failures)::bigint,
-           sum(seconds), max(longest_seconds)
-      FROM each GROUP BY workflow_id, node_id HAVING sum(runs) > 0
-), slow AS (
-    SELECT * FROM (
-        SELECT *, row_number() OVER (PARTITION BY start ORDER BY seconds / runs DESC,
-                                     workflow_id, node_id) AS slow
-          FROM counted) ranked
-     WHERE slow <= ${first + 3}
-), failing AS (
-    SELECT * FROM (
-        SELECT *, row_number() OVER (PARTITION BY start ORDER BY failures DESC, runs,
-                                     workflow_id, node_id) AS failing
-          FROM counted WHERE failures > 0) ranked
-     WHERE failing <= ${first + 3}
-)
-SELECT *, NULL::bigint AS failing FROM slow
- UNION ALL
-SELECT start, workflow_id, node_id, node_type, runs, failures, seconds, longest_seconds, NULL,
-       failing FROM failing
+SELECT {_start(first)}, status, sum(executions)::bigint, sum(seconds), sum(cost), sum(tokens),
+       NULL::integer, NULL::bytea, array_agg(bin), array_agg(executions)
+  FROM ({visible}) AS v CROSS JOIN LATERAL (
+    SELECT hour, status, bin, executions, seconds, cost, tokens
+      FROM execution_rollups WHERE {_live(first)}
+     OFFSET 0) AS found
+ GROUP BY 1, 2
 """
+
+
+def _nodes_gathered(visible: str, first: int) -> str:
+    return f"""
+SELECT {_start(first)}, v.workflow_id::text, node_id, node_type, runs, failures, seconds,
+       longest_seconds
+  FROM ({visible}) AS v CROSS JOIN LATERAL (
+    SELECT hour, node_id, node_type, runs, failures, seconds, longest_seconds
+      FROM gathered_nodes WHERE {_gathered(first)}
+     OFFSET 0) AS found
+"""
+
+
+def _nodes_live(visible: str, first: int) -> str:
+    return f"""
+SELECT {_start(first)}, v.workflow_id::text, node_id, max(node_type), sum(runs)::bigint,
+       sum(failures)::bigint, sum(seconds), max(longest_seconds)
+  FROM ({visible}) AS v CROSS JOIN LATERAL (
+    SELECT hour, node_id, node_type, runs, failures, seconds, longest_seconds
+      FROM node_rollups WHERE {_live(first)}
+     OFFSET 0) AS found
+ GROUP BY 1, 2, 3
+"""
+
+
+GATHERED = (_ends_gathered, _nodes_gathered)
+"""What is gathered: what ended, then how nodes did, in one row or more of each bucket and status,
+or node. Durations are `sent`, an array as it is sent, from the highest bin to `lowest_bin`."""
+
+LIVE = (_ends_live, _nodes_live)
+"""As `GATHERED`, of what is not gathered yet: durations are `bins` and `times`."""
+
+
+def _start(first: int) -> str:
+    return f"date_part('epoch', date_bin(${first}::interval, hour, 'epoch')) AS start"
 
 
 def _live(first: int) -> str:
@@ -111,14 +118,15 @@ def _gathered(first: int) -> str:
 
 READ = "; ".join(
     (
-        # What is gathered in between is for both answers where it was, or where it is.
+        # What is gathered in between is for all answers where it was, or where it is; and its state
+        # is that of what is read.
         "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
         # One plan is right for all, along the keys, and making it takes as long as a report.
         "SET LOCAL plan_cache_mode = force_generic_plan",
         "SET LOCAL enable_seqscan = off",
     )
 )
-"""How the transaction begins in which `executions` and `nodes` are asked."""
+"""How the transaction begins in which `known`, `GATHERED` and `LIVE` are asked."""
 
 WORKFLOWS = """
 SELECT workflow_id FROM workflow_executions GROUP BY workflow_id

@@ -7,7 +7,7 @@ the workflows that the viewer may view are counted.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 
@@ -16,10 +16,10 @@ import asyncpg
 from models import rollup_sql as sql
 from models import rollup_upkeep_sql as upkeep
 from models.dal import AsyncDAL
-from models.histograms import Histogram
 from models.patient import HOURS_LONG, patient, run
 from models.permissions import Viewer, viewable
 from models.query import Query, select
+from models.tallies import Remembered, Tallies, tallied
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,58 +34,36 @@ class Span:
     community_id: int | None = None
 
 
-@dataclass(slots=True)
-class Ends:
-    """What ended with one status in one bucket, and the durations of it."""
-
-    start: datetime
-    status: str
-    executions: int = 0
-    seconds: float = 0.0
-    cost: float = 0.0
-    tokens: float = 0.0
-    durations: Histogram = field(default_factory=Histogram)
-
-
-@dataclass(frozen=True, slots=True)
-class NodeRuns:
-    """How a node did in one bucket, or (`start` None) in all of them. `slow` or `failing` is its
-    place, from 1, among the slowest or among the most-failing: one of them, for one that is among
-    both comes twice."""
-
-    start: datetime | None
-    workflow_id: str
-    node_id: str
-    node_type: str
-    runs: int
-    failures: int
-    seconds: float
-    longest_seconds: float
-    slow: int | None
-    failing: int | None
-
-
 class Rollups:
     """The tables `execution_rollups` and `node_rollups`, and what is gathered of them."""
 
     def __init__(self, dal: AsyncDAL) -> None:
         self._dal = dal
+        self._remembered = Remembered()
         # Compiling takes a fifth of a report, and dashboards ask the same again and again. What
         # they may see is looked up by the statement, each time.
         self._visible = lru_cache(maxsize=1_000)(self._compiled)
 
-    async def read(
-        self, viewer: Viewer, span: Span, most: int
-    ) -> tuple[list[Ends], list[NodeRuns]]:
-        """What ended, bucket by bucket, and the `most` slowest and the `most` most-failing nodes of
-        each bucket and of all."""
+    async def read(self, viewer: Viewer, span: Span) -> Tallies:
+        """What ended and how nodes did, bucket by bucket and in all.
+
+        What is gathered is read again only once it has changed, or the viewer may see others."""
         visible = self._visible(viewer, span.workflow_id, span.community_id)
         asked, first = (*visible.args, span.width, span.start, span.end), len(visible.args) + 1
         async with self._dal.transaction() as tx:
             await tx.execute(sql.READ)
-            ended = await tx.fetch(sql.executions(visible.sql, first), *asked)
-            nodes = await tx.fetch(sql.nodes(visible.sql, first), *asked, most)
-        return _merged(ended), [NodeRuns(*row) for row in nodes]
+            known = await tx.fetchrow(sql.known(visible.sql), *visible.args)
+            assert known is not None
+            state, key = known["state"], (known["workflows"], span.width, span.start, span.end)
+            gathered = None if state is None else self._remembered.get(key, state)
+            if gathered is None:
+                ended, nodes = [
+                    await tx.fetch(each(visible.sql, first), *asked) for each in sql.GATHERED
+                ]
+                gathered = tallied(ended, nodes)
+                self._remembered.put(key, state, gathered)
+            ended, nodes = [await tx.fetch(each(visible.sql, first), *asked) for each in sql.LIVE]
+        return gathered.plus(tallied(ended, nodes))
 
     def _compiled(self, viewer: Viewer, workflow_id: str | None, community_id: int | None) -> Query:
         db = self._dal.db
@@ -116,23 +94,3 @@ async def _corrected(connection: asyncpg.Connection, workflow_id: str) -> int:
         await run(connection, upkeep.TAKE_TURN)
         days = [await run(connection, each, workflow_id) for each in upkeep.DAYS_OF_HOURS]
     return int(sum(days) + await run(connection, sql.REBUILD, workflow_id))
-
-
-def _merged(rows: list[asyncpg.Record]) -> list[Ends]:
-    """One for each bucket and status, in order."""
-    ends: dict[tuple[datetime, str], Ends] = {}
-    for start, status, executions, seconds, cost, tokens, lowest_bin, sent, bins, times in rows:
-        key = start, status
-        known = ends.get(key)
-        if known is None:
-            known = ends[key] = Ends(start, status)
-        known.executions += executions
-        known.seconds += seconds
-        known.cost += cost
-        known.tokens += tokens
-        if sent is not None:
-            known.durations.add_sent(lowest_bin, sent)
-        else:
-            for bin_number, count in zip(bins, times, strict=True):
-                known.durations.add(bin_number, count)
-    return [ends[key] for key in sorted(ends)]

@@ -278,6 +278,7 @@ def _gathered(define: Any) -> None:
         *_double("seconds", "longest_seconds"),
         primarykey=["workflow_id", "daily", "hour", "node_id"],
     )
+    define("gathered_state", *_boolean("one"), *_uuid("state"), primarykey=["one"])
 
 
 def _operations(define: Any) -> None:

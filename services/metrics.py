@@ -9,16 +9,18 @@ somebody cancels says nothing about how long a workflow takes. The success rate 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from heapq import nsmallest
 from itertools import pairwise
 from typing import Any, Literal
 
 from engine.context import ExecutionStatus, JsonObject
 from models.histograms import Histogram
 from models.rollup_sql import HOURLY_DAYS
-from models.rollups import Ends, NodeRuns, Rollups, Span
+from models.rollups import Rollups, Span
+from models.tallies import NodeKey, NodeRuns, Tally
 from services.caller import Caller
 from services.errors import NotValid, Problem
 from services.permission_service import PermissionService, viewer_of
@@ -36,6 +38,7 @@ _QUANTILES = ("p50_duration", "p95_duration", "p99_duration")
 _SHARES = (0.5, 0.95, 0.99)
 _OF_ITS_OWN = (str(ExecutionStatus.COMPLETED), str(ExecutionStatus.FAILED))
 _STATUSES = (*_OF_ITS_OWN, str(ExecutionStatus.CANCELLED))
+_NOTHING = Tally()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,20 +75,17 @@ class MetricsService:
             await self._permissions.authorise(
                 caller, asked.workflow_id, "view", community_id=asked.community_id
             )
-        viewer = viewer_of(caller)
-        ends, nodes = await self._rollups.read(viewer, span, MOST_NODES)
+        tallies = await self._rollups.read(viewer_of(caller), span)
         starts = [
             span.start + number * span.width
             for number in range(round((span.end - span.start) / span.width) + 1)
         ]
-        by_start = _grouped(ends)
-        nodes_of = _grouped(nodes)
         buckets = [
             {"start": start, "end": end}
-            | _figures(by_start.get(start, []), nodes_of.get(start, []), _minutes(start, end, now))
+            | _figures(tallies.buckets.get(start, _NOTHING), _minutes(start, end, now))
             for start, end in pairwise(starts)
         ]
-        totals = _figures(ends, nodes_of.get(None, []), _minutes(span.start, span.end, now))
+        totals = _figures(tallies.total, _minutes(span.start, span.end, now))
         return {
             "from": span.start,
             "to": span.end,
@@ -132,43 +132,62 @@ def _minutes(start: datetime, end: datetime, now: datetime) -> float:
     return max((min(end, now) - start) / timedelta(minutes=1), 0.0)
 
 
-def _grouped(rows: Iterable[Any]) -> dict[datetime | None, list[Any]]:
-    groups: dict[datetime | None, list[Any]] = {}
-    for row in rows:
-        groups.setdefault(row.start, []).append(row)
-    return groups
+def _figures(tally: Tally, minutes: float) -> JsonObject:
+    """What is told of a bucket that has lasted so many minutes."""
+    figures: JsonObject | None = tally.told
+    if figures is None:
+        figures = tally.told = _lasting(tally)
+    executions = figures["executions"]
+    rate = round(executions / minutes, 6) if minutes else 0.0
+    return {**figures, "throughput_per_minute": rate}
 
 
-def _figures(ends: list[Ends], nodes: list[NodeRuns], minutes: float) -> JsonObject:
+def _lasting(tally: Tally) -> JsonObject:
+    """What is told of a bucket at any time; but for the throughput, whose place it keeps."""
     counts = dict.fromkeys(_STATUSES, 0)
     durations = Histogram()
-    seconds = 0.0
-    for each in ends:
-        counts[each.status] += each.executions
-        if each.status in _OF_ITS_OWN:
+    seconds = cost = tokens = 0.0
+    for status, each in tally.ends.items():
+        counts[status] += each.executions
+        cost += each.cost
+        tokens += each.tokens
+        if status in _OF_ITS_OWN:
             seconds += each.seconds
             durations += each.durations
-    executions = sum(counts.values())
     ran = sum(counts[status] for status in _OF_ITS_OWN)
     measured, told = durations.quantiles(_SHARES)
+    slowest, most_failing = _ranked(tally)
     return {
-        "executions": executions,
+        "executions": sum(counts.values()),
         "by_status": counts,
         "success_rate": round(counts["completed"] / ran, 6) if ran else None,
         **dict(zip(_QUANTILES, told, strict=True)),
         "mean_duration": round(seconds / measured, 6) if measured else None,
-        "throughput_per_minute": round(executions / minutes, 6) if minutes else 0.0,
-        "total_cost": round(sum(each.cost for each in ends), 9),
-        "tokens_used": _whole(sum(each.tokens for each in ends)),
-        "slowest_nodes": [
-            _node(row)
-            for _, row in sorted((row.slow, row) for row in nodes if row.slow is not None)
-        ],
-        "most_failing_nodes": [
-            _node(row)
-            for _, row in sorted((row.failing, row) for row in nodes if row.failing is not None)
-        ],
+        "throughput_per_minute": 0.0,
+        "total_cost": round(cost, 9),
+        "tokens_used": _whole(tokens),
+        "slowest_nodes": slowest,
+        "most_failing_nodes": most_failing,
     }
+
+
+def _ranked(tally: Tally) -> tuple[list[JsonObject], list[JsonObject]]:
+    """The nodes that take longest, and those that fail most."""
+    ran = [each for each in tally.nodes.items() if each[1].runs > 0]
+    slowest = nsmallest(MOST_NODES, ran, key=_by_slowness)
+    failed = [each for each in ran if each[1].failures > 0]
+    most_failing = nsmallest(MOST_NODES, failed, key=_by_failures)
+    return [_node(*each) for each in slowest], [_node(*each) for each in most_failing]
+
+
+def _by_slowness(each: tuple[NodeKey, NodeRuns]) -> tuple[Any, ...]:
+    key, runs = each
+    return -runs.seconds / runs.runs, *key
+
+
+def _by_failures(each: tuple[NodeKey, NodeRuns]) -> tuple[Any, ...]:
+    key, runs = each
+    return -runs.failures, runs.runs, *key
 
 
 def _whole(number: float) -> int:
@@ -176,14 +195,15 @@ def _whole(number: float) -> int:
     return max(min(round(number), _MOST_WHOLE), -_MOST_WHOLE)
 
 
-def _node(row: NodeRuns) -> JsonObject:
+def _node(key: NodeKey, runs: NodeRuns) -> JsonObject:
+    workflow_id, node_id = key
     return {
-        "workflow_id": row.workflow_id,
-        "node_id": row.node_id,
-        "node_type": row.node_type,
-        "runs": row.runs,
-        "failures": row.failures,
-        "failure_rate": round(row.failures / row.runs, 6),
-        "mean_seconds": round(row.seconds / row.runs, 6),
-        "longest_seconds": round(row.longest_seconds, 6),
+        "workflow_id": workflow_id,
+        "node_id": node_id,
+        "node_type": runs.node_type,
+        "runs": runs.runs,
+        "failures": runs.failures,
+        "failure_rate": round(runs.failures / runs.runs, 6),
+        "mean_seconds": round(runs.seconds / runs.runs, 6),
+        "longest_seconds": round(runs.longest_seconds, 6),
     }

@@ -16,12 +16,13 @@ from engine.context import ExecutionContext, ExecutionStatus, Kind
 from engine.records import Batch
 from models import rollup_sql, turns
 from models import rollup_upkeep_sql as upkeep
-from models.dal import AsyncDAL
+from models.dal import AsyncDAL, Session
 from models.execution_store import PostgresExecutionStore
 from models.histograms import middle_of
 from models.permissions import Viewer
 from models.retention import History, Place, Policy
 from models.rollups import Rollups, Span
+from models.tallies import Tallies, Tally
 from tests.models.aged import aged, rows
 from tests.store_contract import (
     FIRST,
@@ -128,6 +129,18 @@ async def by_status(dal: AsyncDAL) -> dict[str, int]:
     for row in await dal.fetch(SUMS):
         totals[row["status"]] += row["executions"]
     return dict(totals)
+
+
+def figures(tallies: Tallies) -> list[Any]:
+    """All that they count, to be compared."""
+    return [
+        (start, status, replace(ends, durations=ends.durations.counts()))
+        for start, tally in (*tallies.buckets.items(), (None, tallies.total))
+        for status, ends in sorted(tally.ends.items())
+    ] + [
+        (start, sorted(tally.nodes.items()))
+        for start, tally in (*tallies.buckets.items(), (None, tallies.total))
+    ]
 
 
 async def rebuilt(rollups: Rollups) -> int:
@@ -420,9 +433,9 @@ async def test_gathering_changes_no_answer_whatever_comes_late(
         told = []
         for days, width in spans:
             span = Span(midnight - days * DAY, midnight + DAY, width)
-            ends, nodes = await rollups.read(viewer, span, 5)
-            told.append(nodes)
-            told.append([(replace(each, durations=each.durations.counts())) for each in ends])
+            anew = await Rollups(dal).read(viewer, span)
+            assert figures(await rollups.read(viewer, span)) == figures(anew)
+            told.append(figures(anew))
         return told
 
     async def run_nodes() -> None:
@@ -456,6 +469,54 @@ async def test_gathering_changes_no_answer_whatever_comes_late(
             )
             assert left == 0
             assert await rows(dal, table) > 500
+
+
+async def test_what_is_gathered_is_read_again_once_it_has_changed_and_not_before(
+    dal: AsyncDAL, rollups: Rollups, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, asked = Session._run, list[str]()
+
+    async def noting(self: Session, method: Any, query: Any, args: Any) -> Any:
+        asked.append(str(query))
+        return await run(self, method, query, args)
+
+    monkeypatch.setattr(Session, "_run", noting)
+    await dal.execute(
+        "INSERT INTO workflows (workflow_id, community_id, name, document, created_by)"
+        " SELECT id, 1, 'w', '{}', 456 FROM unnest($1::uuid[]) AS u (id)",
+        [WORKFLOW, OTHER],
+    )
+    await aged(dal, count=2, ended=5)
+    history = History(dal)
+    while await history.compact_rollups():
+        pass
+    midnight = NOW.replace(hour=0, minute=0, second=0, microsecond=0)
+    span, viewer = Span(midnight - DAY, midnight + DAY, DAY), Viewer(456)
+
+    async def reads(viewer: Viewer = viewer) -> tuple[int, list[str]]:
+        asked.clear()
+        tallies = await rollups.read(viewer, span)
+        ended = sum(each.executions for each in tallies.total.ends.values())
+        return ended, [name for name in both if f"FROM {name}" in str(asked)]
+
+    both = ["gathered_rollups", "gathered_nodes"]
+    assert await reads() == (2, both)
+    assert await reads() == (2, [])
+    await aged(dal, count=1, ended=0)  # a live one is counted at once
+    assert await reads() == (3, [])
+    assert await reads(Viewer(457)) == (0, both)  # who may see others is told of others
+    assert await reads() == (3, [])
+    await history.compact_rollups()
+    assert await reads() == (3, []), "nothing was to be gathered"
+    for change in (
+        "UPDATE gathered_rollups SET counts = '{7}', lowest_bin = 3",
+        "DELETE FROM gathered_rollups",
+        "TRUNCATE gathered_nodes",
+    ):
+        await reads()
+        await dal.execute(change)
+        assert (await reads())[1] == both, change
+    assert await reads() == (1, [])
 
 
 async def test_who_has_not_the_turn_gathers_nothing(dal: AsyncDAL) -> None:
@@ -587,13 +648,16 @@ async def test_reading_gives_buckets_statuses_durations_and_nodes(
     start = (NOW - DAY).replace(hour=0, minute=0, second=0, microsecond=0)
     span = Span(start, start + 3 * DAY, DAY)
 
-    (completed, failed), (each, total) = await rollups.read(Viewer(456), span, 5)
+    tallies = await rollups.read(Viewer(456), span)
 
-    assert (completed.status, completed.executions, completed.cost) == ("completed", 3, 1.5)
+    [(bucket, tally)] = tallies.buckets.items()
+    completed, failed = (tally.ends[status] for status in ("completed", "failed"))
+    assert bucket == NOW.replace(hour=0, minute=0, second=0, microsecond=0)
+    assert (completed.executions, completed.cost, failed.executions) == (3, 1.5, 1)
     measured, (middle,) = completed.durations.quantiles((0.5,))
     assert (measured, middle) == (3, pytest.approx(2.0, rel=0.05))
-    assert (failed.status, failed.executions, failed.start) == ("failed", 1, completed.start)
-    assert (each.start, total.start) == (completed.start, None)
-    assert (total.node_id, total.runs, total.longest_seconds) == ("node2", 4, 1.5)
-    assert await rollups.read(Viewer(457), span, 5) == ([], [])
-    assert await rollups.read(Viewer(457, everything=True, community_id=2), span, 5) == ([], [])
+    assert figures(tallies) == figures(Tallies({bucket: tally}, tally))
+    [(node, runs)] = tally.nodes.items()
+    assert (node, runs.runs, runs.longest_seconds) == ((WORKFLOW, "node2"), 4, 1.5)
+    for other in (Viewer(457), Viewer(457, everything=True, community_id=2)):
+        assert await rollups.read(other, span) == Tallies({}, Tally())

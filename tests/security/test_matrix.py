@@ -138,8 +138,8 @@ async def test_g14_another_communitys_is_in_every_way_as_what_does_not_exist(
 CHANGES = [row for row in HIDDEN if row.method != "GET"]
 BESIDE = {
     "audit_log", "audit_chain", "engine_workers", "live_watchers", "alert_samples",
-    "execution_rollups", "gathered_rollups", "gathered_nodes", "node_rollups", "rollup_horizons",
-    "schema_migrations",
+    "execution_rollups", "gathered_rollups", "gathered_nodes", "gathered_state", "node_rollups",
+    "rollup_horizons", "schema_migrations",
 }  # fmt: skip
 """Tables that the service writes by itself, or because something was refused."""
 BY_ITSELF = ["last_used_at", "last_success_at", "evaluated_at", "due_at", "value", "executions"]
