@@ -32,14 +32,16 @@ took longer than the page.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import asyncpg
 
 from models.dal import AsyncDAL, Session
 from models.execution_filter import Listing, Order, Place, walks
-from models.execution_walks import WalkQuery, key_names, key_of, orderby
-from models.query import Query, compose
+from models.execution_shapes import Asked, Shape, shape_of
+from models.execution_walks import WalkQuery, branches_of, key_names, key_of, orderby
+from models.query import Query, compose, filled
 
 COUNT_CAP = 10_000
 """Totals are exact up to here."""
@@ -58,6 +60,9 @@ COUNTED = 30_000
 
 FEWEST_EXAMINED = 1_000
 """How many each of very many walks may meet."""
+
+SHAPES = 1_000
+"""How many statements are kept. One has three kilobytes."""
 
 WALK = "; ".join(
     (
@@ -100,6 +105,16 @@ class Total:
     exact: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Rejects:
+    """What the walks of a list do: whether any meets rows in vain (`filters`), and whether it
+    searches, any or the last of them, for something that no index knows."""
+
+    filters: bool
+    searches: bool
+    last_searches: bool
+
+
 class ExecutionPages:
     """Reads pages of `workflow_executions`. `examined` and `begins` are for tests: how many
     executions a filter is put to in each branch of a walk, and how many at first."""
@@ -110,6 +125,9 @@ class ExecutionPages:
         self._dal = dal
         self._examined = examined
         self._begins = begins
+        self._rejects = lru_cache(maxsize=SHAPES)(self._found_to_reject)
+        self._paging = lru_cache(maxsize=SHAPES)(self._compiled_page)
+        self._totalling = lru_cache(maxsize=SHAPES)(self._compiled_total)
 
     async def page(
         self,
@@ -124,13 +142,14 @@ class ExecutionPages:
         """The `limit` executions that follow `after`, or else the first `offset`; and how many the
         whole list has, counted up to `COUNT_CAP`, unless that is known (`total`), or an `estimate`
         will do where the page does not tell."""
-        walked = self._walked(listing)
-        if not walked:
+        asked = Asked(listing, walks(listing), after)
+        if not asked.walks:
             return Found([], None, more=False, cut=False), Total(0, exact=True)
-        skip = offset if any(walk.filters for walk in walked) else 0
+        rejects = self._rejects(shape_of(asked))
+        skip = offset if rejects.filters else 0
         async with self._dal.transaction() as tx:
             await tx.execute(WALK)
-            if skip or not any(walk.searches for walk in walked):
+            if skip or not rejects.searches:
                 query = self.query(listing, limit=limit, after=after, offset=offset)
                 found = _found(await tx.fetch(query), listing.order, limit, skip)
             else:
@@ -151,7 +170,7 @@ class ExecutionPages:
         """The page of a search, in as many steps as it takes. All walks go equally far, so a
         step ends where the first of them does; which may be another one each time, so that what is
         rare takes more pages than in one step."""
-        allowed = self._share(self._walked(listing))
+        allowed = self._share(Asked(listing, walks(listing)))
         step, found = min(self._begins, allowed), Found([], after, more=True, cut=True)
         while found.cut and step:
             query = self.query(listing, limit=limit, after=found.place, examined=step)
@@ -165,7 +184,7 @@ class ExecutionPages:
 
     async def total(self, listing: Listing) -> Total:
         """How many the whole list has, counted up to `COUNT_CAP`; no page is read."""
-        if not self._walked(listing):
+        if not walks(listing):
             return Total(0, exact=True)
         async with self._dal.transaction() as tx:
             await tx.execute(WALK)
@@ -183,10 +202,27 @@ class ExecutionPages:
         """The statement of a page. Where walks meet rows that are not wanted, the first `offset`
         rows are part of its result, else it skips them itself. Each branch meets at most `examined`
         executions, or its share of all that a page may meet."""
-        order, walked = listing.order, self._walked(listing)
+        asked = Asked(listing, walks(listing), after)
+        shape = shape_of(asked)
+        met = (examined or self._share(asked)) if self._rejects(shape).filters else 0
+        return filled(self._paging(shape, limit, offset, met), asked)
+
+    def counting(self, listing: Listing) -> Query:
+        """The statement of a total. What is counted has no order, so that of creation will do; and
+        once one walk has found too many to count, the other is not begun."""
+        listing = replace(listing, order=Order())
+        asked = Asked(listing, walks(listing))
+        shape = shape_of(asked)
+        # A walk that searches for nothing meets hardly anything in vain, except for what the walk
+        # before it has counted: no more than can be counted.
+        searches = self._rejects(shape).last_searches
+        met = self._share(asked, COUNTED) if searches else 2 * (COUNT_CAP + 1)
+        return filled(self._totalling(shape, met), asked)
+
+    def _compiled_page(self, shape: Shape, limit: int, offset: int, examined: int) -> Query:
+        order, walked, after = shape.order, *self._standing_in(shape)
         most = offset + limit + 1
         skipped = 0 if any(walk.filters for walk in walked) else offset
-        examined = examined or self._share(walked)
         parts = [walk.sql(most, examined, after) for walk in walked]
         keys = ", ".join(f"page.{name}" for name in key_names(order))
         columns = ", ".join(f"e.{name}" for name in COLUMNS)
@@ -200,32 +236,35 @@ class ExecutionPages:
             _merged(parts, order),
         )
 
-    def counting(self, listing: Listing) -> Query:
-        """The statement of a total. What is counted has no order, so that of creation will do; and
-        once one walk has found too many to count, the other is not begun."""
-        *others, last = walked = self._walked(replace(listing, order=Order()))
-        # A walk that searches for nothing meets hardly anything in vain, except for what the walk
-        # before it has counted: no more than can be counted.
-        examined = self._share(walked, COUNTED) if last.searches else 2 * (COUNT_CAP + 1)
+    def _compiled_total(self, shape: Shape, examined: int) -> Query:
+        (*others, last), _ = self._standing_in(shape)
         first = _counted(last, examined)
         if not others:
             return first
         [own] = others
+        besides = replace(own, besides=own.listing.reach.workflow_ids)
         return compose(
             "SELECT first.found + second.found AS found, first.cut OR second.cut AS cut"
             f" FROM ({{}}) AS first CROSS JOIN LATERAL ({{}} WHERE first.found <= {COUNT_CAP})"
             " AS second",
             first,
-            _counted(replace(own, besides=listing.reach.workflow_ids), examined),
+            _counted(besides, examined),
         )
 
-    def _walked(self, listing: Listing) -> list[WalkQuery]:
-        return [WalkQuery(self._dal.db, walk, listing) for walk in walks(listing)]
+    def _found_to_reject(self, shape: Shape) -> _Rejects:
+        walked, _ = self._standing_in(shape)
+        searches = [walk.searches for walk in walked]
+        return _Rejects(any(walk.filters for walk in walked), any(searches), searches[-1])
 
-    def _share(self, walked: list[WalkQuery], in_all: int = EXAMINED) -> int:
+    def _standing_in(self, shape: Shape) -> tuple[list[WalkQuery], Place | None]:
+        """The walks of a list of this shape, with blanks for its values, and where it begins."""
+        asked = shape.asked()
+        return [WalkQuery(self._dal.db, walk, asked.listing) for walk in asked.walks], asked.after
+
+    def _share(self, asked: Asked, in_all: int = EXAMINED) -> int:
         """How many executions each branch of the walks may meet."""
-        branches = max(sum(walk.branches for walk in walked), 1)
-        return min(self._examined, max(in_all // branches, FEWEST_EXAMINED))
+        branches = sum(branches_of(walk, asked.listing) for walk in asked.walks)
+        return min(self._examined, max(in_all // max(branches, 1), FEWEST_EXAMINED))
 
 
 def _merged(parts: list[Query], order: Order) -> Query:

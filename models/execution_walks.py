@@ -64,11 +64,6 @@ class WalkQuery:
     besides: tuple[str, ...] = ()
     """Workflows whose executions it passes by: another walk has found them."""
 
-    @property
-    def branches(self) -> int:
-        """In how many places of the index it walks."""
-        return max(len(self.walk.values), 1) * max(len(self._statuses()), 1)
-
     def sql(self, most: int, examined: int, after: Place | None) -> Query:
         """The first `most` that the walk finds after a place; it meets at most `examined`."""
         return self._in_all_branches(self._walked(most, examined, after))
@@ -208,8 +203,7 @@ class WalkQuery:
         """Where the walk begins that goes on after a place, by the columns `_ordered`. A branch of
         one status, in a list by status, is walked from its own beginning, from the place or not at
         all: by where the place is."""
-        kinds = [kind for _, kind in _KEYS[self.listing.order.sort]]
-        keys = [_bound(key, kind) for key, kind in zip(after.keys, kinds, strict=True)]
+        keys = bound_keys(after, self.listing.order)
         if len(keys) == len(self._rest()):
             return [*values, *keys, after.execution_id]
         *held, mine = values
@@ -349,6 +343,18 @@ def key_of(value: Any) -> Key:
     if isinstance(value, datetime):
         return value.astimezone(UTC)
     return value  # type: ignore[no-any-return]  # a row has no types
+
+
+def branches_of(walk: Walk, listing: Listing) -> int:
+    """In how many places of the index a walk leads through a list."""
+    statuses = len(listing.narrow.statuses) if walk.knows_statuses(listing.order) else 0
+    return max(len(walk.values), 1) * max(statuses, 1)
+
+
+def bound_keys(place: Place, order: Order) -> list[Any]:
+    """The values of a place as they are bound."""
+    kinds = [kind for _, kind in _KEYS[order.sort]]
+    return [_bound(key, kind) for key, kind in zip(place.keys, kinds, strict=True)]
 
 
 def _bound(key: Key, kind: Any) -> Any:

@@ -130,6 +130,15 @@ TOLD_TO_OTHERS = (
         (ROLLUPS, "-k", "gathered"),
     ),
     Sabotage(
+        "first-of-many",
+        "what a list's statement depends on is in its shape",
+        "G14",
+        "models/execution_shapes.py",
+        "walks=tuple((walk.column, len(walk.values) == 1) for walk in asked.walks),",
+        "walks=tuple((walk.column, len(walk.values) >= 1) for walk in asked.walks),",
+        ("tests/models/test_execution_shapes.py",),
+    ),
+    Sabotage(
         "estimates-for-all",
         "a total that is remembered is of what its reader may see",
         "G14",
