@@ -19,6 +19,8 @@ from http import HTTPStatus
 import h11
 from hypercorn import protocol as hypercorn_protocol
 from hypercorn.events import Closed, Event, RawData
+from hypercorn.protocol.events import Body, Response
+from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h11 import H11Protocol
 
 from controllers.responses import JSON, Failure
@@ -31,6 +33,7 @@ _MESSAGES = {
 
 
 _EXTENSIONS = b"sec-websocket-extensions"
+_FRAMED = (b"content-length", b"transfer-encoding")
 
 READ_OFF_BYTES = 64 * 1024 * 1024
 READ_OFF_SECONDS = 2.0
@@ -47,6 +50,8 @@ class _NoRequest(Exception):
 class Http1(H11Protocol):
     """hypercorn's HTTP/1.1 without the ways out of it."""
 
+    _chunked = False
+    """Whether the body of the answer under way is sent in chunks."""
     _bytes_left = READ_OFF_BYTES
     _read_off: asyncio.Event | None = None
     """Set when the rest of a refused body has been read off; None while there is none."""
@@ -60,6 +65,19 @@ class Http1(H11Protocol):
             self.connection.receive_data(event.data)
         if self._read_off is not None and (isinstance(event, Closed) or self._is_read_off()):
             self._read_off.set()
+
+    async def stream_send(self, event: StreamEvent) -> None:
+        """As hypercorn does, but for the chunks of a stream, which are framed here: h11 counts
+        nothing of them, and is a tenth of what telling a thousand clients of events costs."""
+        connection = self.connection
+        if isinstance(event, Body):
+            if self._chunked and event.data and connection.our_state is h11.SEND_BODY:
+                await self.send(RawData(data=b"%x\r\n%b\r\n" % (len(event.data), event.data)))
+                return
+        elif isinstance(event, Response) and isinstance(connection, h11.Connection):
+            framed = any(name.lower() in _FRAMED for name, _ in event.headers)
+            self._chunked = not framed and connection.their_http_version == b"1.1"
+        await super().stream_send(event)
 
     def _is_read_off(self) -> bool:
         connection = self.connection

@@ -138,11 +138,10 @@ class EventBody(ResponseBody):
         stream = self._stream
         stream.reader = asyncio.current_task()
         resumable = isinstance(stream, Following)
-        written = _numbered if resumable else _plain
         beginning = f"retry: {RETRY_MILLISECONDS}\n"
         yield (beginning + "\n" if resumable else f"{beginning}id: {LIVE_ID}\n\n").encode()
         while messages := await stream.take():
-            yield b"".join([written(message) for message in messages])
+            yield b"".join(_numbered(messages) if resumable else _plain(messages))
             self._live.written(stream)
         word = _WORDS.get(stream.ended or "")
         if word is not None:
@@ -157,17 +156,21 @@ def _answer(body: EventBody) -> Response:
     return response
 
 
-def _plain(message: Message) -> bytes:
-    if isinstance(message, LiveEvent):
-        return b"data: %b\n\n" % message.body
-    return _NOTES[message.kind]
+def _plain(messages: list[Message]) -> list[bytes]:
+    return [
+        b"data: %b\n\n" % each.body if isinstance(each, LiveEvent) else _NOTES[each.kind]
+        for each in messages
+    ]
 
 
-def _numbered(message: Message) -> bytes:
-    """With an id, by which one resumes."""
-    if isinstance(message, LiveEvent):
-        return b"id: %d\ndata: %b\n\n" % (message.seq, message.body)
-    return _NOTES[message.kind]
+def _numbered(messages: list[Message]) -> list[bytes]:
+    """With ids, by which one resumes."""
+    return [
+        b"id: %d\ndata: %b\n\n" % (each.seq, each.body)
+        if isinstance(each, LiveEvent)
+        else _NOTES[each.kind]
+        for each in messages
+    ]
 
 
 def _last_seen(parameter: str | None) -> int:

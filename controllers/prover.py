@@ -5,7 +5,7 @@ Its one rule: what is proved is the credential itself, not what was once found o
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 
 from quart import request
 from werkzeug.datastructures import Headers
@@ -18,23 +18,31 @@ from services.errors import Denied
 CREDENTIALS = ("X-API-Key", "Authorization", "X-Acting-User")
 
 
-def prover(scope: str) -> Callable[[], Awaitable[Caller]]:
-    """Proves the current request's caller again, whenever it is called."""
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """Proves who some headers, which came from an `address`, are of, whenever it is called. Two
+    that are equal prove the same."""
+
+    authenticator: Authenticator
+    credentials: tuple[tuple[str, str], ...] = field(repr=False)
+    scope: str
+    address: str
+
+    async def __call__(self) -> Caller:
+        """Raises what `Authenticator.caller` raises, and `Denied` without the scope."""
+        caller = await self.authenticator.caller(Headers(list(self.credentials)), self.address)
+        if not caller.may(self.scope):
+            raise Denied(f"This needs the scope {self.scope}.", {"scope": self.scope})
+        return caller
+
+
+def prover(scope: str) -> Proof:
+    """Proves the current request's caller again."""
     address = state().addresses.current()
     return proving(state().authenticator, request.headers, scope, address)
 
 
-def proving(
-    authenticator: Authenticator, headers: Headers, scope: str, address: str
-) -> Callable[[], Awaitable[Caller]]:
-    """Proves who these headers, which came from this address, are of. What it gives raises what
-    `Authenticator.caller` raises, and `Denied` without the scope."""
-    kept = Headers([(name, headers[name]) for name in CREDENTIALS if name in headers])
-
-    async def prove() -> Caller:
-        caller = await authenticator.caller(kept, address)
-        if not caller.may(scope):
-            raise Denied(f"This needs the scope {scope}.", {"scope": scope})
-        return caller
-
-    return prove
+def proving(authenticator: Authenticator, headers: Headers, scope: str, address: str) -> Proof:
+    """Proves who these headers, which came from this address, are of."""
+    kept = tuple((name, headers[name]) for name in CREDENTIALS if name in headers)
+    return Proof(authenticator, kept, scope, address)

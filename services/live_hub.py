@@ -24,7 +24,6 @@ from engine.graph_cache import GraphCache
 from engine.ports import EngineLog
 from engine.records import Batch, Progress, StepRow
 from engine.telling import End, LiveEvent, Subject, Telling, subject_of
-from models.executions import ExecutionOwner
 from models.live import Head, Hint, LiveTable
 from services.errors import Refusal
 from services.live_filters import value_in
@@ -325,28 +324,12 @@ class Hub:
         new = events if events and events[0].seq >= first else [e for e in events if e.seq >= first]
         if not new:
             return
-        owner = owner_of(subject)
         for stream in streams:
-            if await self._may_see(stream, owner):
-                stream.offer(new)
-
-    async def _may_see(self, stream: Stream, owner: ExecutionOwner) -> bool:
-        try:
-            await self._permissions.authorise_execution(stream.caller, owner, "view")
-        except Refusal:
-            return False
-        return True
-
-
-def owner_of(subject: Subject) -> ExecutionOwner:
-    """Whose execution it is, as permissions are asked."""
-    return ExecutionOwner(
-        execution_id=subject.execution_id,
-        workflow_id=subject.workflow_id,
-        community_id=subject.community_id,
-        user_id=subject.user_id,
-        status="",
-    )
+            try:
+                await self._permissions.authorise_execution(stream.caller, subject, "view")
+            except Refusal:
+                continue
+            stream.offer(new)
 
 
 def _end(progress: Progress) -> End | None:

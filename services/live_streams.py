@@ -23,7 +23,8 @@ EndReason = Literal["complete", "drain", "refused", "gone", "unavailable"]
 more; the client has gone away; the database does not answer."""
 
 Prove = Callable[[], Awaitable[Caller]]
-"""Proves once more who is calling. Raises what says that the credential is no longer good."""
+"""Proves once more who is calling; those that are equal prove the same. Raises what says that the
+credential is no longer good."""
 
 CatchUp = Callable[[], Awaitable[list[LiveEvent]]]
 """Reads the next events of an execution from the table; none: there are none yet."""

@@ -47,6 +47,8 @@ RECHECK_SECONDS = 2.0
 services remember of both (a second) comes on top."""
 HEARTBEAT_SECONDS = 15.0
 LOOK_SECONDS = 1.0
+LOOKED_AT_ONCE = 1_000
+"""Of how many executions it is asked whether they have gone on unheard of."""
 ANSWER_SECONDS = 3.0
 """How long the first stream waits for the workers of other processes to answer."""
 UNREAD_SECONDS = 10.0
@@ -95,6 +97,7 @@ class LiveUpdates:
         self._certain = False
         """Whether every worker elsewhere is known to tell."""
         self._marked_at = 0.0
+        self._looked_at = 0
 
     @property
     def open(self) -> int:
@@ -256,18 +259,32 @@ class LiveUpdates:
                 stream.beat()
 
     async def _prove_again(self, now: float) -> None:
-        """Asks whether callers may still see what they are given."""
+        """Asks whether callers may still see what they are given; of those with one credential,
+        once."""
+        proved: dict[Prove, Caller | Refusal] = {}
+        found: Caller | Refusal | None
         for stream in list(self._hub.streams):
             if stream.ended is not None or now - stream.checked_at < RECHECK_SECONDS:
                 continue
             stream.checked_at = now
-            try:
-                stream.caller = await stream.prove()
-                if isinstance(stream, Following):
-                    await self._permissions.authorise_execution(stream.caller, stream.owner, "view")
-            except Refusal as refused:
+            found = proved.get(stream.prove)
+            if found is None:
+                found = proved[stream.prove] = await _proved(stream.prove)
+            if not isinstance(found, Refusal):
+                found = await self._shown(stream, found)
+            if found is not None:
                 stream.end("refused")
-                self._log.system("end_stream", "DENIED", reason=str(refused))
+                self._log.system("end_stream", "DENIED", reason=str(found))
+
+    async def _shown(self, stream: Stream, caller: Caller) -> Refusal | None:
+        """Why a stream may show nothing more to its caller, who was proved; None if it may."""
+        stream.caller = caller
+        if isinstance(stream, Following):
+            try:
+                await self._permissions.authorise_execution(caller, stream.owner, "view")
+            except Refusal as refused:
+                return refused
+        return None
 
     async def _look(self, now: float) -> None:
         """Renews the mark, and finds what moved unheard of."""
@@ -278,7 +295,7 @@ class LiveUpdates:
             self._certain = await self._table.all_tell(self._feed.workers)
             if self._certain:
                 self._hub.unsure()
-        seen = self._hub.in_flight()
+        seen = self._some(self._hub.in_flight())
         followed = [each for each in self._hub.streams if isinstance(each, Following)]
         for each in followed:
             if each.held == 0:
@@ -290,6 +307,17 @@ class LiveUpdates:
         for each in followed:
             if each.owner.execution_id in ahead:
                 each.unsure()
+
+    def _some(self, in_flight: dict[str, int]) -> dict[str, int]:
+        """All of them, or where they are many the next ones of them, so that each has its turn."""
+        if len(in_flight) <= LOOKED_AT_ONCE:
+            return in_flight
+        first, self._looked_at = self._looked_at, self._looked_at + LOOKED_AT_ONCE
+        keys = list(in_flight)
+        return {
+            keys[number % len(keys)]: in_flight[keys[number % len(keys)]]
+            for number in range(first, first + LOOKED_AT_ONCE)
+        }
 
     async def _unwatch(self) -> bool:
         """Stops watching, unless somebody has come meanwhile; whether it did."""
@@ -335,3 +363,10 @@ class LiveUpdates:
                     return new
 
         return catch_up
+
+
+async def _proved(prove: Prove) -> Caller | Refusal:
+    try:
+        return await prove()
+    except Refusal as refused:
+        return refused

@@ -12,7 +12,7 @@ or holds a grant.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from models.executions import ExecutionOwner
 from models.permissions import AccessFacts, Permissions, Viewer
@@ -48,6 +48,17 @@ class Access:
         if not self.in_community:
             return False
         return self.unlimited or bool(getattr(self.facts, f"can_{permission}"))
+
+
+class Owned(Protocol):
+    """What says whose execution it is."""
+
+    @property
+    def workflow_id(self) -> str: ...
+    @property
+    def community_id(self) -> int: ...
+    @property
+    def user_id(self) -> int: ...
 
 
 class PermissionService:
@@ -167,7 +178,7 @@ class PermissionService:
         return owner
 
     async def authorise_execution(
-        self, caller: Caller, execution: ExecutionOwner, permission: Permission
+        self, caller: Caller, execution: Owned, permission: Permission
     ) -> None:
         """As `execution`, of one that is known already."""
         if not _is_own(caller, execution):
@@ -217,7 +228,7 @@ def _access(caller: Caller, facts: AccessFacts | None) -> Access | None:
     )
 
 
-def _is_own(caller: Caller, execution: ExecutionOwner) -> bool:
+def _is_own(caller: Caller, execution: Owned) -> bool:
     """Whether the caller triggered it, in a community that their credential is good for."""
     mine = execution.user_id == caller.user_id
     return mine and caller.community_id in (None, execution.community_id)
