@@ -61,7 +61,8 @@ class Rollups:
                     await tx.fetch(each(visible.sql, first), *asked) for each in sql.GATHERED
                 ]
                 gathered = tallied(ended, nodes)
-                self._remembered.put(key, state, gathered)
+                if state is not None:
+                    self._remembered.put(key, state, gathered)
             ended, nodes = [await tx.fetch(each(visible.sql, first), *asked) for each in sql.LIVE]
         return gathered.plus(tallied(ended, nodes))
 
