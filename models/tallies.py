@@ -1,6 +1,6 @@
 """What ended and how nodes did, bucket by bucket: added up from roll-ups, and kept in mind.
 
-Its one rule: a tally is not changed once it has been given out, for several reports share it.
+Its one rule: what a tally counts is not changed once it has been given out, for reports share it.
 """
 
 from __future__ import annotations

@@ -126,7 +126,8 @@ class Following(Stream):
         self._behind = True
 
     def offer(self, events: Sequence[LiveEvent]) -> None:
-        """Keeps the events that are the next ones; any later one sends the stream to the table."""
+        """Keeps the events, whose numbers follow one another, from the next one on. Where they
+        begin later, or are too many, the stream reads from the table."""
         new = [event for event in events if event.seq >= self._next]
         if self._behind or not new:
             return

@@ -271,12 +271,12 @@ class LiveUpdates:
             if found is None:
                 found = proved[stream.prove] = await _proved(stream.prove)
             if not isinstance(found, Refusal):
-                found = await self._shown(stream, found)
+                found = await self._refusal(stream, found)
             if found is not None:
                 stream.end("refused")
                 self._log.system("end_stream", "DENIED", reason=str(found))
 
-    async def _shown(self, stream: Stream, caller: Caller) -> Refusal | None:
+    async def _refusal(self, stream: Stream, caller: Caller) -> Refusal | None:
         """Why a stream may show nothing more to its caller, who was proved; None if it may."""
         stream.caller = caller
         if isinstance(stream, Following):
@@ -295,7 +295,7 @@ class LiveUpdates:
             self._certain = await self._table.all_tell(self._feed.workers)
             if self._certain:
                 self._hub.unsure()
-        seen = self._some(self._hub.in_flight())
+        seen = self._in_turn(self._hub.in_flight())
         followed = [each for each in self._hub.streams if isinstance(each, Following)]
         for each in followed:
             if each.held == 0:
@@ -308,7 +308,7 @@ class LiveUpdates:
             if each.owner.execution_id in ahead:
                 each.unsure()
 
-    def _some(self, in_flight: dict[str, int]) -> dict[str, int]:
+    def _in_turn(self, in_flight: dict[str, int]) -> dict[str, int]:
         """All of them, or where they are many the next ones of them, so that each has its turn."""
         if len(in_flight) <= LOOKED_AT_ONCE:
             return in_flight

@@ -54,8 +54,8 @@ async def test_a_credential_is_proved_once_for_all_of_its_streams(live: LiveUpda
 
 def test_of_many_that_are_in_flight_each_has_its_turn(live: LiveUpdates) -> None:
     few = {str(number): number for number in range(LOOKED_AT_ONCE)}
-    assert live._some(few) == few
+    assert live._in_turn(few) == few
     many = {str(number): number for number in range(2 * LOOKED_AT_ONCE + 500)}
-    looks = [live._some(many) for _ in range(3)]
+    looks = [live._in_turn(many) for _ in range(3)]
     assert [len(look) for look in looks] == [LOOKED_AT_ONCE] * 3
     assert looks[0] | looks[1] | looks[2] == many
