@@ -8,13 +8,20 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from models.dal import Session
+from models.dal import AsyncDAL, Session
 
 Mode = Literal["force_custom_plan", "force_generic_plan"]
 MODES: tuple[Mode, ...] = ("force_custom_plan", "force_generic_plan")
 """Planned for the values, and for any."""
 
 _TYPES = "SELECT parameter_types::text[] FROM pg_prepared_statements WHERE name = 'explained'"
+
+
+async def vacuumed(dal: AsyncDAL, *tables: str) -> None:
+    """Statistics as they are, and nothing left of the rows of earlier tests: an index leads to
+    what was deleted until it is vacuumed, and whoever counts what a plan reads counts that too.
+    Every table, unless some are named."""
+    await dal.execute(f"VACUUM (ANALYZE) {', '.join(tables)}")
 
 
 async def explained(

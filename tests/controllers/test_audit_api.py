@@ -12,6 +12,7 @@ import pytest
 from models.audit import BOUNDS, AuditFilter, AuditLog, AuditRow
 from models.dal import AsyncDAL
 from tests.controllers.conftest import COMMUNITY, OWNER, Answer, Api
+from tests.plans import vacuumed
 from tests.waiting import until
 
 OTHER = 789
@@ -232,7 +233,7 @@ async def _fill(dal: AsyncDAL) -> None:
             "n % 100, n % 100, '' FROM generate_series(1, 20000) AS n",
             BEGAN,
         )
-    await dal.execute("ANALYZE audit_log")
+    await vacuumed(dal, "audit_log")
 
 
 async def _plan(dal: AsyncDAL, sql: str, *args: Any) -> str:

@@ -21,7 +21,7 @@ from models.execution_filter import Listing, Narrow, Order, Place, Reach, Sort
 from models.execution_pages import COUNT_CAP, WALK, ExecutionPages, Total
 from models.query import Query
 from tests.listed import CODES, NAMES, SOURCES, START, STATUSES, Row, expected, row, uuid_of, write
-from tests.plans import MODES, Mode, explained
+from tests.plans import MODES, Mode, explained, vacuumed
 
 WORKFLOWS = [uuid_of(number) for number in range(1, 7)]
 COMMUNITY_OF = {workflow: 1 + number // 3 for number, workflow in enumerate(WORKFLOWS)}
@@ -331,7 +331,7 @@ FILTERS = {
 async def test_every_list_is_walked_and_nothing_is_sorted_but_its_page(dal: AsyncDAL) -> None:
     for first in range(1, 60_000, 10_000):
         await dal.execute(FILL, first)
-    await dal.execute("ANALYZE workflow_executions")
+    await vacuumed(dal, "workflow_executions")
     wrong = await astray(dal, READERS, FILTERS, SORTS)
     assert not wrong, f"{len(wrong)} plans; the first:\n{wrong[0]}"
 
@@ -341,7 +341,7 @@ async def test_every_list_is_walked_whatever_the_statistics_know(dal: AsyncDAL) 
     no further than to the place where it would be."""
     for _ in range(4):
         await dal.execute(ALIKE, WORKFLOWS[0])
-    await dal.execute("VACUUM (ANALYZE) workflow_executions")
+    await vacuumed(dal, "workflow_executions")
     readers = {name: READERS[name] for name in ("somebody with workflows", "an admin")}
     filters = {name: FILTERS[name] for name in ("nothing", "a status", "statuses", "a user")}
     wrong = await astray(dal, readers, filters, SORTS)
@@ -395,7 +395,7 @@ async def test_what_is_counted_elsewhere_is_looked_up_and_not_compared_with_each
 async def test_a_page_far_down_reads_no_more_than_the_first(dal: AsyncDAL, sort: Sort) -> None:
     for first in range(1, 60_000, 10_000):
         await dal.execute(FILL, first)
-    await dal.execute("VACUUM (ANALYZE) workflow_executions")
+    await vacuumed(dal, "workflow_executions")
     pages = ExecutionPages(dal)
     for reach in READERS.values():
         listing = Listing(reach, Narrow(), Order(sort))

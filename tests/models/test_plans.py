@@ -12,7 +12,7 @@ from models import execution_sql as sql
 from models.api_keys import ApiKeys, KeyFilter
 from models.dal import AsyncDAL
 from models.workflows import After
-from tests.plans import MODES, explained
+from tests.plans import MODES, explained, vacuumed
 
 FILL = """
 INSERT INTO workflow_executions (execution_id, workflow_id, workflow_version, workflow_name,
@@ -67,7 +67,7 @@ async def test_no_hot_statement_reads_the_whole_table(dal: AsyncDAL) -> None:
         "INSERT INTO workflow_events (execution_id, seq, status, at)"
         " SELECT gen_random_uuid(), 2, 'paused', now() FROM generate_series(1, 50000)"
     )
-    await dal.execute("ANALYZE")
+    await vacuumed(dal)
     letter = (A, A, "signal", "x", b"1", 1, datetime.now(UTC), "c", 500)
     statements = {
         "LOOK": (sql.LOOK, (A, A)),
@@ -111,7 +111,7 @@ async def test_keys_are_listed_by_their_indexes(dal: AsyncDAL) -> None:
         " SELECT gen_random_uuid(), 'wa-', decode(md5(n::text), 'hex'), 'k', n, n % 5,"
         " now() - n * interval '1 second' FROM generate_series(1, 20000) n"
     )
-    await dal.execute("ANALYZE api_keys")
+    await vacuumed(dal, "api_keys")
     keys = ApiKeys(dal)
     first = (await keys.page(KeyFilter(), limit=1))[0]
     after = After(first.created_at - timedelta(hours=2), first.key_id)
@@ -143,4 +143,4 @@ async def test_metrics_are_read_along_the_keys_of_roll_ups(dal: AsyncDAL) -> Non
                 assert "_upkeep" not in plan, (at, plan)
         for fill in ROLL_UPS:
             await dal.execute(fill)
-        await dal.execute("ANALYZE")
+        await vacuumed(dal)

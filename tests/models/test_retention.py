@@ -19,7 +19,7 @@ from models.dal import AsyncDAL
 from models.execution_store import PostgresExecutionStore
 from models.retention import Batch, History, Place, Policy
 from tests.models.aged import WORKFLOW, aged, left, published, rows
-from tests.plans import MODES, Mode, explained
+from tests.plans import MODES, Mode, explained, vacuumed
 from tests.store_contract import FIRST, SECOND, a_context, a_step, created, progress_of
 from tests.waiting import until
 
@@ -456,7 +456,7 @@ async def test_no_statement_reads_a_whole_table(patient_dal: AsyncDAL) -> None:
         " FROM generate_series(1, 20000) i",
         WORKFLOW,
     )
-    await dal.execute("ANALYZE")
+    await vacuumed(dal)
     nothing = "00000000-0000-0000-0000-000000000000"
     third, start = "0190a000-0000-7000-8000-000000000003", Place()
     statements = {

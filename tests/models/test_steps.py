@@ -8,6 +8,7 @@ from engine.context import Kind
 from models.dal import AsyncDAL
 from models.steps import EARLIER, FINISHED, LARGEST_BYTES, OWN_BEGINNING, PREVIEW_LENGTH, Steps
 from services.clock import new_id
+from tests.plans import vacuumed
 
 RECORDS = """
 INSERT INTO workflow_steps (execution_id, seq, step_key, node_id, node_type, kind, status, attempt,
@@ -64,7 +65,7 @@ async def test_records_say_when_they_were_written(dal: AsyncDAL) -> None:
 
 async def test_a_page_reads_its_own_records_alone(dal: AsyncDAL) -> None:
     execution_id = await recorded(dal, 20_000)
-    await dal.execute("VACUUM (ANALYZE) workflow_steps")
+    await vacuumed(dal, "workflow_steps")
     keys = [f"each[{number}].n" for number in range(10_000, 10_100)]
     async with dal.acquire() as connection:
         for statement, args in (

@@ -11,6 +11,7 @@ from models.workflows import WorkflowFilter, Workflows
 from services.clock import new_id
 from tests.controllers.test_tenants import grant, join
 from tests.listed import uuid_of, write_workflows
+from tests.plans import vacuumed
 
 COMMUNITIES = (1, 2, 3)
 USERS = (10, 11, 12, 13)
@@ -81,7 +82,7 @@ async def test_what_others_own_is_not_read(dal: AsyncDAL) -> None:
         " can_view, granted_by) SELECT gen_random_uuid(), workflow_id, 'user',"
         " (created_by + 1)::text, true, 1 FROM workflows"
     )
-    await dal.execute("ANALYZE workflows, workflow_permissions, community_members")
+    await vacuumed(dal, "workflows", "workflow_permissions", "community_members")
     async with dal.acquire() as connection:
         plan = await connection.fetch(
             f"EXPLAIN (ANALYZE, BUFFERS) {VIEWABLE}", 7, None, [], None, None

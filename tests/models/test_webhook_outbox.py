@@ -27,7 +27,7 @@ from services.clock import new_id
 from services.execution_lists import item
 from services.permission_service import PermissionService
 from tests.models.aged import aged
-from tests.plans import MODES, explained
+from tests.plans import MODES, explained, vacuumed
 from tests.store_contract import FIRST, SECOND, a_context, created, progress_of
 from tests.webhook_rows import SetClock, a_webhook, deliveries, statuses
 
@@ -383,7 +383,7 @@ async def test_no_claim_reads_more_than_it_may_take(dal: AsyncDAL) -> None:
         " sees_all) SELECT gen_random_uuid(), i, 'x', '{}', 's', 1, 1, true"
         " FROM generate_series(1, 20000) i"
     )
-    await dal.execute("ANALYZE webhook_deliveries, webhooks")
+    await vacuumed(dal, "webhook_deliveries", "webhooks")
     one = "0190d000-0000-7000-8000-000000000001"
     statements: dict[str, tuple[str, tuple[Any, ...]]] = {
         "CLAIM": (sql.CLAIM, (None, NOBODY, 200, [one], [1], 4, 32, 60.0)),

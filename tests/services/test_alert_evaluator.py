@@ -21,7 +21,7 @@ from services.aaa_log import AaaLog
 from services.alert_evaluator import AlertEvaluator
 from services.clock import new_id
 from tests.models.aged import WORKFLOW, aged, rows
-from tests.plans import MODES, explained
+from tests.plans import MODES, explained, vacuumed
 from tests.waiting import until
 from tests.webhook_rows import SetClock, a_webhook, deliveries
 
@@ -306,7 +306,7 @@ async def test_an_evaluation_reads_its_window_by_the_index(dal: AsyncDAL) -> Non
         " '0'))::uuid, now() - i * interval '1 s', gen_random_uuid(), false, 1"
         " FROM generate_series(1, 50000) i"
     )
-    await dal.execute("ANALYZE alert_samples")
+    await vacuumed(dal, "alert_samples")
     now = await dal.fetchval("SELECT now()")
     for statement, values in (
         (sql.MEASURE, (one, now, 300, now - timedelta(days=1))),
