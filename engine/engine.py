@@ -244,18 +244,20 @@ class WorkflowEngine(Requests):
     ) -> JsonObject | None:
         """The whole state of an execution; None if there is none."""
         found = await self._find(execution_id)
-        return None if found is None else describe(*found, include_logs=include_logs)
+        if found is None:
+            return None
+        return describe(*found, self._clock.now(), include_logs=include_logs)
 
     async def get_execution_metrics(self, execution_id: str) -> JsonObject | None:
         """Where an execution's time went; None if there is none."""
         found = await self._find(execution_id)
-        return None if found is None else metrics(*found)
+        return None if found is None else metrics(*found, self._clock.now())
 
     async def get_execution_report(self, execution_id: str) -> JsonObject | None:
         """The state, the metrics, the attempts of each step and the timeline of an execution,
         from one reading; None if there is none."""
         found = await self._find(execution_id)
-        return None if found is None else report(*found)
+        return None if found is None else report(*found, self._clock.now())
 
     async def dry_run(
         self, graph: Graph, context: ExecutionContext, mocks: Json = None, **asked: Json

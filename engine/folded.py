@@ -2,8 +2,9 @@
 
 Its one rule: a moment is one that stands in the journal. A step that has recorded nothing began
 when the record was made that let it begin; whether it was still queued then (for a place among
-`MAX_PARALLEL_NODES`, or in a limited parallel) nobody recorded, so that is not told. What was cut
-off ended with the record that made it pointless, or with the execution.
+`MAX_PARALLEL_NODES`, or in a limited parallel) nobody recorded, so that is not told. So it is with
+another attempt: it began when it was due, if somebody had the execution in memory then. What was
+cut off ended with the record that made it pointless, or with the execution.
 
 A retry begins with copies of records, and their moments are facts of the execution before. A step
 that was over there keeps them. One that was not (a loop whose later iterations run again) began for
@@ -33,7 +34,7 @@ class Folded:
     state: ExecutionState
     steps: dict[str, list[StepRow]]
     """The records of each step, the steps in the order in which they finished (or, still open,
-    were last heard of)."""
+    were last heard of). An attempt that has begun again is one more, which nobody has recorded."""
     lines: dict[int, list[JsonObject]]
     """What each record tells, by its number."""
     readied: dict[str, datetime]
@@ -42,6 +43,13 @@ class Folded:
     """When the record was made that cut each of these steps off."""
     over_before: set[str]
     """The steps that were over, finished or cut off, in the execution that this one retries."""
+
+    def open_until(self, step_key: str, now: datetime) -> datetime | None:
+        """Until when somebody may have worked on a step that has not finished: until it was cut
+        off, or else until `now`; None if nobody has its execution in memory."""
+        if self.is_cut_off(step_key):
+            return self.cut_off_at(step_key)
+        return now if self.stored.progress.status is ExecutionStatus.RUNNING else None
 
     def ready_at(self, step_key: str) -> datetime | None:
         """When what a step waits for was there; None if the journal does not tell."""
@@ -81,8 +89,8 @@ class Folded:
         return ready if ready is None or cut is None else min(ready, cut)
 
 
-def fold(stored: StoredExecution, graph: Graph) -> Folded:
-    """Folds a stored execution over the graph of its version."""
+def fold(stored: StoredExecution, graph: Graph, now: datetime) -> Folded:
+    """Folds a stored execution, as it stands `now`, over the graph of its version."""
     context, progress = stored.context, stored.progress
     state = ExecutionState(graph, context.variables, context.trigger_node_id)
     state.start()
@@ -109,7 +117,30 @@ def fold(stored: StoredExecution, graph: Graph) -> Folded:
     for key, rows in steps.items():
         if key not in over_before:
             steps[key] = begun_anew(rows, own)
-    return Folded(stored, graph, state, steps, lines, readied, beaten, over_before)
+    folded = Folded(stored, graph, state, steps, lines, readied, beaten, over_before)
+    for key, rows in steps.items():
+        again = _tried_again(rows[-1], folded.open_until(key, now))
+        if again is not None:
+            rows.append(again)
+    return folded
+
+
+def _tried_again(failed: StepRow, until: datetime | None) -> StepRow | None:
+    """The attempt that follows one that failed, as far as it got; None if it was not due."""
+    due = failed.wake_at if failed.kind is Kind.RETRYING else None
+    if due is None or until is None or until <= due:
+        return None
+    return StepRow(
+        execution_id=failed.execution_id,
+        seq=failed.seq,
+        step_key=failed.step_key,
+        node_id=failed.node_id,
+        node_type=failed.node_type,
+        kind=Kind.INTENT,
+        status="running",
+        attempt=failed.attempt + 1,
+        started_at=due,
+    )
 
 
 def own_beginning(rows: Iterable[StepRow]) -> datetime | None:

@@ -19,9 +19,11 @@ from engine.scopes import Step
 from engine.timeline import attempts, timeline, unrecorded_attempts
 
 
-def describe(stored: StoredExecution, graph: Graph, *, include_logs: bool = True) -> JsonObject:
+def describe(
+    stored: StoredExecution, graph: Graph, now: datetime, *, include_logs: bool = True
+) -> JsonObject:
     """The whole state of an execution, as `GET /workflows/executions/:id` answers it."""
-    return _described(fold(stored, graph), include_logs=include_logs)
+    return _described(fold(stored, graph, now), include_logs=include_logs)
 
 
 def _described(folded: Folded, *, include_logs: bool = True) -> JsonObject:
@@ -72,10 +74,10 @@ def _described(folded: Folded, *, include_logs: bool = True) -> JsonObject:
     }
 
 
-def report(stored: StoredExecution, graph: Graph) -> JsonObject:
+def report(stored: StoredExecution, graph: Graph, now: datetime) -> JsonObject:
     """`{state, metrics, timeline}`: everything there is to see. Its steps have their `attempts`;
     those that have finished come first, in that order, as pages of steps have them."""
-    folded = fold(stored, graph)
+    folded = fold(stored, graph, now)
     state = _described(folded)
     tried = {key: attempts(rows, folded.cut_off_at(key)) for key, rows in folded.steps.items()}
     tried |= {step.key: unrecorded_attempts(folded, step) for step in folded.unrecorded()}
@@ -107,9 +109,9 @@ def finished_step(rows: list[StepRow], own: datetime | None = None) -> JsonObjec
     return {**shown, "attempts": attempts(rows)}
 
 
-def metrics(stored: StoredExecution, graph: Graph) -> JsonObject:
+def metrics(stored: StoredExecution, graph: Graph, now: datetime) -> JsonObject:
     """Where an execution's time went: `get_execution_metrics()` of the API."""
-    return _measured(fold(stored, graph))
+    return _measured(fold(stored, graph, now))
 
 
 def _measured(folded: Folded) -> JsonObject:
@@ -209,7 +211,8 @@ def _input(rows: list[StepRow]) -> Json:
 
 
 def _logs(folded: Folded, rows: list[StepRow]) -> list[JsonObject]:
-    return [line for row in rows for line in folded.lines.get(row.seq, ())]
+    numbers = dict.fromkeys(row.seq for row in rows)
+    return [line for number in numbers for line in folded.lines.get(number, ())]
 
 
 def _node_states(folded: Folded, steps: list[JsonObject]) -> JsonObject:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -19,9 +20,9 @@ from tests.virtual_time import simulate
 COMMIT = timedelta(seconds=0.25)
 
 
-async def ran(raw: JsonObject, world: World, **fields: Any) -> tuple[Any, Any]:
+async def ran(raw: JsonObject, world: World, **fields: Any) -> tuple[Any, Any, datetime]:
     """An execution that has run to its end, each of its records written a quarter of a second
-    after it happened; and its graph."""
+    after it happened; its graph; and the moment."""
     try:
         state = await world.run(raw, **fields)
     finally:
@@ -31,14 +32,15 @@ async def ran(raw: JsonObject, world: World, **fields: Any) -> tuple[Any, Any]:
     for row in stored.steps:
         row.recorded_at = (row.completed_at or row.started_at) + COMMIT
     graph = await world.engine.graphs.get(state["workflow_id"], state["workflow_version"])
-    return stored, graph
+    return stored, graph, world.clock.now()
 
 
-def shown(found: tuple[Any, Any]) -> dict[tuple[str, int], list[tuple[str, float, float]]]:
+def shown(
+    found: tuple[Any, Any, datetime],
+) -> dict[tuple[str, int], list[tuple[str, float, float]]]:
     """The phases of each bar, in seconds since the execution started."""
-    stored, graph = found
-    bars = timeline(fold(stored, graph))["bars"]
-    start = stored.progress.start_time
+    bars = timeline(fold(*found))["bars"]
+    start = found[0].progress.start_time
     return {
         (bar["step_key"], bar["attempt"]): [
             (phase["phase"], _since(start, phase["from"]), _since(start, phase["to"]))
@@ -156,11 +158,11 @@ def test_what_was_cut_off_ends_with_the_execution() -> None:
         world = World()
         wait = {"node_type": "flow_wait", "config": {"signal": "never"}}
         raw = document({"wait": wait}, "start -> wait", max_execution_time_seconds=30)
-        stored, graph = await ran(raw, world)
-        bar = timeline(fold(stored, graph))["bars"][-1]
-        assert (bar["step_key"], stored.steps[-1].kind) == ("wait", Kind.WAITING)
+        found = await ran(raw, world)
+        bar = timeline(fold(*found))["bars"][-1]
+        assert (bar["step_key"], found[0].steps[-1].kind) == ("wait", Kind.WAITING)
         assert bar["status"] == "cancelled"
-        assert bar["phases"][-1]["to"] == timeline(fold(stored, graph))["ended_at"]
+        assert bar["phases"][-1]["to"] == timeline(fold(*found))["ended_at"]
 
     simulate(scenario())
 
@@ -222,6 +224,81 @@ def test_an_attempt_that_was_cut_off_ends_with_the_execution() -> None:
         assert [attempt["ended_at"] for attempt in steps["m"]["attempts"]] == [end]
         assert steps["m"]["completed_at"] == end
         assert steps["m"]["duration_seconds"] == pytest.approx(0.4)
+
+    simulate(scenario())
+
+
+RETRY = {"max_attempts": 3, "backoff": "fixed", "initial_seconds": 2, "jitter": False}
+
+
+def slow_the_second_time() -> Callable[[], Awaitable[Any]]:
+    """An answer that fails at once, and then takes five seconds."""
+    fails = failing(1, {"ok": 1}, retryable=True)
+
+    async def answered() -> Any:
+        answer = await fails()
+        await asyncio.sleep(5)
+        return answer
+
+    return answered
+
+
+def test_a_second_attempt_runs_from_when_it_was_due() -> None:
+    async def scenario() -> None:
+        world = World()
+        world.outside.answers["flaky"] = slow_the_second_time()
+        key = await begun(world, document({"m": module("flaky", retry=RETRY)}, "start -> m"))
+        waiting, _ = await seen(world, key)
+        await asyncio.sleep(3)
+        running, bars = await seen(world, key)
+        state = await world.engine.get_execution_status(key)
+        await world.engine.shutdown()
+        assert (waiting["m"]["status"], waiting["m"]["attempt"]) == ("waiting", 1)
+        due, step = waiting["m"]["wake_at"], running["m"]
+        assert due is not None
+        assert (step["status"], step["attempt"], step["retry_count"]) == ("running", 2, 1)
+        assert (step["wake_at"], step["error"], step["completed_at"]) == (None, None, None)
+        assert step["input_data"] == waiting["m"]["input_data"] is not None
+        assert step["logs"] == waiting["m"]["logs"] != []
+        first, second = step["attempts"]
+        assert (first["status"], first["error"], first["next_at"]) == ("failed", "It is down.", due)
+        assert (second["attempt"], second["status"], second["error"]) == (2, "running", None)
+        assert (second["started_at"], second["ended_at"]) == (due, None)
+        assert (bars["m"]["attempt"], bars["m"]["status"]) == (2, "running")
+        assert bars["m"]["phases"][-1] == {"phase": "running", "from": due, "to": None}
+        assert state is not None
+        assert state["node_states"]["m"]["status"] == "running"
+
+    simulate(scenario())
+
+
+def test_a_second_attempt_that_was_cut_off_is_shown() -> None:
+    async def scenario() -> None:
+        world = World()
+        world.outside.answers["flaky"] = slow_the_second_time()
+        raw = document({"m": module("flaky", retry=RETRY)}, "start -> m")
+        stored, graph, now = await ran({**raw, "max_execution_time_seconds": 4}, world)
+        step = next(s for s in report(stored, graph, now)["state"]["steps"] if s["node_id"] == "m")
+        end = rfc3339(stored.progress.end_time)
+        assert (step["status"], step["attempt"], step["completed_at"]) == ("cancelled", 2, end)
+        first, second = step["attempts"]
+        assert (first["status"], second["status"], second["ended_at"]) == (
+            "failed", "cancelled", end,
+        )  # fmt: skip
+
+    simulate(scenario())
+
+
+def test_no_second_attempt_begins_while_an_execution_is_paused() -> None:
+    async def scenario() -> None:
+        world = World()
+        world.outside.answers["flaky"] = slow_the_second_time()
+        key = await begun(world, document({"m": module("flaky", retry=RETRY)}, "start -> m"))
+        await world.engine.pause_execution(key)
+        await asyncio.sleep(5)
+        steps, _ = await seen(world, key)
+        await world.engine.shutdown()
+        assert (steps["m"]["status"], len(steps["m"]["attempts"])) == ("waiting", 1)
 
     simulate(scenario())
 
@@ -292,14 +369,14 @@ def test_nothing_runs_while_an_execution_is_paused() -> None:
 def test_a_long_timeline_says_how_many_bars_it_left_out() -> None:
     async def scenario() -> None:
         found = await ran(document({}, *()), World())
-        stored, graph = found
+        stored, *_ = found
         [row] = stored.steps
         more = [
             type(row)(**{**_values(row), "seq": number + 3, "step_key": f"x[{number}].start"})
             for number in range(MOST_BARS + 6)
         ]
         stored.steps = [row, *more]
-        shown = timeline(fold(stored, graph))
+        shown = timeline(fold(*found))
         assert (len(shown["bars"]), shown["bars_left_out"]) == (MOST_BARS, 7)
 
     simulate(scenario())
