@@ -91,8 +91,15 @@ class Stream:
     async def take(self) -> list[Message]:
         """What there is for the client, waiting for it; nothing: the stream has ended."""
         while not self._buffer and self.ended is None:
-            self._filled = asyncio.get_running_loop().create_future()
-            await self._filled
+            await self._woken()
+        return self._emptied()
+
+    async def _woken(self) -> None:
+        """Returns once something about the stream is different."""
+        self._filled = asyncio.get_running_loop().create_future()
+        await self._filled
+
+    def _emptied(self) -> list[Message]:
         taken, self._buffer = self._buffer, []
         return taken
 
@@ -146,11 +153,13 @@ class Following(Stream):
     async def take(self) -> list[Message]:
         """As for any stream; the terminal event is the last one."""
         while self.ended is None or self._buffer:
-            taken: list[Message]
+            taken: list[Message] = []
             if self._behind and self.ended is None:
                 taken = list(await self._read())
+            elif self._buffer:
+                taken = self._emptied()
             else:
-                taken = await super().take()
+                await self._woken()
             self._give(taken)
             if taken:
                 return taken
