@@ -89,9 +89,8 @@ async def execute_workflow(workflow_id: str) -> Response:
         headers["Idempotent-Replayed"] = "true"
     if not wait:
         return success(started_view(started), "Execution started", status=202, headers=headers)
-    has_ended = await executions.wait(started.execution_id, wait)
-    found = await executions.state(started.execution_id)
-    if has_ended:
+    has_ended, found = await executions.awaited(started.execution_id, wait)
+    if has_ended and found is not None:
         return success(found, "Execution ended", headers=headers)
     so_far = started_view(started) if found is None else _so_far(found)
     return success(so_far, "Execution goes on", status=202, headers=headers)

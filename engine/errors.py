@@ -105,6 +105,10 @@ class StoreUnavailable(WorkflowEngineException):
     code = "OVERLOADED"
 
 
+class CancelPending(StoreUnavailable):
+    """The cancel was taken and will be obeyed, but nobody confirms it yet. Ask again to be sure."""
+
+
 class OutcomeUnknown(WorkflowEngineException):
     """The connection was lost during COMMIT; repeat the request with the same Idempotency-Key."""
 

@@ -8,14 +8,17 @@ is asked first and last; what runs here is only told sooner.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import datetime
 
 from engine.admission import Admission
 from engine.context import ExecutionStatus, Json
 from engine.errors import (
+    CancelPending,
     CommunityFull,
     ExecutionNotFound,
     ExecutionNotRunning,
+    OutcomeUnknown,
     StoreUnavailable,
     TooManySignals,
 )
@@ -42,7 +45,8 @@ class Requests:
     async def cancel_execution(self, execution_id: str) -> datetime:
         """Cancels an execution, whichever process runs it; returns when it was, once it is.
 
-        Raises `ExecutionNotFound`, `ExecutionNotRunning` if it had ended already.
+        Raises `ExecutionNotFound`, `ExecutionNotRunning` if it had ended already, `CancelPending`
+        if it was asked for and nobody says that it is done, `StoreUnavailable` if it was not.
         """
         deadline = self._clock.monotonic() + _CANCEL_PATIENCE_SECONDS
         asked = False
@@ -51,7 +55,12 @@ class Requests:
             if session is not None and session.ask(execution_id, Request.CANCEL):
                 asked = True
                 await session.ended(execution_id, _WAIT_POLL_SECONDS * 5)
-            answer = await self._store.request_cancel(execution_id)
+            try:
+                answer = await self._store.request_cancel(execution_id)
+            except (StoreUnavailable, OutcomeUnknown) as error:
+                if not asked:
+                    raise
+                raise CancelPending(str(error)) from error
             if answer is None:
                 raise ExecutionNotFound
             if answer.state == "cancelled" and answer.at is not None:
@@ -62,7 +71,7 @@ class Requests:
                 raise ExecutionNotRunning(status=answer.status)
             asked = True
             if self._clock.monotonic() > deadline:
-                raise StoreUnavailable("the worker that runs the execution does not answer")
+                raise CancelPending("the worker that runs the execution does not answer")
             await asyncio.sleep(_WAIT_POLL_SECONDS)
 
     async def pause_execution(self, execution_id: str) -> ExecutionStatus:
@@ -76,7 +85,8 @@ class Requests:
         if status is ExecutionStatus.RUNNING and session is not None:
             if session.ask(execution_id, Request.PAUSE):
                 await session.ended(execution_id, _WAIT_POLL_SECONDS)
-            status = self._asked(await self._store.status(execution_id))
+            with suppress(StoreUnavailable, OutcomeUnknown):  # it was asked for, durably
+                status = self._asked(await self._store.status(execution_id))
         return status
 
     async def resume_execution(self, execution_id: str) -> ExecutionStatus:

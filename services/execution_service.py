@@ -13,6 +13,7 @@ from datetime import datetime
 from engine.children import new_execution
 from engine.context import ExecutionContext, JsonObject
 from engine.engine import Started, WorkflowEngine
+from engine.errors import OutcomeUnknown, StoreUnavailable
 from engine.graph import Graph, choose_trigger
 from engine.issues import Issue
 from engine.trace_context import traced
@@ -109,13 +110,14 @@ class ExecutionService:
         )
         return pending(execution_id, workflow_id), execution_id != context.execution_id
 
-    async def wait(self, execution_id: str, seconds: float) -> bool:
-        """Whether the execution ended within so many seconds."""
-        return await self._engine.wait(execution_id, seconds)
-
-    async def state(self, execution_id: str) -> JsonObject | None:
-        """The whole state of an execution that the caller has just started."""
-        return await self._engine.get_execution_status(execution_id)
+    async def awaited(self, execution_id: str, seconds: float) -> tuple[bool, JsonObject | None]:
+        """Whether an execution that the caller has just started ended within so many seconds, and
+        its whole state. Where the database does not say, it goes on: it was accepted anyhow."""
+        try:
+            has_ended = await self._engine.wait(execution_id, seconds)
+            return has_ended, await self._engine.get_execution_status(execution_id)
+        except (StoreUnavailable, OutcomeUnknown):
+            return False, None
 
     async def details(
         self,

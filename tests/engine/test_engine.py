@@ -11,6 +11,7 @@ import pytest
 
 from engine.context import ExecutionStatus
 from engine.errors import (
+    CancelPending,
     ExecutionNotFound,
     ExecutionNotRunning,
     OutcomeUnknown,
@@ -367,6 +368,91 @@ def test_another_process_can_cancel_what_this_one_runs() -> None:
         assert world.outside.running == 0
         assert await world.store.status(context.execution_id) is ExecutionStatus.CANCELLED
         await other.shutdown()
+
+    in_world(main)
+
+
+@pytest.mark.parametrize("asked_by", ["the one that runs it", "another"])
+def test_a_cancel_that_nobody_confirms_stands(asked_by: str) -> None:
+    """The database is gone once it was asked for: it is done when somebody answers again."""
+
+    async def main(world: World) -> None:
+        world.outside.answers["slow"] = after(100)
+        context = await world.context(
+            document({"m": message("slow", timeout_seconds=200)}, "start -> m")
+        )
+        await world.engine.execute_workflow(context)
+        await asyncio.sleep(1)
+        engine = world.engine if asked_by == "the one that runs it" else world.another_engine()
+        if engine is not world.engine:
+            await engine.start()
+        request, flush, asked = world.store.request_cancel, world.store.flush, []
+
+        async def once(execution_id: str) -> Any:
+            if asked or engine is world.engine:
+                raise StoreUnavailable
+            asked.append(execution_id)
+            return await request(execution_id)
+
+        async def gone(worker_id: str, batch: Batch) -> None:
+            raise StoreUnavailable
+
+        world.store.request_cancel = once  # type: ignore[method-assign]
+        world.store.flush = gone  # type: ignore[method-assign]
+        with pytest.raises(CancelPending):
+            await engine.cancel_execution(context.execution_id)
+        assert await world.store.status(context.execution_id) is ExecutionStatus.RUNNING
+        world.store.request_cancel = request  # type: ignore[method-assign]
+        world.store.flush = flush  # type: ignore[method-assign]
+        await asyncio.sleep(10)
+        assert await world.store.status(context.execution_id) is ExecutionStatus.CANCELLED
+        if engine is not world.engine:
+            await engine.shutdown()
+
+    in_world(main)
+
+
+def test_a_cancel_that_reached_nobody_is_refused() -> None:
+    async def main(world: World) -> None:
+        other = world.another_engine()
+        await other.start()
+        world.outside.answers["slow"] = after(100)
+        context = await world.context(
+            document({"m": message("slow", timeout_seconds=200)}, "start -> m")
+        )
+        await world.engine.execute_workflow(context)
+        await asyncio.sleep(1)
+
+        async def gone(execution_id: str) -> Any:
+            raise StoreUnavailable
+
+        world.store.request_cancel = gone  # type: ignore[method-assign]
+        with pytest.raises(StoreUnavailable) as refused:
+            await other.cancel_execution(context.execution_id)
+        assert not isinstance(refused.value, CancelPending)
+        assert world.outside.running == 1
+        await other.shutdown()
+
+    in_world(main)
+
+
+def test_a_pause_that_was_asked_for_is_answered_without_the_database() -> None:
+    async def main(world: World) -> None:
+        world.outside.answers["slow"] = after(100)
+        context = await world.context(
+            document({"m": message("slow", timeout_seconds=200)}, "start -> m")
+        )
+        await world.engine.execute_workflow(context)
+        await asyncio.sleep(1)
+
+        async def gone(execution_id: str) -> Any:
+            raise StoreUnavailable
+
+        status = world.store.status
+        world.store.status = gone  # type: ignore[method-assign]
+        paused = await world.engine.pause_execution(context.execution_id)
+        world.store.status = status  # type: ignore[method-assign]
+        assert paused is ExecutionStatus.RUNNING
 
     in_world(main)
 

@@ -8,7 +8,7 @@ import asyncio
 import asyncpg
 
 from models.execution_store import lock_key
-from tests.trouble.world import Trouble
+from tests.trouble.world import DOCUMENT, Trouble
 from tests.waiting import until
 
 LOCK_CONNECTION = "application_name = 'workflow_core worker'"
@@ -41,6 +41,40 @@ async def test_g11_a_database_that_is_down_is_refused_and_comes_back(world: Trou
     await world.well_again()
     await until(lambda: world.said("heartbeat", "SUCCESS"))
     assert_no_flood(world)
+
+
+async def test_g11_one_that_was_accepted_is_no_refusal_while_its_end_is_waited_for(
+    world: Trouble,
+) -> None:
+    """Who asked for the end as well would otherwise start it once more."""
+    waiting = asyncio.create_task(
+        world.call(
+            "POST",
+            f"/api/v1/workflows/{await world.published(LONG)}/execute?wait=4",
+            {"community_id": 1},
+        )
+    )
+
+    async def parked() -> bool:
+        rows = await world.database.fetch("SELECT FROM workflow_executions WHERE wake_at > now()")
+        return len(rows) == 1
+
+    await until(parked)
+    await world.stop_database()
+    answer = await waiting
+    await world.start_database()
+    assert (answer.status, answer.code) == (202, None)
+    world.accepted.append(answer.data["execution_id"])
+    await world.well_again()
+
+
+LONG = {
+    **DOCUMENT,
+    "nodes": {
+        "start": {"node_type": "trigger_command", "command": "!go"},
+        "wait": {"node_type": "action_delay", "config": {"delay_seconds": 10}},
+    },
+}
 
 
 async def test_g11_connections_that_are_all_ended_cost_no_lease(world: Trouble) -> None:

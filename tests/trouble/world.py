@@ -81,6 +81,20 @@ class Trouble:
         retry_after = response.headers.get("Retry-After")
         return Answer(response.status, told.get("error_code"), retry_after, told.get("data"))
 
+    async def serves(self) -> bool:
+        """Whether it takes requests and is ready."""
+        try:
+            return (await self.call("GET", "/healthz")).status == 200
+        except aiohttp.ClientError:
+            return False
+
+    async def published(self, document: dict[str, Any]) -> str:
+        """The id of a workflow with this document, which is live."""
+        made = await self.call("POST", "/api/v1/workflows?publish=true", document)
+        assert made.status == 201, made
+        workflow_id: str = made.data["workflow_id"]
+        return workflow_id
+
     async def execute(self, **headers: str) -> Answer:
         """Starts an execution; one that was accepted is remembered."""
         answer = await self.call(
@@ -232,28 +246,14 @@ async def troubled(home: Path) -> AsyncIterator[Trouble]:
                 async with aiohttp.ClientSession() as http:
                     url = f"http://{HOST}:{port}"
                     world = Trouble(database, http, url, printed, await make_key(database))
-                    await _publish(world)
+                    await until(world.serves)
+                    world.workflow_id = await world.published(DOCUMENT)
                     yield world
             finally:
                 stop.set()
                 await serving
     finally:
         await database.stop()
-
-
-async def _publish(world: Trouble) -> None:
-    async def serves() -> bool:
-        try:
-            return (await world.call("GET", "/healthz")).status == 200
-        except aiohttp.ClientError:
-            return False
-
-    await until(serves)
-    made = await world.call("POST", "/api/v1/workflows", DOCUMENT)
-    assert made.status == 201, made
-    world.workflow_id = made.data["workflow_id"]
-    live = await world.call("POST", f"/api/v1/workflows/{world.workflow_id}/publish")
-    assert live.status == 200, live
 
 
 def _signal(pid: int, number: signal.Signals) -> None:
