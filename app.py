@@ -73,8 +73,8 @@ def main() -> int:
         config = Config.from_env()
         listener = _listen(config)
     except ConfigError as error:
-        print(f"The configuration is wrong:\n{error}", file=sys.stderr)
-        return 2
+        print(error.format_message(), file=sys.stderr)
+        return error.exit_code
     except OSError as error:
         print(f"Cannot listen on {config.host}:{config.port}: {error.strerror}", file=sys.stderr)
         return 1

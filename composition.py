@@ -37,6 +37,7 @@ from models.live import LiveTable
 from models.live_feed import LiveFeed
 from models.members import Members
 from models.metered_store import Meter, MeteredExecutionStore
+from models.migrate import rights_told
 from models.opening import Watch, opened
 from models.permissions import Permissions
 from models.quotas import Quota
@@ -285,8 +286,10 @@ def _egress(config: Config) -> Egress:
 
 @asynccontextmanager
 async def open_operating(config: Config) -> AsyncIterator[Operating]:
-    """What the command line works with, on the configured database."""
-    async with database(config) as dal:
-        cursors = _cursors(config, dal)
-        kept = _kept(config, dal, cursors)
-        yield operating(dal, cursors, kept, SystemClock().now, new_id)
+    """What the command line works with, on the configured database. Raises `DatabaseRefused`, also
+    for what its role may not do there."""
+    with rights_told():
+        async with database(config) as dal:
+            cursors = _cursors(config, dal)
+            kept = _kept(config, dal, cursors)
+            yield operating(dal, cursors, kept, SystemClock().now, new_id)

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self, TypedDict
 
-from dotenv import dotenv_values
+from click import ClickException
+from dotenv.parser import parse_stream
 
 from config_lists import destinations, networks, origins, secret_keys
 from config_reader import Reader
@@ -37,8 +38,15 @@ class Pool(TypedDict):
     command_timeout: float
 
 
-class ConfigError(Exception):
-    """The configuration is wrong; the message has a line for every wrong value."""
+class ConfigError(ClickException):
+    """The configuration is wrong; the message has a line for every wrong value. Command lines, also
+    those of servers that call `create_app`, show it without a traceback."""
+
+    exit_code = 2
+
+    def format_message(self) -> str:
+        """What they show."""
+        return f"The configuration is wrong:\n{self.message}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +125,7 @@ class Config:
 
         A variable that is empty counts as unset. Raises `ConfigError`.
         """
-        if environ is None:
-            file = dotenv_values(".env", interpolate=False)
-            environ = {name: value for name, value in file.items() if value is not None}
-            environ.update(os.environ)
-        read = Reader(environ)
+        read = Reader(os.environ, _file()) if environ is None else Reader(environ)
         found = {**_service(read), **_callers(read), **_engine(read)}
         config = cls(**found)  # type: ignore[arg-type]  # by name
         if config.transport == "router" and config.router_url is None:
@@ -184,6 +188,23 @@ class Config:
     def runs_executions(self) -> bool:
         """Whether executions run here, or are only accepted."""
         return self.role != "api"
+
+
+def _file() -> dict[str, str]:
+    """What `.env` says, if there is one. Raises `ConfigError` for a line that says nothing: it may
+    have been meant to name the database."""
+    try:
+        with Path(".env").open(encoding="utf-8-sig") as stream:
+            lines = list(parse_stream(stream))
+    except (FileNotFoundError, IsADirectoryError):  # the latter: a virtual environment's
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f".env cannot be read: {error}") from error
+    unread = [line.original.line for line in lines if line.error]
+    if unread:
+        where = "\n".join(f".env, line {number}: it must be NAME=value" for number in unread)
+        raise ConfigError(f"{where}, and a quote that is opened must be closed")
+    return {line.key: line.value for line in lines if line.key and line.value is not None}
 
 
 def _service(read: Reader) -> dict[str, object]:
@@ -326,7 +347,7 @@ def _bytes(text: str) -> int:
 
 
 def _days(text: str) -> int:
-    if not re.fullmatch(r"[0-9]+", text) or not 1 <= int(text) <= LONGEST_RETENTION_DAYS:
+    if not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= LONGEST_RETENTION_DAYS:
         raise ValueError(f"a whole number of days from 1 to {LONGEST_RETENTION_DAYS}, such as 90")
     return int(text)
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 import base64
 import ipaddress
 import re
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
+
+from config_urls import leads_somewhere
 
 _KEY_BYTES = 32
 _STANDARD = str.maketrans("-_", "+/")
@@ -19,23 +21,31 @@ def destinations(text: str) -> tuple[str, ...]:
     """A comma list of host names (`*.` in front takes in what is below) and networks."""
     found = tuple(part.strip() for part in text.split(",") if part.strip())
     for part in found:
-        if not _HOST.fullmatch(part) and not _is_network(part):
+        if not _is_host(part) and not _is_network(part):
             raise ValueError("a comma list of hosts and networks, such as example.org,10.0.0.0/8")
     return found
+
+
+def _is_host(text: str) -> bool:
+    """Whether it is a name: one that ends in a number is a mistaken address (WHATWG URL)."""
+    return _HOST.fullmatch(text) is not None and not text.rpartition(".")[2].isdigit()
 
 
 def origins(text: str) -> tuple[str, ...]:
     """A comma list of web origins (RFC 6454), or `*`."""
     found = tuple(part.strip().rstrip("/") for part in text.split(",") if part.strip())
-    for part in found:
-        url = urlsplit(part)
-        if part != "*" and (url.scheme not in ("http", "https") or part != _origin(url)):
-            raise ValueError("a comma list of origins, such as https://app.example.org, or *")
+    if not all(part == "*" or _is_origin(part) for part in found):
+        raise ValueError("a comma list of origins, such as https://app.example.org, or *")
     return found
 
 
-def _origin(url: SplitResult) -> str:
-    return f"{url.scheme}://{url.netloc}" if url.hostname and "@" not in url.netloc else ""
+def _is_origin(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+    except ValueError:  # of brackets
+        return False
+    bare = text == f"{url.scheme}://{url.netloc}" and "@" not in url.netloc
+    return bare and url.scheme in ("http", "https") and leads_somewhere(text, url)
 
 
 def networks(text: str) -> tuple[str, ...]:

@@ -17,10 +17,11 @@ LEAST_SECRET_BYTES = 32
 
 
 class Reader:
-    """Reads variables and gathers what is wrong with them."""
+    """Reads variables and gathers what is wrong with them. Of several places where they may stand
+    the first one that has a variable counts, by whichever of its names."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
+    def __init__(self, *places: Mapping[str, str]) -> None:
+        self._places = places
         self.problems: list[str] = []
 
     def value(
@@ -33,11 +34,8 @@ class Reader:
     ) -> T:
         """The variable or the first alias that is set, parsed; `parse` raises `ValueError` with
         what would be right. A value that may hold a password can be `hidden`."""
-        for candidate in (name, *aliases):
-            text = self._environ.get(candidate, "").strip()
-            if text:
-                break
-        else:
+        candidate, text = self._found(name, *aliases)
+        if not text:
             return default
         try:
             return parse(text)
@@ -46,10 +44,18 @@ class Reader:
             self.problems.append(f"{candidate} is {shown}; it must be {error}")
             return default
 
+    def _found(self, *names: str) -> tuple[str, str]:
+        """The name that is set, and to what; an empty value is none."""
+        for place in self._places:
+            for name in names:
+                if text := place.get(name, "").strip():
+                    return name, text
+        return names[0], ""
+
     def integer(self, name: str, default: int, low: int, high: int, *aliases: str) -> int:
         def parse(text: str) -> int:
             wanted = f"a whole number from {low} to {high}, such as {default}"
-            if not re.fullmatch(r"[+-]?[0-9]+", text) or not low <= int(text) <= high:
+            if not re.fullmatch(r"[+-]?[0-9]{1,18}", text) or not low <= int(text) <= high:
                 raise ValueError(wanted)
             return int(text)
 

@@ -9,15 +9,27 @@ from __future__ import annotations
 import re
 from urllib.parse import SplitResult, urlsplit
 
+_HIGHEST_PORT = 65_535
+
 _REDIS = "a URL such as redis://user:password@host:6379/0, or rediss:// for TLS"
 
 
 def database_url(text: str) -> str:
     """The URL of a PostgreSQL."""
     wanted = "a URL such as postgresql://user:password@host:5432/name"
-    if _split(text, wanted).scheme not in ("postgres", "postgresql"):
+    url = _split(text, wanted)
+    if url.scheme not in ("postgres", "postgresql"):
         raise ValueError(wanted)
+    for host in hosts_of(url).split(","):  # libpq takes several
+        port = re.fullmatch(r"(?:\[.*\]|[^:]*)(?::([0-9]*))?", host)
+        if port is None or int(port[1] or 5432) not in range(1, _HIGHEST_PORT + 1):
+            raise ValueError(f"{wanted}, with a port from 1 to {_HIGHEST_PORT} or none")
     return text
+
+
+def hosts_of(url: SplitResult) -> str:
+    """The hosts and ports of a URL, as they stand there; never its password."""
+    return url.netloc.rpartition("@")[2]
 
 
 def service_url(text: str) -> str:
@@ -32,21 +44,28 @@ def key_set_url(text: str) -> str:
 
 def _http(text: str, wanted: str) -> str:
     url = _split(text, wanted)
-    if url.scheme not in ("http", "https") or not url.hostname:
+    if url.scheme not in ("http", "https") or not leads_somewhere(text, url):
         raise ValueError(wanted)
     return text.rstrip("/")
+
+
+def leads_somewhere(text: str, url: SplitResult) -> bool:
+    """Whether a text, split into `url`, has a host, a port that there can be, and nothing that no
+    URL has: `urlsplit` passes over some of that."""
+    try:
+        there = bool(url.hostname) and url.port != 0
+    except ValueError:  # of a port that is none
+        return False
+    return there and re.search(r"[\s\x00-\x1f]", text) is None
 
 
 def redis_url(text: str) -> str:
     """The URL of a Redis or Valkey server: a host and, if not 0, the number of a database."""
     url = _split(text, _REDIS)
-    try:
-        right = url.scheme in ("redis", "rediss") and url.hostname and url.port != 0
-    except ValueError:  # of a port that is none
-        raise ValueError(_REDIS) from None
+    right = url.scheme in ("redis", "rediss") and leads_somewhere(text, url)
     if not right or not re.fullmatch(r"/?|/[0-9]{1,5}", url.path):
         raise ValueError(_REDIS)
-    if url.query or url.fragment or re.search(r"[\s\x00-\x1f]", text):
+    if url.query or url.fragment:
         raise ValueError(f"{_REDIS}, with nothing behind the number of the database")
     return text
 

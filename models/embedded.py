@@ -234,10 +234,10 @@ def _forget_dead_users(server: PostgresServer) -> None:
 
 
 def _is_alive(pid: int) -> bool:
+    """Whether the process goes on; one that its parent has not noticed the end of does not."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
         return False
-    except PermissionError:
+    except psutil.AccessDenied:
         return True
-    return True

@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -34,6 +34,7 @@ RETRY_SECONDS = 0.2
 LOCK_MS = 2_000
 LOCK_ATTEMPTS = 15
 
+_TABLE = "SELECT to_regclass(quote_ident(current_schema()) || '.schema_migrations')"
 _CREATE_TABLE = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
     version    integer PRIMARY KEY,
@@ -84,21 +85,34 @@ async def migrate(
     """Checks the server, applies what is missing and returns the names of what was applied.
 
     Waits up to `connect_seconds` for a server that is still starting. Raises `StoreUnavailable`
-    if there is none and `DatabaseRefused` if it is too old, not durable, or has a schema that
-    this code does not know.
+    if there is none and `DatabaseRefused` if it is too old, not durable, has a schema that this
+    code does not know, or does not let its role do what is needed.
     """
     migrations = read_migrations(directory)
     connection = await _connect(dsn, connect_seconds)
     try:
-        await check_server(connection)
-        await connection.execute("SELECT pg_advisory_lock($1)", LOCK_KEY)
-        return await _apply(connection, migrations)
+        with rights_told():
+            await check_server(connection)
+            await connection.execute("SELECT pg_advisory_lock($1)", LOCK_KEY)
+            return await _apply(connection, migrations)
     except Exception as error:
         if unavailable(error) is None:
             raise
         raise StoreUnavailable(f"the database failed while migrating: {error}") from error
     finally:
         await connection.close(timeout=connect_seconds)
+
+
+@contextmanager
+def rights_told() -> Iterator[None]:
+    """Raises `DatabaseRefused` for what the role may not do in the block."""
+    try:
+        yield
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise DatabaseRefused(
+            f"{error}. The role that DATABASE_URL names may not do this; use one that may, such as "
+            "the owner of the tables, or grant it the right (docs/operations.md, Audit log)."
+        ) from error
 
 
 @asynccontextmanager
@@ -156,9 +170,9 @@ async def _connect(dsn: str, seconds: float) -> asyncpg.Connection:
 def _no_database(dsn: str, error: Exception) -> Exception:
     if unavailable(error) is None and not isinstance(error, (ValueError, asyncpg.InterfaceError)):
         return error
-    url = urlsplit(dsn)  # without the password
+    url = urlsplit(dsn)
     unnamed = "the local socket" if "host=" in url.query else "the local socket or localhost"
-    where = f"{url.hostname or unnamed}{f':{url.port}' if url.port else ''}{url.path}"
+    where = f"{url.netloc.rpartition('@')[2] or unnamed}{url.path}"  # without the password
     reason = str(error) or "no answer in time"
     return StoreUnavailable(
         f"no database at {where}: {reason}. Check DATABASE_URL "
@@ -167,9 +181,7 @@ def _no_database(dsn: str, error: Exception) -> Exception:
 
 
 async def _apply(connection: asyncpg.Connection, migrations: list[Migration]) -> list[str]:
-    await connection.execute(_CREATE_TABLE)
-    rows = await connection.fetch("SELECT version, name, checksum FROM schema_migrations")
-    applied = {row["version"]: row for row in rows}
+    applied = await _applied(connection)
     _refuse_unknown_schema(applied, migrations)
     done = []
     for migration in migrations:
@@ -179,6 +191,15 @@ async def _apply(connection: asyncpg.Connection, migrations: list[Migration]) ->
         log.info("applied migration %s %s", migration.version, migration.name)
         done.append(migration.name)
     return done
+
+
+async def _applied(connection: asyncpg.Connection) -> dict[int, asyncpg.Record]:
+    """What was applied, by version. The table is only made where there is none: for that alone a
+    role that owns nothing would need the right to make tables."""
+    if await connection.fetchval(_TABLE) is None:
+        await connection.execute(_CREATE_TABLE)
+    rows = await connection.fetch("SELECT version, name, checksum FROM schema_migrations")
+    return {row["version"]: row for row in rows}
 
 
 async def _apply_one(connection: asyncpg.Connection, migration: Migration) -> None:

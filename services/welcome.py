@@ -13,6 +13,7 @@ import orjson
 
 from services.bootstrap import Example
 
+_MAKE_KEY = ".venv/bin/quart --app app keys create --user 1 --scope admin"
 _ANY_HOST = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
 
 
@@ -24,11 +25,18 @@ def welcome(
     said = [
         "",
         f"WaddleBot Workflow Core is running on {url}  (API page: {url}/docs)",
-        f"Your admin API key is in {key_file}",
     ]
+    there = key_file.exists()
+    if there:
+        said.append(f"Your admin API key is in {key_file}")
+    else:
+        said += [
+            f"{key_file} with the first admin API key is gone. To make another:",
+            f"  {_MAKE_KEY}",
+        ]
     if first_key is not None:
         said.append(f"It is shown this once: {first_key}")
-    if examples:
+    if examples and there:
         simplest = min(examples, key=lambda example: len(orjson.dumps(example.request)))
         said += ["", "Examples: " + ", ".join(example.name for example in examples)]
         said += ["", "Try:", *_lines(url, key_file, simplest)]

@@ -65,6 +65,121 @@ def test_the_environment_wins_over_the_file(
     assert (config.port, config.max_loop_depth) == (9100, 4)
 
 
+@pytest.mark.parametrize(
+    ("name", "alias", "file", "environment", "field"),
+    [
+        ("PORT", "MODULE_PORT", "9000", "9100", "port"),
+        ("DATABASE_URL", "DATABASE_URI", "postgres://a/b", "postgres://c/d", "database_url"),
+        ("MAX_CONCURRENT_EXECUTIONS", "MAX_CONCURRENT_WORKFLOWS", "8", "9",
+         "max_concurrent_executions"),
+    ],
+)  # fmt: skip
+def test_the_environment_wins_over_the_file_by_any_name(
+    name: str,
+    alias: str,
+    file: str,
+    environment: str,
+    field: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(alias, environment)
+    monkeypatch.delenv(name, raising=False)
+    (tmp_path / ".env").write_text(f"{name}={file}\n", encoding="utf-8")
+    assert str(getattr(Config.from_env(), field)) == environment
+    monkeypatch.setenv(alias, "")  # counts as unset
+    assert str(getattr(Config.from_env(), field)) == file
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        (
+            b'PORT=9000\nDATABASE_URL="postgresql://me:hunter2@db/flows\n',
+            ".env, line 2: it must be",
+        ),
+        (b"PORT 9000\n", ".env, line 1: it must be NAME=value"),
+        (b"PORT=9000\nMODULE_NAME=\xff\n", ".env cannot be read: 'utf-8' codec"),
+    ],
+    ids=["an open quote", "no =", "not UTF-8"],
+)
+def test_a_file_that_cannot_be_read_stops_the_start(
+    written: bytes, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_bytes(written)
+    with pytest.raises(ConfigError) as raised:
+        Config.from_env()
+    assert str(raised.value).startswith(said)
+    assert "hunter2" not in str(raised.value)
+
+
+def test_the_file_may_be_missing_a_directory_or_begin_with_a_mark(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PORT", raising=False)
+    assert Config.from_env().port == 8070
+    (tmp_path / ".env").mkdir()
+    assert Config.from_env().port == 8070
+    (tmp_path / ".env").rmdir()
+    (tmp_path / ".env").write_text("\ufeffexport PORT='9000' # ours\n\n", encoding="utf-8")
+    assert Config.from_env().port == 9000
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "99999", "abc", "80a", "5432,db:x"])
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("DATABASE_URL", "postgresql://me:hunter2@db:{}/flows"),
+        ("ROUTER_URL", "http://router:{}"),
+        ("JWKS_URL", "https://login.example.org:{}/keys"),
+        ("LIVE_ORIGINS", "https://app.example.org:{}"),
+        ("REDIS_URL", "redis://redis:{}"),
+    ],
+)
+def test_a_port_that_there_cannot_be_is_refused(name: str, url: str, port: str) -> None:
+    [problem] = problems(**{name: url.format(port)})
+    assert problem.startswith(f"{name} is ")
+    assert "such as" in problem
+    assert "hunter2" not in problem
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "postgresql://u:p@db:5432,other:5433,third/flows",
+        "postgresql://u:p%40@[::1]:5432,[::2]/flows",
+        "postgresql:///flows?host=/run/postgresql",
+        "postgresql://db:/flows",
+        "postgres://%2Frun%2Fpostgresql/flows",
+    ],
+)
+def test_a_database_may_have_several_hosts_and_no_port(value: str) -> None:
+    assert Config.from_env({"DATABASE_URL": value}).database_url == value
+
+
+@pytest.mark.parametrize("name", ["ROUTER_URL", "JWKS_URL", "LIVE_ORIGINS", "REDIS_URL"])
+@pytest.mark.parametrize("rest", ["a b", "[::1", "a\tb"])
+def test_what_no_url_has_is_refused(name: str, rest: str) -> None:
+    scheme = "redis" if name == "REDIS_URL" else "https"
+    [problem] = problems(**{name: f"{scheme}://{rest}"})
+    assert re.match(rf"{name} is .*; it must be a (URL|comma list of origins)", problem)
+
+
+@pytest.mark.parametrize("name", ["PORT", "RETENTION_DAYS", "MAX_HISTORY_BYTES_PER_COMMUNITY"])
+def test_a_very_long_number_is_no_number(name: str) -> None:
+    [problem] = problems(**{name: "9" * 5000})
+    assert problem.endswith(problems(**{name: "0"})[0].partition("it must be")[2])
+
+
+@pytest.mark.parametrize("value", ["10.0.0.300", "10.0.0", "example.org,1.2.3.4.5", "*.10"])
+def test_a_mistaken_network_is_no_host(value: str) -> None:
+    [problem] = problems(EGRESS_DENY=value)
+    assert "a comma list of hosts and networks" in problem
+
+
 def test_a_wrong_value_is_named_with_what_would_be_right() -> None:
     assert problems(PORT="seventy") == [
         "PORT is 'seventy'; it must be a whole number from 1 to 65535, such as 8070"

@@ -9,11 +9,13 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import asyncpg
+import psutil
 import pytest
 
 from models.embedded import EmbeddedPostgres, NotStarted, start_embedded
@@ -224,6 +226,23 @@ def test_a_killed_user_does_not_keep_the_last_from_stopping_the_server(home: Pat
     assert is_running(pid)
     server.stop()
     assert not is_running(pid)
+
+
+def test_a_user_that_nobody_buries_does_not_keep_the_last_from_stopping_it(home: Path) -> None:
+    """A killed process whose parent does not ask for its end still has its number."""
+    server = start_embedded(home)
+    listed = home / "postgres" / ".handle_pids.json"
+    user = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        listed.write_text(json.dumps([*users(home), user.pid]))
+        user.kill()
+        while psutil.Process(user.pid).status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.01)
+        pid = server.server.get_pid()
+        server.stop()
+        assert not is_running(pid)
+    finally:
+        user.communicate()
 
 
 def test_a_server_that_cannot_start_is_told_with_the_reason_from_its_log(home: Path) -> None:

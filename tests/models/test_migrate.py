@@ -6,6 +6,7 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
 import asyncpg
@@ -199,6 +200,56 @@ async def test_no_server_is_reported_without_the_password() -> None:
     with pytest.raises(StoreUnavailable, match=r"no database at 127\.0\.0\.1:1/flows") as raised:
         await migrate("postgresql://me:secret@127.0.0.1:1/flows", connect_seconds=1)
     assert "secret" not in str(raised.value)
+
+
+async def test_none_of_several_servers_is_reported() -> None:
+    hosts = "127.0.0.1:1,127.0.0.1:2"
+    with pytest.raises(StoreUnavailable, match=f"no database at {hosts}/flows") as raised:
+        await migrate(f"postgresql://me:secret@{hosts}/flows", connect_seconds=1)
+    assert "secret" not in str(raised.value)
+
+
+GRANTS = """
+GRANT USAGE ON SCHEMA public TO {role};
+GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role};
+GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {role};
+"""
+
+
+@pytest.fixture
+async def role(empty_database: str) -> AsyncIterator[str]:
+    """A role that owns nothing and may do nothing."""
+    name = f"role_{uuid4().hex}"
+    connection = await asyncpg.connect(empty_database)
+    await connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'a'")
+    yield name
+    await connection.execute(f"DROP OWNED BY {name}; DROP ROLE {name}")
+    await connection.close()
+
+
+def as_role(role: str, url: str) -> str:
+    """The URL of the same database for another role."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{role}:a@{host}"))
+
+
+async def test_a_role_that_owns_nothing_needs_no_right_to_make_tables(
+    empty_database: str, role: str
+) -> None:
+    await migrate(empty_database)
+    owner = await asyncpg.connect(empty_database)
+    await owner.execute(GRANTS.format(role=role))
+    await owner.close()
+    assert await migrate(as_role(role, empty_database)) == []
+
+
+async def test_a_role_that_may_not_is_told_what(empty_database: str, role: str) -> None:
+    with pytest.raises(DatabaseRefused, match=r"permission denied for schema public\. The role"):
+        await migrate(as_role(role, empty_database))
+    await migrate(empty_database)
+    with pytest.raises(DatabaseRefused, match=r"permission denied for table schema_migrations\."):
+        await migrate(as_role(role, empty_database))
 
 
 async def test_a_url_that_is_none_is_reported() -> None:

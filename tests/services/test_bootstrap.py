@@ -7,7 +7,10 @@ from pathlib import Path
 
 import orjson
 import pytest
+from click.testing import CliRunner
 
+from app import create_app
+from config import Config
 from engine.context import Limits
 from models.api_keys import ApiKeys
 from models.dal import AsyncDAL
@@ -78,13 +81,25 @@ async def test_an_example_that_was_archived_does_not_come_back(workflows: Workfl
     assert loaded[0].name not in [one.name for one in again]
 
 
-def test_the_welcome_can_be_pasted_into_a_shell() -> None:
+def test_the_welcome_names_no_key_file_that_is_gone(tmp_path: Path) -> None:
+    text = welcome("127.0.0.1", 8070, tmp_path / "api-key", [Example("0198", "Greet", 1, {})], None)
+    assert "Your admin API key is in" not in text
+    assert "cat " not in text
+    [line] = [line for line in text.splitlines() if line.startswith("  ")]
+    made = CliRunner().invoke(create_app(Config()).cli, [*shlex.split(line)[3:], "--help"])
+    assert made.exit_code == 0
+
+
+def test_the_welcome_can_be_pasted_into_a_shell(tmp_path: Path) -> None:
     request = {"community_id": 1, "variables": {"name": "O'Neill $HOME `x`"}}
     example = Example("0198", "Greet", 1, request)
-    text = welcome("0.0.0.0", 8070, Path("/data/a b/api-key"), [example], "wa-1")
+    key_file = tmp_path / "a b" / "api-key"
+    key_file.parent.mkdir()
+    key_file.touch()
+    text = welcome("0.0.0.0", 8070, key_file, [example], "wa-1")
     lines = [line.strip() for line in _joined(text.split("Try:")[1])]
     words = [shlex.split(line) for line in lines]
-    assert words[0] == ["KEY=$(cat", "/data/a b/api-key)"]
+    assert words[0] == ["KEY=$(cat", f"{key_file})"]
     body = words[2][words[2].index("-d") + 1]
     assert orjson.loads(body) == request
     assert "http://127.0.0.1:8070/api/v1/workflows/0198/execute?wait=10" in text
