@@ -41,8 +41,8 @@ def create_app(config: Config | None = None, *, service: Running | None = None) 
     app.url_map.merge_slashes = False
     app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes
     app.request_class = limited_request(config.max_batch_body_bytes)
-    add_gate(app)
-    add_routes(app, config.module_version, config.live_origins, for_callers=config.serves_api)
+    add_gate(app, config.live_origins)
+    add_routes(app, config.module_version, for_callers=config.serves_api)
     _add_commands(app, config)
 
     if service is not None:

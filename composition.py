@@ -19,6 +19,7 @@ from typing import TextIO
 from config import Config
 from controllers.address import Addresses
 from controllers.auth import Authenticator
+from controllers.operation import judged
 from controllers.state import AppState
 from engine.context import Limits
 from engine.engine import WorkflowEngine
@@ -150,7 +151,7 @@ async def _compose(on: _Ground) -> Running:
     audit = await _upkeep(on)
     telemetry = _telemetry(on)
     definitions, vault = Workflows(dal, Quota(*config.community_quota)), on.kept.vault
-    permissions = PermissionService(Permissions(dal), definitions)
+    permissions = PermissionService(Permissions(dal), definitions, judged=judged)
     feed = LiveFeed(dal, new_id())
     engine = await _engine(on, feed, WorkflowDirectory(permissions, definitions), telemetry)
     workflows = WorkflowService(definitions, permissions, cursors, engine.limits, new_id=new_id)
@@ -186,7 +187,6 @@ async def _compose(on: _Ground) -> Running:
         audit_reader=AuditReader(AuditLog(dal), cursors),
         scrape=telemetry.scrape(engine, Backlogs(dal), config.metrics_process),
         metrics_token=config.metrics_token,
-        new_id=new_id,
     )
     if not config.embedded:
         return Running(state, lines, engine)

@@ -51,14 +51,14 @@ _FOR_CALLERS = (
 """Served by processes that have the API."""
 
 
-def add_routes(app: Quart, version: str, origins: tuple[str, ...], *, for_callers: bool) -> None:
+def add_routes(app: Quart, version: str, *, for_callers: bool) -> None:
     """Serves what is for operators, and if that is wanted what is for callers, with its
-    documentation; every answer is counted. Pages of these `origins` may open WebSockets."""
+    documentation; every answer is counted."""
     add_http_meter(app)
     if for_callers:
         add_openapi(app, version)
     for blueprint in (*_FOR_OPERATORS, *(_FOR_CALLERS if for_callers else ())):
         app.register_blueprint(blueprint)
     sockets = {rule.rule for rule in app.url_map.iter_rules() if rule.websocket}
-    guarded = with_websockets(app.asgi_app, sockets, origins)
+    guarded = with_websockets(app.asgi_app, sockets)
     app.asgi_app = guarded  # type: ignore[method-assign]  # Quart's way

@@ -6,6 +6,7 @@ be a caller; what a route forgot to ask for is asked for here.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from http import HTTPStatus
 from typing import Any
 
@@ -26,6 +27,7 @@ from controllers.endpoint import ACTION_ATTRIBUTE
 from controllers.errors import answer_to
 from controllers.operation import REQUEST_ID_HEADER, Operation, begin, event_of, operation
 from controllers.requests import pointer
+from controllers.sockets import refuse_strange_pages
 from controllers.state import state
 from services.errors import NotValid, Problem, RateLimited, TooManyAttempts
 
@@ -64,20 +66,26 @@ def limited_request(batch_bytes: int) -> type[Request]:
     return LimitedRequest
 
 
-def add_gate(app: Quart) -> None:
-    """Puts the gate around every route of the app."""
+def add_gate(app: Quart, origins: Collection[str]) -> None:
+    """Puts the gate around every route of the app. Pages of these `origins` may open WebSockets."""
+    allowed = {origin.lower() for origin in origins}
+
+    async def refuse_strangers() -> None:
+        refuse_strange_pages(websocket.headers, allowed)
+
     app.before_request(_begin)
     app.before_request(_authenticate)
     app.before_request(_refuse_nul)
     app.after_request(_finish)
     app.before_websocket(_begin)
     app.before_websocket(_authenticate_socket)
+    app.before_websocket(refuse_strangers)
     app.after_websocket(_finish_socket)  # type: ignore[type-var]  # Quart says less than it takes
     app.register_error_handler(Exception, _answer)
 
 
 async def _begin() -> None:
-    begin(state().new_id()).address = state().addresses.current()
+    begin().address = state().addresses.current()
     scope = (request if has_request_context() else websocket).scope
     if sum(1 for _ in scope["headers"]) > MOST_HEADERS:
         raise RequestHeaderFieldsTooLarge(f"A request may have {MOST_HEADERS} headers.")
@@ -166,13 +174,17 @@ async def _finish(response: Response) -> Response:
     if (state().health.draining or unread) and request.http_version.startswith("1"):
         response.headers["Connection"] = "close"  # there is no such header in HTTP/2
     rule = request.url_rule
-    if rule is not None and (rule.rule not in PUBLIC or _worth_a_line(current)):
+    asks = request.method == "OPTIONS"
+    if asks and current.failure is None:
+        response.headers.pop("Content-Type", None)  # there is nothing in it
+    if rule is not None and (not (asks or rule.rule in PUBLIC) or _worth_a_line(current)):
         view = current_app.view_functions[rule.endpoint]
-        action = getattr(view, ACTION_ATTRIBUTE, rule.endpoint)
+        action = "options" if asks else getattr(view, ACTION_ATTRIBUTE, rule.endpoint)
         state().audit.record(event_of(current, action, response.status_code), current.cause)
     return response
 
 
 def _worth_a_line(current: Operation) -> bool:
-    """Whether what needs no caller is recorded all the same: it was denied, or it failed."""
+    """Whether what does nothing, or needs no caller, is recorded all the same: it was denied, or
+    it failed."""
     return current.cause is not None or (current.failure is not None and current.failure.denied)

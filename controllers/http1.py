@@ -23,7 +23,9 @@ from hypercorn.protocol.events import Body, Response
 from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h11 import H11Protocol
 
+from controllers.operation import REQUEST_ID_HEADER
 from controllers.responses import JSON, Failure
+from services.clock import new_id
 
 _MESSAGES = {
     HTTPStatus.BAD_REQUEST: "This is not an HTTP/1.1 request.",
@@ -140,6 +142,7 @@ class Http1(H11Protocol):
             (b"content-length", b"%d" % len(body)),
             (b"connection", b"close"),
             (b"x-content-type-options", b"nosniff"),
+            (REQUEST_ID_HEADER.lower().encode(), new_id().encode()),
             *self.config.response_headers("h11"),
         ]
         await self._send_h11_event(h11.Response(status_code=status_code, headers=headers))

@@ -87,7 +87,7 @@ async def stream_execution(execution_id: str) -> Response:
     if stream is None:
         return Response(b"", status=204)
     note(community_id=stream.owner.community_id, workflow_id=stream.owner.workflow_id)
-    return _answer(EventBody(live, stream))
+    return _answer(live, stream)
 
 
 @blueprint.get("/workflow-management/executions/stream")
@@ -110,7 +110,7 @@ async def stream_executions() -> Response:
     stream = await live.watch(current_caller(), prover(SCOPE), narrow)
     if request.headers.get(_LAST_EVENT_ID):
         stream.unsure()
-    return _answer(EventBody(live, stream))
+    return _answer(live, stream)
 
 
 class EventBody(ResponseBody):
@@ -148,7 +148,11 @@ class EventBody(ResponseBody):
             yield f"retry: {RETRY_MILLISECONDS}\n: {word}\n\n".encode()
 
 
-def _answer(body: EventBody) -> Response:
+def _answer(live: LiveUpdates, stream: Stream) -> Response:
+    body: EventBody | bytes = EventBody(live, stream)
+    if request.method == "HEAD":  # whose answer ends with its headers
+        live.close(stream)
+        body = b""
     response = Response(
         body, content_type=f"{live_answers.MEDIA_TYPE}; charset=utf-8", headers=_HEADERS
     )

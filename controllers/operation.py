@@ -11,13 +11,14 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from quart import g, has_websocket_context, request, websocket
+from quart import g, has_request_context, has_websocket_context, request, websocket
 
 from controllers.address import NOWHERE
 from controllers.responses import Failure
 from services.allowances import Standing
 from services.audit import Event
 from services.caller import Caller
+from services.clock import new_id
 
 REQUEST_ID_HEADER = "X-Request-ID"
 
@@ -42,13 +43,16 @@ class Operation:
     standing: Standing | None = None
 
 
-def begin(make_id: str) -> Operation:
-    """Starts the request's operation: with the id the client sent, if it is a usable one, else
-    with `make_id`."""
+def request_id(sent: str) -> str:
+    """The id of a request: the one the client sent, if it is a usable one, else a new one."""
+    return sent if _REQUEST_ID.fullmatch(sent) else new_id()
+
+
+def begin() -> Operation:
+    """Starts the request's operation."""
     asking = websocket if has_websocket_context() else request
     sent = asking.headers.get(REQUEST_ID_HEADER, "")
-    request_id = sent if _REQUEST_ID.fullmatch(sent) else make_id
-    current = Operation(request_id=request_id, started=time.perf_counter())
+    current = Operation(request_id=request_id(sent), started=time.perf_counter())
     g.operation = current
     return current
 
@@ -72,6 +76,15 @@ def note(
     current.workflow_id = workflow_id or current.workflow_id
     current.execution_id = execution_id or current.execution_id
     current.notes |= notes
+
+
+def judged(
+    *, community_id: int, workflow_id: str | None = None, execution_id: str | None = None
+) -> None:
+    """As `note`, of what a permission is asked on, be it given or not. What a request claims to
+    concern counts less. Outside of a request nobody needs to know."""
+    if has_request_context() or has_websocket_context():
+        note(community_id=community_id, workflow_id=workflow_id, execution_id=execution_id)
 
 
 def _reason(failed: Failure) -> str:

@@ -1,4 +1,4 @@
-"""WebSocket handshakes, before they reach the framework: only known routes, only known origins.
+"""WebSockets: where they are taken, from whose pages, and how fast they are read.
 
 Its one rule: a browser sends whoever is logged in along with a page's handshake, whosever page it
 is, so a handshake with an `Origin` must come from our own or from one that is allowed by name.
@@ -9,15 +9,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
+from http import HTTPStatus
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from engine.json_door import dumps
+from werkzeug.datastructures import Headers
+
+from controllers.operation import REQUEST_ID_HEADER, request_id
+from controllers.responses import JSON, Failure
+from services.errors import Denied
 
 ANY_ORIGIN = "*"
 BETWEEN_MESSAGES_SECONDS = 0.05
 """A client that sends faster than this is read no faster: what it has sent waits in its socket."""
 _POLICY_VIOLATION = 1008
+_REQUEST_ID = REQUEST_ID_HEADER.lower().encode()
 
 
 class AsgiApp(Protocol):
@@ -26,33 +32,39 @@ class AsgiApp(Protocol):
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
 
 
-def with_websockets(app: AsgiApp, routes: Collection[str], origins: Collection[str]) -> AsgiApp:
-    """The same app, taking WebSockets on these paths and from these origins alone. Others are
-    refused, in the envelope where the server can send one (the ASGI extension
-    `websocket.http.response`), else by closing."""
-    allowed = {origin.lower() for origin in origins}
+def with_websockets(app: AsgiApp, routes: Collection[str]) -> AsgiApp:
+    """The same app, taking WebSockets on these paths alone, for which the framework has no answer
+    of its own. Others are refused, in the envelope where the server can send one (the ASGI
+    extension `websocket.http.response`), else by closing."""
 
     async def guarded(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "websocket":
             await app(scope, receive, send)
-        elif scope["path"] not in routes:
-            await _refuse(scope, receive, send, 404, "NOT_FOUND", "No WebSocket is taken here.")
-        elif not _is_allowed(scope, allowed):
-            message = "WebSockets from this Origin are not allowed (LIVE_ORIGINS)."
-            await _refuse(scope, receive, send, 403, "PERMISSION_DENIED", message)
-        else:
+        elif scope["path"] in routes:
             await app(scope, _unhurried(receive), send)
+        else:
+            await _refuse(scope, receive, send)
 
     return guarded
 
 
-def _is_allowed(scope: Any, allowed: Collection[str]) -> bool:
-    headers = {name.lower(): value.decode("latin1") for name, value in scope["headers"]}
-    origin = headers.get(b"origin")
+class OriginDenied(Denied):
+    """WebSockets from this Origin are not allowed (LIVE_ORIGINS)."""
+
+
+def refuse_strange_pages(headers: Headers, allowed: Collection[str]) -> None:
+    """Raises `OriginDenied` for the handshake of a page that is neither ours nor of an `allowed`
+    origin, in lower case."""
+    origin = headers.get("Origin")
     if origin is None or ANY_ORIGIN in allowed or origin.lower().rstrip("/") in allowed:
-        return True
-    host: str = headers.get(b"host", "").lower()
-    return host != "" and urlsplit(origin).netloc.lower() == host
+        return
+    host = headers.get("Host", "").lower()
+    try:
+        ours = host != "" and urlsplit(origin).netloc.lower() == host
+    except ValueError:  # of brackets
+        ours = False
+    if not ours:
+        raise OriginDenied
 
 
 def _unhurried(receive: Any) -> Any:
@@ -63,14 +75,18 @@ def _unhurried(receive: Any) -> Any:
     return slowly
 
 
-async def _refuse(
-    scope: Any, receive: Any, send: Any, status: int, code: str, message: str
-) -> None:
+async def _refuse(scope: Any, receive: Any, send: Any) -> None:
     await receive()
     if "websocket.http.response" not in (scope.get("extensions") or {}):
         await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
         return
-    body = {"success": False, "message": message, "error_code": code, "details": {}}
-    headers = [(b"content-type", b"application/json"), (b"x-content-type-options", b"nosniff")]
-    await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
-    await send({"type": "websocket.http.response.body", "body": dumps(body)})
+    refusal = Failure(HTTPStatus.NOT_FOUND, "NOT_FOUND", "No WebSocket is taken here.")
+    sent = next((value for name, value in scope["headers"] if name == _REQUEST_ID), b"")
+    headers = [
+        (b"content-type", JSON.encode()),
+        (b"x-content-type-options", b"nosniff"),
+        (_REQUEST_ID, request_id(sent.decode("latin1")).encode()),
+    ]
+    start = {"type": "websocket.http.response.start", "status": 404, "headers": headers}
+    await send(start)
+    await send({"type": "websocket.http.response.body", "body": refusal.body()})

@@ -5,7 +5,6 @@ Its one rule: this is the only place that looks into `current_app`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from quart import current_app
@@ -37,7 +36,7 @@ EXTENSION = "workflow_core"
 
 @dataclass(frozen=True, slots=True)
 class AppState:
-    """Everything a request may need. `new_id` makes the ids of requests."""
+    """Everything a request may need."""
 
     addresses: Addresses
     authenticator: Authenticator
@@ -61,7 +60,6 @@ class AppState:
     audit_reader: AuditReader
     scrape: Scrape
     metrics_token: str | None = field(repr=False)
-    new_id: Callable[[], str]
 
 
 def state() -> AppState:

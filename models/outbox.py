@@ -46,12 +46,12 @@ WITH RECURSIVE waiting (webhook_id, place) AS (
              ORDER BY d.webhook_id LIMIT 1), place + 1
       FROM waiting WHERE webhook_id IS NOT NULL AND place < $3
 ), picked AS MATERIALIZED (
-    SELECT due.delivery_id
+    SELECT due.delivery_id, due.last_attempt_at
       FROM waiting
       LEFT JOIN unnest($4::uuid[], $5::int[]) AS busy(webhook_id, tries)
              ON busy.webhook_id = waiting.webhook_id
      CROSS JOIN LATERAL (
-           SELECT d.delivery_id FROM webhook_deliveries d
+           SELECT d.delivery_id, d.last_attempt_at FROM webhook_deliveries d
             WHERE d.status = 'pending' AND d.webhook_id = waiting.webhook_id
               AND d.due_at <= coalesce($1::timestamptz, now())
             ORDER BY d.due_at LIMIT greatest($6 - coalesce(busy.tries, 0), 0)
@@ -65,7 +65,7 @@ WITH RECURSIVE waiting (webhook_id, place) AS (
            first_attempt_at = coalesce(d.first_attempt_at, $1, now())
       FROM picked WHERE d.delivery_id = picked.delivery_id
     RETURNING d.delivery_id, d.webhook_id, d.event, d.payload, d.attempts,
-              d.claims
+              d.claims, picked.last_attempt_at AS tried_at
 )
 SELECT claimed.*, w.url, w.enabled, w.secret,
        CASE WHEN w.old_secret_until > coalesce($1, now()) THEN w.old_secret END AS old_secret,
@@ -126,7 +126,8 @@ RETURNING w.webhook_id, w.community_id, w.disabled_reason
 LEFT = """
 UPDATE webhook_deliveries
    SET status = 'failed', due_at = NULL, settled_at = coalesce($1::timestamptz, now()),
-       attempts = attempts - 1, error = $4
+       attempts = attempts - 1, error = $4, last_attempt_at = $5,
+       first_attempt_at = CASE WHEN attempts > 1 THEN first_attempt_at END
  WHERE delivery_id = $2 AND claims = $3 AND status = 'pending'
 """
 
@@ -158,6 +159,8 @@ class Claimed:
     url: str | None
     enabled: bool
     secrets: tuple[str, ...]
+    tried_at: datetime | None
+    """When it was tried last before this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +261,8 @@ class Outbox:
 
     async def leave(self, one: Claimed, why: str) -> None:
         """Gives a delivery up without having sent it."""
-        await self._dal.execute(LEFT, self._at(), one.delivery_id, one.claim, why)
+        left = (self._at(), one.delivery_id, one.claim, why, one.tried_at)
+        await self._dal.execute(LEFT, *left)
 
     async def drop(self, one: Claimed) -> None:
         """Removes a delivery whose webhook is gone."""
@@ -279,5 +283,6 @@ def _claimed(row: Any) -> Claimed:
         claim=row["claims"],
         url=row["url"],
         enabled=bool(row["enabled"]),
+        tried_at=row["tried_at"],
         secrets=secrets,
     )

@@ -6,7 +6,7 @@ community or of nobody is refused in the same words.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -53,7 +53,7 @@ class AlertService:
 
     async def create(self, caller: Caller, community_id: int, wish: AlertWish) -> Alert:
         """A new alert. Raises `NotValid`, `TooManyAlerts`, and what `authorise_saving` raises."""
-        await self._check(caller, community_id, wish)
+        await self._check(caller, community_id, wish, wish.notify)
         made = await self._alerts.insert(
             self._new_id(), community_id, _new(caller, wish), MOST_PER_COMMUNITY
         )
@@ -69,9 +69,10 @@ class AlertService:
     async def update(
         self, caller: Caller, found: Alert, wish: AlertWish, *, enabled: bool
     ) -> Alert:
-        """Changes an alert that `get` gave; from now on it looks through the caller's eyes.
-        Raises as `create`."""
-        await self._check(caller, found.community_id, wish)
+        """Changes an alert that `get` gave; from now on it looks through the caller's eyes. A
+        webhook that it notified before may be gone, or another's, and stays. Raises as `create`."""
+        added = () if wish.notify == found.notify else wish.notify
+        await self._check(caller, found.community_id, wish, added)
         changed = await self._alerts.update(found.alert_id, _new(caller, wish), enabled=enabled)
         if changed is None:
             raise AlertUnknown
@@ -120,13 +121,15 @@ class AlertService:
             lambda row: After(row.at, row.change_id),
         )
 
-    async def _check(self, caller: Caller, community_id: int, wish: AlertWish) -> None:
+    async def _check(
+        self, caller: Caller, community_id: int, wish: AlertWish, notify: Sequence[str]
+    ) -> None:
         problems = problems_of(wish.condition)
         if problems:
             raise NotValid(problems)
         await self._rights.authorise_saving(caller, community_id, wish.workflow_id)
-        known = {one.webhook_id: one for one in await self._webhooks.among(list(wish.notify))}
-        for place, webhook_id in enumerate(wish.notify):
+        known = {one.webhook_id: one for one in await self._webhooks.among(list(notify))}
+        for place, webhook_id in enumerate(notify):
             one = known.get(webhook_id)
             if (
                 one is None

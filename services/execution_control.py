@@ -87,9 +87,9 @@ class ExecutionControl:
         whether this `key` had started it before. Raises `ExecutionUnknown`, `Denied`,
         `WorkflowNotActive`, `NotValid`, `IdempotencyKeyReused`, and what the engine raises."""
         refuse_reserved(variables)
-        owner = await self._retriable(caller, execution_id)
+        owner, user_id = await self._retriable(caller, execution_id)
         if key is None:
-            started = await self._retry(caller, execution_id, origin, variables, None)
+            started = await self._retry(user_id, execution_id, origin, variables, None)
             return owner, started, False
         digest = digest_of("retry", execution_id, origin, variables)
         known = await self._once.started(caller.user_id, owner.workflow_id, key, digest)
@@ -102,13 +102,13 @@ class ExecutionControl:
             owner.workflow_id,
             key,
             wanted,
-            lambda chosen: self._retry(caller, execution_id, origin, variables, chosen),
+            lambda chosen: self._retry(user_id, execution_id, origin, variables, chosen),
         )
         return owner, pending(new_id, owner.workflow_id), new_id != wanted.execution_id
 
     async def _retry(
         self,
-        caller: Caller,
+        user_id: int,
         execution_id: str,
         origin: str,
         variables: JsonObject,
@@ -118,15 +118,18 @@ class ExecutionControl:
             execution_id,
             origin,
             again_id=chosen or self._new_id(),
-            user_id=caller.user_id,
+            user_id=user_id,
             variables=variables,
             here=chosen is None,
         )
 
-    async def _retriable(self, caller: Caller, execution_id: str) -> ExecutionOwner:
-        """Whose execution it is, if the caller may run it again: who may edit its workflow, or who
-        triggered it and may still execute that. (A child is its caller's, but reached by the
-        authority of who published the parent.)"""
+    async def _retriable(self, caller: Caller, execution_id: str) -> tuple[ExecutionOwner, int]:
+        """Whose execution it is, if the caller may run it again, and whose the new one is to be.
+
+        Who may edit its workflow may, and who triggered it and may still execute that. (A child is
+        its caller's, but reached by the authority of who published the parent.) It becomes the
+        caller's, unless they may not see what it repeats: of that it has a copy.
+        """
         owner, access = await self._permissions.execution_access(caller, execution_id)
         if access is None or not access.in_community:
             raise ExecutionUnknown(denied=True)
@@ -139,7 +142,8 @@ class ExecutionControl:
                 f"The workflow is {status}; only executions of active workflows run again.",
                 {"status": status},
             )
-        return owner
+        sees = owner.user_id == caller.user_id or access.may("view")
+        return owner, caller.user_id if sees else owner.user_id
 
     async def _authorised(self, caller: Caller, execution_id: str) -> ExecutionOwner:
         return await self._permissions.execution(caller, execution_id, "edit")

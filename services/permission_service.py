@@ -61,14 +61,37 @@ class Owned(Protocol):
     def user_id(self) -> int: ...
 
 
+class Judged(Protocol):
+    """Hears what a permission is asked on before it is given or refused: so whoever writes down
+    what was done, and what was denied, knows whom it concerned."""
+
+    def __call__(
+        self,
+        *,
+        community_id: int,
+        workflow_id: str | None = None,
+        execution_id: str | None = None,
+    ) -> None: ...
+
+
+def _nobody_hears(**_: object) -> None:
+    return None
+
+
 class PermissionService:
     """Permission checks on workflows and executions."""
 
     def __init__(
-        self, permissions: Permissions, workflows: Workflows, *, ttl_seconds: float = CACHE_SECONDS
+        self,
+        permissions: Permissions,
+        workflows: Workflows,
+        *,
+        judged: Judged = _nobody_hears,
+        ttl_seconds: float = CACHE_SECONDS,
     ) -> None:
         self._permissions = permissions
         self._workflows = workflows
+        self.judged = judged
         self._facts: TtlCache[_Key, AccessFacts | None] = TtlCache(ttl_seconds=ttl_seconds)
 
     async def check_permission(
@@ -142,6 +165,7 @@ class PermissionService:
         access = await self.access(caller, workflow_id)
         if access is None:
             raise WorkflowNotFound
+        self.judged(community_id=access.facts.community_id, workflow_id=workflow_id)
         if not access.in_community:
             raise WorkflowNotFound(denied=True)
         if community_id is not None and community_id != access.facts.community_id:
@@ -164,6 +188,11 @@ class PermissionService:
         if found is None:
             raise ExecutionUnknown
         owner, facts = found
+        self.judged(
+            community_id=owner.community_id,
+            workflow_id=owner.workflow_id,
+            execution_id=execution_id,
+        )
         return owner, _access(caller, facts)
 
     async def execution(
@@ -190,6 +219,7 @@ class PermissionService:
 
         Owning a workflow makes one belong to its community, so creating one must not be a way in.
         """
+        self.judged(community_id=community_id)
         if not await self.reaches(caller, community_id):
             raise Denied(f"You do not belong to community {community_id}.")
 

@@ -73,6 +73,7 @@ class SubscriptionRights:
         reached = await self._permissions.reaches(caller, community)
         if it is None:
             raise unknown
+        self._permissions.judged(community_id=it.community_id, workflow_id=it.workflow_id)
         if not reached:
             refusal = unknown()
             refusal.denied = True

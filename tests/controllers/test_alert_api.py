@@ -115,6 +115,20 @@ async def test_what_is_wrong_is_named(
     assert words in problem["message"]
 
 
+async def test_an_alert_whose_webhook_is_gone_can_still_be_changed(api: Api) -> None:
+    gone, other = await made_webhook(api), await made_webhook(api)
+    alert = await made(api, notify=[gone["id"]])
+    await api.call("DELETE", f"/workflow-management/webhooks/{gone['id']}")
+    url = f"{ALERTS}/{alert['id']}"
+    off = await api.call("PUT", url, {"enabled": False})
+    same = await api.call("PUT", url, {"notify": [gone["id"]]})
+    more = await api.call("PUT", url, {"notify": [other["id"], gone["id"]]})
+
+    assert (off.status, off.body["enabled"], off.body["notify"]) == (200, False, [gone["id"]])
+    assert same.status == 200
+    assert (more.status, more.body["details"][0]["path"]) == (400, "/notify/1")
+
+
 async def test_g14_webhooks_of_others_are_refused_as_unknown_ones(api: Api, dal: AsyncDAL) -> None:
     stranger = await api.new_key(STRANGER, OTHER)
     neighbour = await api.new_key(STRANGER, COMMUNITY)

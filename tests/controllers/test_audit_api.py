@@ -11,7 +11,10 @@ import pytest
 
 from models.audit import BOUNDS, AuditFilter, AuditLog, AuditRow
 from models.dal import AsyncDAL
+from services.caller import ADMIN, EVERYDAY_SCOPES
 from tests.controllers.conftest import COMMUNITY, OWNER, Answer, Api
+from tests.controllers.test_execution_control import asking, started
+from tests.controllers.test_tenants import EXECUTION_CALLS, WORKFLOW_CALLS, join
 from tests.plans import vacuumed
 from tests.waiting import until
 
@@ -83,15 +86,68 @@ async def test_an_operation_is_found_with_everything_about_it(api: Api, admin: s
 
 async def test_denials_are_found_whatever_their_status(api: Api, admin: str) -> None:
     workflow_id = await api.stored()
-    for community, category in ((COMMUNITY, "AUTHZ"), (COMMUNITY + 1, "AUTHZ")):
+    for count, community in enumerate((COMMUNITY, COMMUNITY + 1, None), start=1):
         key = await api.new_key(OTHER, community)
         await api.call("GET", f"/workflows/{workflow_id}", key=key)
-        entry = (await found(api, admin, f"user_id={OTHER}&community_id={community}"))[0]
-        assert (entry["category"], entry["result"]) == (category, "DENIED")
+        # Whatever community the key is good for: it is this one's workflow.
+        query = f"user_id={OTHER}&community_id={COMMUNITY}"
+        entry = (await found(api, admin, query, count))[0]
+        assert (entry["category"], entry["result"]) == ("AUTHZ", "DENIED")
         assert entry["workflow_id"] == workflow_id
     await api.call("GET", "/workflows", key="wa-" + "0" * 64)
     entry = (await found(api, admin, "action=list_workflows"))[0]
     assert (entry["category"], entry["result"], entry["user_id"]) == ("AUTH", "DENIED", None)
+
+
+MORE_CALLS: list[tuple[str, str, Any]] = [
+    ("GET", "/workflows/{}/permissions", None),
+    ("PUT", "/workflows/{}/permissions",
+     {"permission_type": "user", "target_id": 1, "can_view": True}),
+    ("DELETE", "/workflows/{}/permissions", {"permission_type": "user", "target_id": 1}),
+    ("GET", "/workflow-management/metrics?workflow_id={}", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("user", [OWNER, OTHER], ids=["may", "may not"])
+@pytest.mark.parametrize(("method", "url", "body"), [*WORKFLOW_CALLS, *MORE_CALLS])
+async def test_what_concerns_a_workflow_concerns_its_community(
+    api: Api, dal: AsyncDAL, method: str, url: str, body: Any, user: int
+) -> None:
+    """Done or denied, also by a credential that is good for several communities."""
+    workflow_id = await api.stored()
+    await join(dal, OTHER, COMMUNITY)
+    key = await api.new_key(user, None, (ADMIN,) if user == OWNER else EVERYDAY_SCOPES)
+    answer = await api.call(method, url.format(workflow_id), body, key=key)
+    assert (answer.status == 403) is (user == OTHER), answer.body
+    line = api.log.getvalue().splitlines()[-1]
+    assert f" community={COMMUNITY} user={user} " in line
+    assert f" workflow_id={workflow_id} " in line
+
+
+@pytest.mark.parametrize("user", [OWNER, OTHER], ids=["may", "may not"])
+@pytest.mark.parametrize(("method", "url", "body"), EXECUTION_CALLS)
+async def test_what_concerns_an_execution_concerns_its_community(
+    api: Api, dal: AsyncDAL, method: str, url: str, body: Any, user: int
+) -> None:
+    workflow_id = await api.stored(**asking())
+    execution_id = (await started(api, workflow_id)).data["execution_id"]
+    await join(dal, OTHER, COMMUNITY)
+    key = await api.new_key(user, None)
+    answer = await api.call(method, url.format(execution_id), body, key=key)
+    assert (answer.status == 403) is (user == OTHER), answer.body
+    line = api.log.getvalue().splitlines()[-1]
+    assert f" community={COMMUNITY} user={user} " in line
+    for name in (f" workflow_id={workflow_id} ", f" execution_id={execution_id} "):
+        assert name in line
+
+
+async def test_what_a_request_claims_is_not_whom_it_concerned(api: Api) -> None:
+    workflow_id = await api.stored()
+    stranger = await api.new_key(OTHER, COMMUNITY + 1)
+    body = {"community_id": COMMUNITY + 1}
+    answer = await api.call("POST", f"/workflows/{workflow_id}/execute", body, key=stranger)
+    assert answer.status == 404
+    assert f" AUTHZ community={COMMUNITY} user={OTHER} " in api.log.getvalue().splitlines()[-1]
 
 
 async def test_pages_go_on_where_the_last_one_ended_while_rows_are_added(

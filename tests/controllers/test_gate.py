@@ -142,13 +142,26 @@ async def test_a_missing_scope_is_an_authz_line(api: Api) -> None:
     assert f" AUTHZ community={COMMUNITY} user={OWNER} action=create_workflow result=DENIED" in line
 
 
+async def test_asking_what_may_be_asked_is_not_doing_it(api: Api) -> None:
+    """No line says that a key was made for `OPTIONS`; one that was denied is still said."""
+    before = len(api.log.getvalue().splitlines())
+    answer = await api.call("OPTIONS", "/api-keys")
+    assert (answer.status, answer.body) == (200, "")
+    assert "POST" in answer.headers["allow"]
+    assert len(api.log.getvalue().splitlines()) == before
+    denied = await api.call("OPTIONS", "/api-keys", key="wa-" + "0" * 64)
+    assert (denied.status, denied.headers["content-type"]) == (401, "application/json")
+    line = api.log.getvalue().splitlines()[-1]
+    assert " AUTH community=- user=- action=options result=DENIED" in line
+
+
 async def test_an_operation_whose_client_went_away_is_a_line_too(api: Api) -> None:
     @async_endpoint("slow", answers={})
     async def slow() -> Response:
         raise asyncio.CancelledError
 
-    async with api.app.test_request_context("/slow"):
-        begin("r-1")
+    async with api.app.test_request_context("/slow", headers={"X-Request-ID": "r-1"}):
+        begin()
         with pytest.raises(asyncio.CancelledError):
             await slow()
     line = api.log.getvalue().splitlines()[-1]

@@ -18,6 +18,7 @@ from models.dal import AsyncDAL
 from models.live import Hint
 from services.clock import new_id
 from tests.controllers.conftest import COMMUNITY, OWNER, Api, greeting
+from tests.controllers.test_execution_control import asking
 from tests.controllers.test_tenants import grant
 from tests.live_world import Served, served, start
 from tests.sse import Sse, sse
@@ -330,8 +331,36 @@ async def test_a_handshake_from_elsewhere_or_with_a_bad_key_is_refused(
 ) -> None:
     async with aiohttp.ClientSession() as nobody:
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
-            await nobody.ws_connect(world.socket, headers=headers)
+            await nobody.ws_connect(world.socket, headers=headers | {"X-Request-ID": "shake-1"})
     assert refused.value.status == status
+    assert refused.value.headers is not None
+    assert refused.value.headers["X-Request-ID"] == "shake-1"
+    line = next(line for line in api.log.getvalue().splitlines() if "request_id=shake-1 " in line)
+    assert "result=DENIED" in line
+
+
+async def test_a_socket_where_none_is_taken_has_its_requests_id(world: Served) -> None:
+    async with aiohttp.ClientSession() as nobody:
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await nobody.ws_connect(f"{world.url}/nowhere", headers={"X-Request-ID": "shake-2"})
+    assert refused.value.status == 404
+    assert refused.value.headers is not None
+    assert refused.value.headers["X-Request-ID"] == "shake-2"
+
+
+async def test_asking_for_the_head_of_a_stream_ends(
+    world: Served, api: Api, service: Running, http: aiohttp.ClientSession
+) -> None:
+    """And leaves the connection to the next request, and no stream open."""
+    execution_id = await start(http, world.url, await api.stored(**asking()))
+    for url in (world.streams, world.events(execution_id)):
+        async with asyncio.timeout(PATIENCE_SECONDS), http.head(url) as answer:
+            assert answer.status == 200
+            assert answer.content_type == "text/event-stream"
+            assert await answer.read() == b""
+        async with asyncio.timeout(PATIENCE_SECONDS), http.get(f"{world.url}/health") as alive:
+            assert alive.status == 200
+    assert service.state.live.open == 0
 
 
 async def test_a_handshake_from_an_allowed_origin_or_with_a_key_is_taken(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from models.dal import AsyncDAL
-from tests.controllers.conftest import COMMUNITY, Api, api, log, service
+from tests.controllers.conftest import COMMUNITY, OWNER, Api, api, log, service
 from tests.controllers.test_execution_control import (
     STRANGER,
     flow,
@@ -41,6 +41,26 @@ async def test_who_may_not_execute_any_more_may_not_retry(
     await until(refused)
     again = await retry(api, execution_id, {"from": "start", "variables": {"ok": True, "n": 9}})
     assert again.status in (403, 404), again.body
+
+
+@pytest.mark.parametrize("sees", [False, True])
+async def test_who_may_edit_but_not_view_learns_nothing_by_a_retry(
+    api: Api, dal: AsyncDAL, sees: bool
+) -> None:
+    """It has a copy of what was recorded: so it stays that of whoever may see that."""
+    workflow_id = await api.stored(**picky())
+    answer = await started(api, workflow_id, 5, n="secret", ok=False)
+    execution_id = answer.data["execution_id"]
+    await join(dal, STRANGER, COMMUNITY)
+    await grant(dal, workflow_id, "user", STRANGER, "can_edit", *(["can_view"] if sees else []))
+    editor = await api.new_key(user=STRANGER, community=None)
+    again = await retry(api, execution_id, {"variables": {"ok": True}}, key=editor)
+    assert again.status == 202, again.body
+    assert "secret" not in str(again.body)
+    url = f"/workflows/executions/{again.data['execution_id']}"
+    assert (await api.call("GET", url, key=editor)).status == (200 if sees else 403)
+    state = await once(api, again.data["execution_id"], "completed")
+    assert state["user_id"] == (STRANGER if sees else OWNER)
 
 
 async def test_a_child_may_not_be_run_again_by_who_may_not_execute_its_workflow(

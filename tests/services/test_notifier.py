@@ -6,7 +6,7 @@ import asyncio
 import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import pytest
@@ -303,6 +303,26 @@ async def test_what_waits_for_a_disabled_webhook_fails_unsent(
 
     assert (row["status"], row["error"]) == ("failed", "the webhook is disabled")
     assert peer.received == []
+
+
+async def test_what_is_given_up_unsent_pretends_no_try(dal: AsyncDAL, clock: SetClock) -> None:
+    async with receiver(answers(500)) as peer:
+        webhook = await a_webhook(dal, peer.url)
+        await aged(dal)
+        async with notifying(dal, clock):
+            before = await tried(dal, webhook, 1)
+        await dal.execute(
+            "UPDATE webhooks SET enabled = false, disabled_at = now(), disabled_reason = 'x'"
+        )
+        clock.moment = before["due_at"] + timedelta(seconds=1)
+        async with notifying(dal, clock):
+            await are(dal, "failed", webhook)
+        [row] = await deliveries(dal)
+
+    assert (row["attempts"], row["error"]) == (1, "the webhook is disabled")
+    for name in ("first_attempt_at", "last_attempt_at", "response_status"):
+        assert row[name] == before[name]
+    assert len(peer.received) == 1
 
 
 async def test_what_waits_for_a_deleted_webhook_goes_unsent(dal: AsyncDAL, clock: SetClock) -> None:
