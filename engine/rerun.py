@@ -9,6 +9,10 @@ journal that begins this way is one that a crash could have left, and nothing el
 knows about retries. Only finished steps and decisions of loops are kept: an attempt that was
 under way, a wait that was not over, start anew.
 
+A record that ended something (by a failure, a break, a `terminate`) in which a node is to run again
+is not kept either: that node would be cut off before it ran. So what ended it runs again as well,
+beside it. What takes no time would do so first, so a retry of which that is left is refused.
+
 In a loop that runs its iterations one after the other, an iteration that is not kept to its end
 makes the later ones run again from their beginning.
 """
@@ -27,6 +31,7 @@ from engine.records import StepRow, StoredExecution, outcome_of
 from engine.scopes import Step
 from engine.state import ExecutionState
 
+_TAKE_TIME = ("effect", "subworkflow", "park")
 FAILED = "failed"
 START = "start"
 
@@ -91,13 +96,32 @@ def recorded_before(
             f"its nodes are {', '.join(graph.by_id)}"
         )
     state = _fresh(graph, again)
-    kept = _kept(stored.steps, state, _from_here_on(node, graph), again)
+    run_again = _from_here_on(node, graph)
+    kept = _kept(stored.steps, state, run_again, again)
+    _refuse_to_be_cut_off(origin, stored.steps, state, run_again)
     if all(step.node is not node for step in state.active.values()):
         raise ValueError(
             f"from: {origin!r} would not be reached: the execution did not run it, or its branch "
             "lost a race; name a node before it"
         )
     return kept
+
+
+def _refuse_to_be_cut_off(
+    origin: str, rows: list[StepRow], state: ExecutionState, run_again: set[str]
+) -> None:
+    """Raises `ValueError` if a step that is not kept, and takes no time, would end what a node that
+    is to run again is in, as it did before."""
+    for row in rows:
+        step = state.active.get(row.step_key)
+        if step is None or step.node.family in _TAKE_TIME or row.node_id in run_again:
+            continue
+        if any(other.node.node_id in run_again for other in state.stopped_by(outcome_of(row))):
+            raise ValueError(
+                f"from: {origin!r} would be cut off before it ran: {row.node_id!r} ended what both "
+                f"are in, and would do so at once; retry from {row.node_id!r}, from a node before "
+                "both, or from `failed`"
+            )
 
 
 def _fatal_record(stored: StoredExecution, graph: Graph) -> StepRow | None:
@@ -136,7 +160,10 @@ def _kept(
             input=inputs.get(row.step_key),
             details=details,
         )
-        state.apply(outcome_of(copy))
+        outcome = outcome_of(copy)
+        if any(other.node.node_id in run_again for other in state.stopped_by(outcome)):
+            continue
+        state.apply(outcome)
         if state.ended is not None:
             break  # What ends the execution runs again, so that it ends in its own time.
         kept.append(copy)

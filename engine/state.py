@@ -36,7 +36,7 @@ from __future__ import annotations
 from engine.context import Json, JsonObject, Kind, Outcome, StepError
 from engine.frontier import Frontier
 from engine.graph import ERROR_PORT, Graph, Node
-from engine.scopes import BREAK_PORT, Ended, LoopRun, Scope, Step, Transition
+from engine.scopes import BREAK_PORT, Ended, LoopRun, Scope, Step, Transition, inside
 
 
 class ExecutionState(Frontier):
@@ -114,6 +114,23 @@ class ExecutionState(Frontier):
             if s.loop is None or s.loop.testing or not s.loop.running
         ]
 
+    def stopped_by(self, outcome: Outcome) -> list[Step]:
+        """The active steps that an outcome would make pointless by a failure, a break or a
+        `terminate`. Nothing is folded in."""
+        step, error = self.active.get(outcome.step_key), outcome.error
+        if step is None or outcome.kind is not Kind.FINISHED:
+            return []
+        others = [each for each in self.active.values() if each is not step]
+        if error is not None and (error.fatal or outcome.port is None):
+            ending = _ended_by(error, step.scope)
+            return [each for each in others if ending is None or each.scope.within(ending)]
+        if _terminates(step.node, outcome):
+            return others
+        broken = step.scope.loop if outcome.port == BREAK_PORT else None
+        given_up = step.loop if error is not None else None
+        loops = [loop for loop in (broken, given_up) if loop is not None]
+        return [each for each in others if any(inside(each.scope, loop) for loop in loops)]
+
     def waiting_steps(self) -> list[Step]:
         """The steps that are parked."""
         return [step for step in self.active.values() if step.waiting]
@@ -162,7 +179,7 @@ class ExecutionState(Frontier):
         }
         if node.node_type == "flow_end" and port != ERROR_PORT:
             self.ends[node.node_id] = output
-            if node.terminates and error is None:
+            if _terminates(node, outcome):
                 self._end(transition)
                 return
         if port == BREAK_PORT and scope.loop is not None:
@@ -299,15 +316,13 @@ class ExecutionState(Frontier):
     def _escalate(self, scope: Scope, error: StepError, transition: Transition) -> None:
         """Gives an error that its node does not handle to the nearest loop that goes on in spite
         of errors, else fails the execution."""
-        while not error.fatal and scope.loop is not None and scope.parent is not None:
-            loop = scope.loop
-            if loop.step.node.continue_on_error:
-                self.cancel_scope(scope, transition)
-                self._end_iteration(loop, scope, {"error": error.as_json()})
-                self._go_on(loop, transition)
-                return
-            scope = scope.parent
-        self.fail(error, transition)
+        ending = _ended_by(error, scope)
+        if ending is None or ending.loop is None:
+            self.fail(error, transition)
+            return
+        self.cancel_scope(ending, transition)
+        self._end_iteration(ending.loop, ending, {"error": error.as_json()})
+        self._go_on(ending.loop, transition)
 
     def _end(self, transition: Transition) -> None:
         self.ended = transition.ended = Ended("completed", output=self._final_output())
@@ -317,3 +332,19 @@ class ExecutionState(Frontier):
         if len(self.ends) == 1:
             return next(iter(self.ends.values()))
         return dict(self.ends) if self.ends else dict(self.root.tails)
+
+
+def _ended_by(error: StepError, scope: Scope) -> Scope | None:
+    """The iteration around `scope` that an error ends which its node does not handle: that of the
+    nearest loop that goes on in spite of errors. None if it fails the execution."""
+    while not error.fatal and scope.loop is not None and scope.parent is not None:
+        if scope.loop.step.node.continue_on_error:
+            return scope
+        scope = scope.parent
+    return None
+
+
+def _terminates(node: Node, outcome: Outcome) -> bool:
+    """Whether this outcome of a node ends the execution, whatever else runs."""
+    ends = node.node_type == "flow_end" and outcome.port != ERROR_PORT
+    return ends and node.terminates and outcome.error is None

@@ -297,6 +297,114 @@ def test_what_runs_or_did_not_fail_cannot_be_retried_from_its_failure() -> None:
     simulate(scenario())
 
 
+PAUSE = {"node_type": "action_delay", "config": {"delay_seconds": 0.05}}
+BREAKS = {"node_type": "loop_break", "condition": "True"}
+ENDS = {"node_type": "flow_end", "config": {"terminate": True}}
+FAILS = compute("1 / 0")
+
+
+def beside(ending: JsonObject) -> JsonObject:
+    """`a` says something; beside it, a little later, `x` ends what both are in."""
+    nodes = {"a": say("a"), "d": PAUSE, "x": ending}
+    return document(nodes, "start -> a", "start -> d", "d -> x")
+
+
+def beside_in_a_loop(ending: JsonObject, **loop: Any) -> JsonObject:
+    """The same in each iteration of a loop over two items."""
+    nodes = {
+        "l": {"node_type": "loop_foreach", "items": "[1, 2]", **loop},
+        "a": say("a"),
+        "d": PAUSE,
+        "x": ending,
+    }
+    return document(nodes, "start -> l", "l.loop -> a", "l.loop -> d", "d -> x")
+
+
+@pytest.mark.parametrize(
+    ("raw", "times"),
+    [
+        (beside(say("x")), 1),
+        (beside_in_a_loop(say("x")), 1),
+        (beside_in_a_loop(say("x"), continue_on_error=True), 2),
+        (beside_in_a_loop(say("x"), continue_on_error=True, concurrency=2), 2),
+    ],
+    ids=["a failure", "in a loop", "a loop goes on", "side by side"],
+)
+def test_a_node_runs_again_though_another_failed_what_both_were_in(
+    raw: JsonObject, times: int
+) -> None:
+    """Which runs again too: by its old record it would cut the node off before it ran."""
+
+    async def scenario() -> tuple[JsonObject, JsonObject, list[str]]:
+        world = World()
+        world.outside.answers["x"] = failing(99)
+        old = await world.run(raw)
+        return old, await again(world, old, "a"), world.outside.messages()
+
+    old, state, messages = simulate(scenario())
+    assert messages.count("a") == 2 * times
+    assert state["status"] == old["status"]
+    assert state["final_output"] == old["final_output"]
+    ran = [step for step in state["steps"] if step["node_id"] == "a"]
+    assert [(step["status"], step["reused"]) for step in ran] == [("completed", False)] * times
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        beside(FAILS),
+        beside(ENDS),
+        beside_in_a_loop(FAILS),
+        beside_in_a_loop(FAILS, continue_on_error=True),
+        beside_in_a_loop(FAILS, continue_on_error=True, concurrency=2),
+        beside_in_a_loop(BREAKS),
+        beside_in_a_loop(ENDS),
+    ],
+    ids=["failure", "end", "in a loop", "a loop goes on", "side by side", "break", "end within"],
+)
+def test_a_node_that_would_be_cut_off_at_once_is_no_origin(raw: JsonObject) -> None:
+    """It is said, and by whom, where it would otherwise be passed over."""
+
+    async def scenario() -> None:
+        world = World()
+        old = await world.run(raw)
+        with pytest.raises(ValueError, match="'a' would be cut off before it ran: 'x' ended what"):
+            await again(world, old, "a")
+        assert (await again(world, old, "x"))["status"] == old["status"]
+        assert (await again(world, old, "d"))["status"] == old["status"]
+
+    simulate(scenario())
+
+
+def test_a_failure_elsewhere_is_kept_where_it_cuts_nothing_off() -> None:
+    """It ended its own iteration, before what runs again and beside it."""
+    raw = document(
+        {
+            "l": {"node_type": "loop_foreach", "items": "[1, 2]", "continue_on_error": True},
+            "tell": say("tell {{ item }}"),
+            "x": compute("1 / index"),
+            "pause": {"node_type": "action_delay", "config": {"delay_seconds": 1}},
+            "a": say("a"),
+        },
+        "start -> l",
+        "l.loop -> tell",
+        "tell -> x",
+        "start -> pause",
+        "pause -> a",
+    )
+
+    async def scenario() -> tuple[JsonObject, list[str]]:
+        world = World()
+        old = await world.run(raw)
+        return await again(world, old, "a"), world.outside.messages()
+
+    state, messages = simulate(scenario())
+    assert messages == ["tell 1", "tell 2", "a", "a"]
+    assert set(reused(state)) == {
+        "start", "l", "pause", "l[0].tell", "l[0].x", "l[1].tell", "l[1].x",
+    }  # fmt: skip
+
+
 def test_a_node_that_does_not_exist_or_did_not_run_is_no_origin() -> None:
     raw = document(
         {"if": {"node_type": "condition_if", "condition": "True"}, "yes": say("y"), "no": say("n")},
