@@ -137,8 +137,8 @@ GUARDED = (
         "a page of another origin opens no WebSocket",
         "G14",
         "controllers/sockets.py",
-        '    return host != "" and urlsplit(origin).netloc.lower() == host\n',
-        '    return host != "" or urlsplit(origin).netloc.lower() == host\n',
+        '        ours = host != "" and urlsplit',
+        '        ours = host != "" or urlsplit',
         ("tests/controllers/test_live_streams.py", "-k", "handshake"),
     ),
     Sabotage(

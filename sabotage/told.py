@@ -156,4 +156,22 @@ TOLD_TO_OTHERS = (
         "",
         ("tests/services/test_live_hub.py",),
     ),
+    Sabotage(
+        "follower-asleep",
+        "a stream that may have missed something reads it at once, not at the next heartbeat",
+        "G7",
+        "services/live_streams.py",
+        "            else:\n                await self._woken()\n            self",
+        "            else:\n                taken = await super().take()\n            self",
+        ("tests/services/test_following.py",),
+    ),
+    Sabotage(
+        "accepted-and-refused",
+        "what was accepted is not refused because its end is waited for",
+        "G11",
+        "services/execution_service.py",
+        "        except (StoreUnavailable, OutcomeUnknown):\n            return False, None\n",
+        "        except LookupError:\n            return False, None\n",
+        ("tests/trouble/test_g11_trouble.py", "-k", "accepted"),
+    ),
 )

@@ -108,4 +108,22 @@ WATCHED = (
         "            if len(batch) > len(self._rows):\n",
         ("tests/services/test_audit.py",),
     ),
+    Sabotage(
+        "denials-without-a-community",
+        "whoever reads a community's audit log finds what was denied on what is its own",
+        "G16",
+        "services/permission_service.py",
+        "        self.judged(community_id=access.facts.community_id, workflow_id=workflow_id)\n",
+        "",
+        ("tests/controllers/test_audit_api.py", "-k", "concern"),
+    ),
+    Sabotage(
+        "retries-that-tell",
+        "who may edit a workflow but not view it reads no execution by retrying it",
+        "G14",
+        "services/execution_control.py",
+        "        return owner, caller.user_id if sees else owner.user_id\n",
+        "        return owner, caller.user_id if sees else caller.user_id\n",
+        ("tests/controllers/test_who_may_rerun.py",),
+    ),
 )
