@@ -6,7 +6,7 @@ Its one rule: every problem names the parameter, what is wrong with it, and what
 from __future__ import annotations
 
 import re
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, WithJsonSchema, field_validator
@@ -41,7 +41,19 @@ _SORTS: dict[str, Sort] = {
 """What may be sorted by, under every name that an item has it by."""
 
 _ORDERS = ("asc", "desc")
-_DAY = re.compile(r"\d{4}-\d\d-\d\d")
+_WRITTEN = re.compile(
+    "[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt ]([0-9]{2}(?::?[0-9]{2}){0,2})(?:[.,]([0-9]+))?(?:[Z+-].*)?)?"
+)
+_PRECISIONS = {
+    0: timedelta(days=1),
+    2: timedelta(hours=1),
+    4: timedelta(minutes=1),
+    6: timedelta(seconds=1),
+}
+"""How long that is which is written with so many digits of a time of day."""
+_FINEST = 6
+"""Digits of a fraction of a second that count."""
+_FIRST, _LAST = (each.replace(tzinfo=UTC) for each in (datetime.min, datetime.max))
 _EATEN_PLUS = re.compile(r" (?=\d\d:?\d\d$)")
 _INSTANT = "must be a date (2026-01-31) or an instant (2026-01-31T12:00:00Z)"
 _SORT_BY = (
@@ -165,20 +177,31 @@ def _same(name: str, one: Any, other: Any) -> Any:
 
 
 def moment(name: str, text: str | None, *, last: bool = False) -> datetime | None:
-    """An instant from a query. With `last`, the first moment that is not meant any more: a day is
-    meant whole, an instant is the last one meant."""
+    """An instant from a query. With `last`, the first moment that is not meant any more: what is
+    written is meant whole, a day as well as a second or a millisecond. For times are shown to the
+    millisecond and kept finer: an end that is copied from an answer has to reach what it shows."""
     if text is None:
         return None
+    # In a query string a plus that is not escaped is a space.
+    text = _EATEN_PLUS.sub("+", text)
+    written = _WRITTEN.fullmatch(text)
+    if written is None:
+        raise _wrong(name, _INSTANT)
     try:
-        if _DAY.fullmatch(text):
-            midnight = datetime.combine(date.fromisoformat(text), time(), UTC)
-            return midnight + timedelta(days=1) if last else midnight
-        # In a query string a plus that is not escaped is a space.
-        found = datetime.fromisoformat(_EATEN_PLUS.sub("+", text))
-        found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
-        return found + timedelta(microseconds=1) if last else found
-    except (ValueError, OverflowError):
+        found = datetime.fromisoformat(text)
+    except ValueError:
         raise _wrong(name, _INSTANT) from None
+    try:
+        found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+        return found + _precision(*written.groups(default="")) if last else found
+    except OverflowError:
+        return _LAST if found.year > _FIRST.year else _FIRST
+
+
+def _precision(time_of_day: str, fraction: str) -> timedelta:
+    if fraction:
+        return timedelta(microseconds=10 ** (_FINEST - min(len(fraction), _FINEST)))
+    return _PRECISIONS[len(time_of_day.replace(":", ""))]
 
 
 def _wrong(name: str, message: str) -> NotValid:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -40,6 +41,7 @@ LIST = "/workflow-management/executions"
 HELLO = {"community_id": COMMUNITY, "variables": {"username": "Ada"}}
 FLOW = uuid_of(77)
 NEWCOMER = OWNER + 1000
+CREATED = datetime(2026, 1, 1, 1, 2, 3, 155_987, UTC)
 
 
 async def listed(api: Api, key: str | None = None, **query: Any) -> Answer:
@@ -235,6 +237,36 @@ def _texts(each: Row) -> str:
     return " ".join(part for part in parts if part).lower()
 
 
+@pytest.mark.parametrize("written", [19, 23, 24, 26])
+async def test_an_end_reaches_to_the_end_of_what_is_written(
+    api: Api, dal: AsyncDAL, written: int
+) -> None:
+    """Whole seconds, milliseconds, a tenth of one, and microseconds of an instant that is kept to
+    the microsecond."""
+    rows = await history(dal, 1)
+    await dal.execute("UPDATE workflow_executions SET created = $1", CREATED)
+    end = f"{CREATED:%Y-%m-%dT%H:%M:%S.%f}"[:written]
+    assert await ids(api, start_date=end, end_date=f"{end}Z") == [rows[0]["execution_id"]]
+    later = CREATED + timedelta(microseconds=10 ** (26 - max(written, 20)))
+    await dal.execute("UPDATE workflow_executions SET created = $1", later)
+    assert await ids(api, start_date=end, end_date=end) == []
+
+
+async def test_an_execution_is_found_by_the_instant_that_it_shows(api: Api) -> None:
+    execution_id = await executed(api)
+    [item] = (await listed(api)).body["executions"]
+    shown = item["created"]
+    assert await ids(api, start_date=shown, end_date=shown) == [execution_id]
+
+
+@pytest.mark.parametrize("end", ["9999-12-31", "9999-12-31T23:59:59Z", "9999-12-31T23:59-05:00"])
+async def test_an_end_may_be_the_last_that_there_is(api: Api, dal: AsyncDAL, end: str) -> None:
+    rows = await history(dal, 1)
+    assert await ids(api, end_date=end) == [rows[0]["execution_id"]]
+    assert await ids(api, start_date=end) == []
+    assert len(await ids(api, start_date="0001-01-01T00:00:00+01:00")) == 1
+
+
 async def test_a_plus_that_was_not_escaped_is_still_an_offset(api: Api) -> None:
     answer = await api.call("GET", f"{LIST}?start_date=2026-01-01T02:00:00+01:00")
     assert answer.status == 200, answer.body
@@ -331,7 +363,8 @@ async def test_nobody_is_shown_twice_or_left_out_while_rows_are_added(
         ("start_date=yesterday", "/start_date", "2026-01-31"),
         ("end_date=2026-02-30", "/end_date", "2026-01-31"),
         ("start_date=2026-02-02&end_date=2026-02-01", "/start_date", "not be after end_date"),
-        ("end_date=9999-12-31", "/end_date", "2026-01-31"),
+        ("end_date=20261128", "/end_date", "2026-01-31"),
+        ("end_date=2026-W48-6", "/end_date", "2026-01-31"),
         ("page=0", "/page", "greater than or equal to 1"),
         ("page=-1", "/page", "greater than or equal to 1"),
         ("page=x", "/page", "must be an integer"),
