@@ -7,12 +7,22 @@ granted.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, RootModel, model_validator
+from pydantic import ConfigDict, Field, RootModel, ValidationInfo, field_validator
 from pydantic.config import JsonDict
 
-from controllers.schemas import A_ROLE, MAX_ID, MAX_ROLE_LENGTH, Id, Name, Request, is_role_name
+from controllers.schemas import (
+    A_ROLE,
+    AN_ID,
+    MAX_ID,
+    MAX_ROLE_LENGTH,
+    Id,
+    Name,
+    Request,
+    is_role_name,
+    whole,
+)
 
 _DIGITS = re.compile(r"[0-9]{1,19}")
 _ROLE: JsonDict = {"type": "string", "minLength": 1, "maxLength": MAX_ROLE_LENGTH}
@@ -30,6 +40,10 @@ _TARGETS: JsonDict = {
 }
 
 
+def _is_written_id(value: object) -> bool:
+    return isinstance(value, str) and bool(_DIGITS.fullmatch(value)) and int(value) <= MAX_ID
+
+
 class GrantTarget(Request):
     """Who a grant is for."""
 
@@ -40,15 +54,20 @@ class GrantTarget(Request):
         description="A user's id, a role's name, or the id of the workflow's own community."
     )
 
-    @model_validator(mode="after")
-    def _names_something(self) -> Self:
-        target = str(self.target_id)
-        if self.permission_type == "role":
-            if not is_role_name(target):
-                raise ValueError(f"target_id must be {A_ROLE}")
-        elif not _DIGITS.fullmatch(target) or int(target) > MAX_ID:
-            raise ValueError(f"target_id must be the id of a {self.permission_type}, an integer")
-        return self
+    @field_validator("target_id", mode="before")
+    @classmethod
+    def _names_something(cls, value: object, known: ValidationInfo) -> object:
+        """Judged before the union of its types, which would tell what each of them finds."""
+        kind = known.data.get("permission_type")  # not there if it was wrong itself
+        number = whole(value)
+        is_id = type(number) is int and 0 <= number <= MAX_ID  # which no boolean is
+        is_role = is_id or (isinstance(value, str) and is_role_name(value))
+        if kind in ("user", "community"):
+            if not is_id and not _is_written_id(value):
+                raise ValueError(f"must be the id of a {kind}, {AN_ID}")
+        elif not is_role:
+            raise ValueError(f"must be {'' if kind else f'an id, {AN_ID}, or '}{A_ROLE}")
+        return number
 
     def target(self) -> tuple[str, str]:
         """The type and the id, as they are stored."""

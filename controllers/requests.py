@@ -6,9 +6,10 @@ Its one rule: what is not known is refused by name, with the nearest known name 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from difflib import get_close_matches
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from quart import request
@@ -120,7 +121,7 @@ def _clipped(value: Json, model: type[BaseModel]) -> Json:
     """The value, without most of its unknown fields if it has more than anybody is told of."""
     if not isinstance(value, dict) or len(value) <= MOST_PROBLEMS:
         return value
-    known = {field.alias or name for name, field in model.model_fields.items()}
+    known = set(_names(model))
     unknown = islice((name for name in value if name not in known), MOST_PROBLEMS)
     return {name: value[name] for name in (*known.intersection(value), *unknown)}
 
@@ -128,7 +129,7 @@ def _clipped(value: Json, model: type[BaseModel]) -> Json:
 def read_query(model: type[M]) -> M:
     """The query string as a model. Raises `NotValid` for an unknown or repeated parameter; those
     that the model names in `repeatable` may be repeated, which is the same as a comma list."""
-    known = [field.alias or name for name, field in model.model_fields.items()]
+    known = _names(model)
     repeatable: frozenset[str] = getattr(model, "repeatable", frozenset())
     given: dict[str, str] = {}
     problems: list[Problem] = []
@@ -211,9 +212,12 @@ def problems_of(error: ValidationError, model: type[BaseModel]) -> list[Problem]
     errors = error.errors(include_url=False, include_context=False, include_input=False)
     for item in errors[:MOST_PROBLEMS]:
         where = item["loc"]
-        if item["type"] == "extra_forbidden" and len(where) == 1:
+        if item["type"] == "extra_forbidden":
             hinted = len(found) < MOST_HINTS
-            found.append(_unknown(str(where[0]), list(model.model_fields), "field", hinted=hinted))
+            known = _names(_part(model, where[:-1]))
+            found.append(
+                _unknown(str(where[-1]), known, "field", within=where[:-1], hinted=hinted)
+            )
         else:
             message = _MESSAGES.get(item["type"]) or _lower(item["msg"])
             found.append(Problem(path=pointer(where), message=message))
@@ -226,10 +230,39 @@ def pointer(where: tuple[Any, ...]) -> str:
     return "".join(f"/{step}" for step in steps)
 
 
-def _unknown(name: str, known: list[str], what: str, *, hinted: bool = True) -> Problem:
+def _names(model: type[BaseModel]) -> list[str]:
+    """What the fields of a model are called by those who send them."""
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _part(model: type[BaseModel], where: tuple[Any, ...]) -> type[BaseModel]:
+    """The model that a place in a model's value has."""
+    for step in where:
+        fields = {field.alias or name: field for name, field in model.model_fields.items()}
+        if step in fields:  # else it is a place in an array
+            model = next(_models(fields[step].annotation), model)
+    return model
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The models in a field's type: its own, or that of its items."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models(part)
+
+
+def _unknown(
+    name: str,
+    known: list[str],
+    what: str,
+    *,
+    within: tuple[Any, ...] = (),
+    hinted: bool = True,
+) -> Problem:
     shown = name[:64]
     problem = Problem(
-        path=pointer((shown,)),
+        path=pointer((*within, shown)),
         message=f"unknown {what}; known: {', '.join(known) or 'none'}",
     )
     nearest = get_close_matches(shown, known, n=1) if hinted else []

@@ -48,12 +48,12 @@ def _uuid(text: str) -> str:
     return found
 
 
-def _whole(value: object) -> object:
+def whole(value: object) -> object:
     """3.0 is an integer to JSON Schema, and so it is here."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-WHOLE = BeforeValidator(_whole)
+WHOLE = BeforeValidator(whole)
 Id = Annotated[int, Field(ge=0, le=MAX_ID), WHOLE]
 Cursor = Annotated[str, WithJsonSchema({"type": "string", "minLength": 1})]
 """What a list gave out. That it is one is judged with the list: `INVALID_CURSOR`."""
@@ -91,6 +91,7 @@ def is_role_name(name: str) -> bool:
     return 0 < len(name) <= MAX_ROLE_LENGTH and name.isprintable() and name == name.strip()
 
 
+AN_ID = "an integer from 0 to 2^63 - 1"
 A_ROLE = f"a role's name, 1 to {MAX_ROLE_LENGTH} characters without a space at either end"
 
 

@@ -95,7 +95,7 @@ async def test_an_alert_fires_by_webhook_and_its_history_says_so(api: Api, dal: 
         ({"condition": {**CONDITION, "threshold": 2}}, "/condition/threshold", "at most 1"),
         ({"condition": {**CONDITION, "threshold": "1"}}, "/condition/threshold", "number"),
         ({"condition": {**CONDITION, "window_seconds": 5}}, "/condition/window_seconds", "60"),
-        ({"condition": {**CONDITION, "window": 5}}, "/condition/window", "not permitted"),
+        ({"condition": {**CONDITION, "window": 5}}, "/condition/window", "known: metric"),
         ({"condition": {"metric": "failures"}}, "/condition/threshold", "is required"),
         ({"condition": None}, "/condition", "must be an object"),
         ({"notify": ["x"]}, "/notify/0", "must be a UUID"),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from models.dal import AsyncDAL
+from services.clock import new_id
 from tests.controllers.conftest import COMMUNITY, Answer, Api, greeting
 from tests.controllers.test_execution_api import HELLO
 from tests.waiting import until
@@ -225,6 +226,19 @@ async def test_what_cannot_be_retried_says_why(api: Api) -> None:
     await api.call("DELETE", f"/workflows/{workflow_id}")
     answer = await retry(api, execution_id, {"from": "start"})
     assert (answer.status, answer.code) == (409, "WORKFLOW_NOT_ACTIVE")
+
+
+async def test_an_unknown_field_of_a_retry_is_told_with_the_names_of_those_there_are(
+    api: Api,
+) -> None:
+    answer = await retry(api, new_id(), {"form": "start"})
+    assert answer.body["details"] == [
+        {
+            "path": "/form",
+            "message": "unknown field; known: from, variables",
+            "hint": "Did you mean 'from'?",
+        }
+    ]
 
 
 async def test_g02_a_retry_repeated_with_its_key_starts_once(api: Api, dal: AsyncDAL) -> None:

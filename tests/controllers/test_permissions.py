@@ -135,14 +135,24 @@ async def test_the_owner_keeps_everything_whatever_is_granted(api: Api) -> None:
 @pytest.mark.parametrize(
     ("body", "path", "says"),
     [
-        ({"can_view": True}, "/permission_type", "required"),
+        ({"target_id": 1, "can_view": True}, "/permission_type", "required"),
         ({"permission_type": "team", "target_id": 1, "can_view": True}, "/permission_type", "user"),
         ({"permission_type": "user", "can_view": True}, "/target_id", "required"),
-        ({"permission_type": "user", "target_id": "ada", "can_view": True}, "", "integer"),
-        ({"permission_type": "user", "target_id": str(2**63), "can_view": True}, "", "integer"),
-        ({"permission_type": "role", "target_id": "", "can_view": True}, "", "1 to 64"),
-        ({"permission_type": "role", "target_id": "r" * 65, "can_view": True}, "", "1 to 64"),
-        ({"permission_type": "role", "target_id": "r ", "can_view": True}, "", "without a space"),
+        *(
+            ({"permission_type": kind, "target_id": wrong, "can_view": True}, "/target_id", says)
+            for kind, says in (("user", "the id of a user, an integer"), ("community", "integer"))
+            for wrong in ("ada", "", str(2**63), -1, 1.5, True, None, [], {})
+        ),
+        *(
+            ({"permission_type": "role", "target_id": wrong, "can_view": True}, "/target_id", says)
+            for wrong, says in (
+                ("", "1 to 64"),
+                ("r" * 65, "1 to 64"),
+                ("r ", "without a space"),
+                (-1, "a role's name"),
+                (None, "a role's name"),
+            )
+        ),
         (
             {"permission_type": "community", "target_id": 124, "can_view": True},
             "/target_id",
@@ -159,8 +169,8 @@ async def test_a_wrong_grant_is_refused_by_name_and_nothing_is_granted(
     workflow_id = await api.stored()
     answer = await api.call("PUT", f"/workflows/{workflow_id}/permissions", body)
     assert (answer.status, answer.code) == (400, "VALIDATION_ERROR")
-    problem = answer.body["details"][0]
-    assert problem["path"].startswith(path)
+    [problem] = answer.body["details"]
+    assert problem["path"] == path
     assert says in problem["message"]
     assert (await api.call("GET", f"/workflows/{workflow_id}/permissions")).data == []
 
@@ -238,7 +248,8 @@ async def test_several_grants_are_given_at_once_and_others_keep_theirs(api: Api)
         (gift("community", 124, "can_view"), "/permissions/1/target_id", str(COMMUNITY)),
         (gift("user", 7), "/permissions/1", "gives nothing"),
         (gift("user", "01", "can_edit"), "/permissions/1/target_id", "named twice"),
-        (gift("user", 7, "can_fly"), "/permissions/1/can_fly", "not permitted"),
+        (gift("user", "x", "can_edit"), "/permissions/1/target_id", "integer"),
+        (gift("user", 7, "can_fly"), "/permissions/1/can_fly", "unknown field; known: permission_"),
     ],
 )
 async def test_of_several_grants_all_are_given_or_none(
@@ -251,6 +262,24 @@ async def test_of_several_grants_all_are_given_or_none(
     assert answer.body["details"][0]["path"] == path
     assert says in answer.body["details"][0]["message"]
     assert await listed(api, workflow_id) == {}
+
+
+async def test_a_misspelt_permission_is_told_with_the_nearest_one(api: Api) -> None:
+    workflow_id = await api.stored()
+    several = {"permissions": [gift("user", 1, "can_veiw")]}
+    answer = await api.call("PUT", f"/workflows/{workflow_id}/permissions", several)
+    [problem] = answer.body["details"]
+    assert problem["path"] == "/permissions/0/can_veiw"
+    assert problem["hint"] == "Did you mean 'can_view'?"
+
+
+async def test_a_target_without_a_type_is_judged_by_itself(api: Api) -> None:
+    workflow_id = await api.stored()
+    body = {"permission_type": "team", "target_id": None, "can_view": True}
+    answer = await api.call("PUT", f"/workflows/{workflow_id}/permissions", body)
+    told = {each["path"]: each["message"] for each in answer.body["details"]}
+    assert told.keys() == {"/permission_type", "/target_id"}
+    assert "an id, an integer from 0 to 2^63 - 1, or a role's name" in told["/target_id"]
 
 
 async def test_several_grants_beyond_the_most_are_refused_together(
