@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, WithJsonSchema, field_validator
 
 from controllers.schemas import (
+    DEFAULT_SIZE,
     MAX_TEXT,
     PAGE_BY_NUMBER,
     AnyPage,
@@ -22,12 +23,11 @@ from controllers.schemas import (
     Statuses,
     Uuid,
     known_statuses,
+    same,
     split,
 )
 from services.errors import NotValid, Problem
 from services.execution_lists import Narrow, Order, PageRequest, Sort
-
-DEFAULT_SIZE = 20
 
 _SORTS: dict[str, Sort] = {
     "created": "created",
@@ -131,7 +131,9 @@ class ManagedQuery(Request):
         shortest, longest = self.min_duration, self.max_duration
         if shortest is not None and longest is not None and shortest > longest:
             raise _wrong("min_duration", "must not be more than max_duration")
-        workflow_id = _same("workflow_id", self.workflow_id, self.workflow_template_id)
+        workflow_id = same(
+            "workflow_id", self.workflow_id, "workflow_template_id", self.workflow_template_id
+        )
         return Narrow(
             workflow_id=workflow_id,
             community_id=self.community_id,
@@ -159,7 +161,7 @@ class ManagedQuery(Request):
         """The page. Raises `NotValid` for two pages at once."""
         if self.cursor is not None and self.page is not None:
             raise _wrong("page", "use either cursor or page")
-        size = _same("page_size", self.page_size, self.limit)
+        size = same("page_size", self.page_size, "limit", self.limit)
         return PageRequest(size or DEFAULT_SIZE, self.page, self.cursor)
 
 
@@ -167,13 +169,6 @@ class ManagedStepsQuery(Request):
     """How many of an execution's steps to show."""
 
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
-
-
-def _same(name: str, one: Any, other: Any) -> Any:
-    if one is not None and other is not None and one != other:
-        twin = {"workflow_id": "workflow_template_id", "page_size": "limit"}[name]
-        raise _wrong(name, f"contradicts {twin}, which is another name for it")
-    return other if one is None else one
 
 
 def moment(name: str, text: str | None, *, last: bool = False) -> datetime | None:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from quart import request
 
 from controllers.requests import problems_of
-from controllers.schemas import MAX_ID, MAX_TEXT, Uuid
+from controllers.schemas import MAX_ID, MAX_TEXT, Uuid, same
 from engine.context import ExecutionStatus, Json, JsonObject
 from services.errors import NotValid, Problem
 from services.live_filters import LiveFilter
@@ -83,10 +83,8 @@ def filter_of(given: Json) -> LiveFilter:
         read = LiveQuery.model_validate(given)
     except ValidationError as error:
         raise NotValid(problems_of(error, LiveQuery)) from None
-    workflow_id = read.workflow_id or read.workflow_template_id
-    if read.workflow_template_id not in (None, workflow_id):
-        message = "is the same as workflow_id; give one of them"
-        raise NotValid([Problem(path="/workflow_template_id", message=message)])
+    twins = ("workflow_id", read.workflow_id, "workflow_template_id", read.workflow_template_id)
+    workflow_id = same(*twins)
     named = [] if read.status is None else read.status.split(",")
     return LiveFilter(
         statuses=tuple(dict.fromkeys(name.strip() for name in named)),

@@ -215,9 +215,7 @@ def problems_of(error: ValidationError, model: type[BaseModel]) -> list[Problem]
         if item["type"] == "extra_forbidden":
             hinted = len(found) < MOST_HINTS
             known = _names(_part(model, where[:-1]))
-            found.append(
-                _unknown(str(where[-1]), known, "field", within=where[:-1], hinted=hinted)
-            )
+            found.append(_unknown(str(where[-1]), known, "field", within=where[:-1], hinted=hinted))
         else:
             message = _MESSAGES.get(item["type"]) or _lower(item["msg"])
             found.append(Problem(path=pointer(where), message=message))

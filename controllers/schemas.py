@@ -7,7 +7,7 @@ error and not a default. Answers are not passed through models; `answers.py` onl
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -21,10 +21,13 @@ from pydantic import (
 )
 
 from engine.context import RESERVED_NAMES, ExecutionStatus
+from services.errors import NotValid, Problem
 
 MAX_WAIT_SECONDS = 60
 MAX_BATCH_ITEMS = 1000
 MAX_PAGE_SIZE = 100
+DEFAULT_SIZE = 20
+"""How many items a page has whose size may be given by two names."""
 MAX_ID = 2**63 - 1
 MAX_ROLE_LENGTH = 64
 MAX_TEXT = 255
@@ -281,6 +284,17 @@ class ExecutionsQuery(Request):
 def split(listed: str | None) -> tuple[str, ...]:
     """The parts of a comma list."""
     return tuple(part.strip() for part in (listed or "").split(",") if part.strip())
+
+
+V = TypeVar("V")
+
+
+def same(name: str, one: V | None, twin: str, other: V | None) -> V | None:
+    """What two parameters say that are names of one thing. Raises `NotValid` if they differ."""
+    if one is not None and other is not None and one != other:
+        message = f"contradicts {twin}, which is another name for it"
+        raise NotValid([Problem(path=f"/{name}", message=message)])
+    return other if one is None else one
 
 
 def known_statuses(listed: str | None) -> str | None:

@@ -23,6 +23,7 @@ from controllers.requests import (
     workflow_id_of,
 )
 from controllers.responses import success
+from controllers.schemas import whole
 from controllers.state import state
 from controllers.workflow_schemas import (
     CreateQuery,
@@ -85,20 +86,19 @@ async def list_workflows() -> Response:
         tag=query.tag,
         entity_id=query.entity_id,
     )
-    limit, number = query.per_page or query.limit, query.page or 1
     if query.cursor is not None and query.page is not None:
         raise NotValid([Problem(path="/page", message="use either cursor or page")])
-    offset = (number - 1) * limit
+    size = query.size
     page = await state().workflows.page(
-        current_caller(), narrow, limit=limit, offset=offset, cursor=query.cursor
+        current_caller(), narrow, limit=size, number=query.page or 1, cursor=query.cursor
     )
     pagination = {
-        "page": number,
-        "per_page": limit,
+        "page": page.number,
+        "per_page": size,
         "total": page.total,
-        "total_pages": ceil(page.total / limit),
+        "total_pages": ceil(page.total / size),
         "has_next": page.cursor is not None,
-        "has_prev": query.cursor is not None or number > 1,
+        "has_prev": page.number > 1,
         "next_cursor": page.cursor,
     }
     rows = [_workflow(row) for row in page.rows]
@@ -290,7 +290,7 @@ def _on_version(body: JsonObject) -> int | None:
             message = 'must be the ETag of the workflow, such as "3"'
             raise NotValid([Problem(path="/headers/If-Match", message=message)])
         return int(found[1])
-    version = body.get("version")
+    version = whole(body.get("version"))
     if version is None:
         return None
     if isinstance(version, bool) or not isinstance(version, int):

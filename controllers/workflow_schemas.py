@@ -13,6 +13,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from controllers.schemas import (
+    DEFAULT_SIZE,
     MAX_TEXT,
     Cursor,
     Id,
@@ -22,6 +23,7 @@ from controllers.schemas import (
     Size,
     each_of,
     listed,
+    same,
     split,
 )
 from engine.definition import (
@@ -62,7 +64,7 @@ class WorkflowsQuery(Request):
     )
     tag: Annotated[str, Field(max_length=MAX_TEXT)] | None = None
     entity_id: Id | None = None
-    limit: Size = 20
+    limit: Size | None = Field(default=None, description=f"{DEFAULT_SIZE} if not given.")
     cursor: Cursor | None = Field(default=None, description="`next_cursor` of the page before.")
     page: Page | None = Field(default=None, description="Pages by number, instead of a cursor.")
     per_page: Size | None = Field(default=None, description="The same as `limit`.")
@@ -76,6 +78,11 @@ class WorkflowsQuery(Request):
     def statuses(self) -> tuple[str, ...]:
         """The statuses asked for; none means all but archived."""
         return split(self.status)
+
+    @property
+    def size(self) -> int:
+        """The size of a page. Raises `NotValid` for two of them."""
+        return same("per_page", self.per_page, "limit", self.limit) or DEFAULT_SIZE
 
 
 class CreateQuery(Request):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import datetime
 
 from engine.context import Json, JsonObject, Limits
 from engine.validation import Report, validate
@@ -44,9 +45,10 @@ __all__ = [
 @dataclass(frozen=True, slots=True)
 class WorkflowPage:
     """One page of workflows, the cursor of the next (None after the last), and how many there are
-    in all."""
+    in all. `number` counts from 1, also along cursors."""
 
     rows: list[WorkflowRow]
+    number: int
     cursor: str | None
     total: int
 
@@ -103,26 +105,30 @@ class WorkflowService:
         narrow: WorkflowFilter,
         *,
         limit: int,
-        offset: int = 0,
+        number: int = 1,
         cursor: str | None = None,
     ) -> WorkflowPage:
-        """A page of the workflows that the caller may view, newest first. Raises
-        `InvalidCursor`."""
-
-        async def read(most: int, after: After | None) -> list[WorkflowRow]:
-            return await self._permissions.list_workflows_for_user(
-                caller, narrow, limit=most, offset=offset, after=after
-            )
-
-        page = await self._cursors.newest_first(
-            bound("workflows", caller, asdict(narrow)),
-            limit,
-            cursor,
-            read,
-            lambda row: After(row.created_at, row.workflow_id),
+        """A page of the workflows that the caller may view, newest first: the one of this number,
+        or the one after a cursor. Raises `InvalidCursor`."""
+        binding = bound("numbered workflows", caller, asdict(narrow))
+        after = None
+        if cursor is not None:
+            number, created_at, row_id = await self._cursors.open(cursor, binding)
+            after = After(datetime.fromisoformat(created_at), row_id)
+        rows = await self._permissions.list_workflows_for_user(
+            caller,
+            narrow,
+            limit=limit + 1,
+            offset=0 if after else (number - 1) * limit,
+            after=after,
         )
+        following = None
+        if len(rows) > limit:
+            rows = rows[:limit]
+            place = [number + 1, rows[-1].created_at.isoformat(), rows[-1].workflow_id]
+            following = await self._cursors.seal(place, binding)
         total = await self._permissions.count_workflows_for_user(caller, narrow)
-        return WorkflowPage(page.rows, page.cursor, total)
+        return WorkflowPage(rows, number, following, total)
 
     async def update(
         self, caller: Caller, workflow_id: str, changes: JsonObject, on_version: int | None

@@ -20,6 +20,7 @@ from services.clock import new_id
 from tests.controllers.conftest import COMMUNITY, OWNER, Api, greeting
 from tests.controllers.test_execution_control import asking
 from tests.controllers.test_tenants import grant
+from tests.listed import uuid_of
 from tests.live_world import Served, served, start
 from tests.sse import Sse, sse
 from tests.waiting import PATIENCE_SECONDS, until
@@ -119,6 +120,7 @@ async def test_one_who_comes_back_is_told_to_look_again(
         ("workflow_template_id=7", "must be a UUID"),
         ("execution_id=7", "must be a UUID"),
         ("session_id=a&session_id=b", "more than once"),
+        (f"workflow_id={uuid_of(1)}&workflow_template_id={uuid_of(2)}", "contradicts"),
     ],
 )
 async def test_a_wrong_filter_is_named_with_what_would_be_right(

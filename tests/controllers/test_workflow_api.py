@@ -246,6 +246,46 @@ async def test_a_list_is_walked_by_page_number(api: Api) -> None:
     assert pagination["has_prev"] is True
 
 
+@pytest.mark.parametrize(("first", "begins"), [("limit=4", 1), ("page=2&per_page=4", 2)])
+async def test_pages_are_counted_along_cursors_from_wherever_they_begin(
+    api: Api, first: str, begins: int
+) -> None:
+    made = [await api.stored(publish=False, name=f"W{number}") for number in range(9)]
+    page = await api.call("GET", f"/workflows?{first}")
+    seen, told = list(page.data), [page.body["meta"]["pagination"]]
+    while cursor := told[-1]["next_cursor"]:
+        page = await api.call("GET", f"/workflows?limit=4&cursor={cursor}")
+        seen += page.data
+        told.append(page.body["meta"]["pagination"])
+    counted = [(each["page"], each["has_prev"]) for each in told]
+    assert counted == [(number, number > 1) for number in range(begins, 4)]
+    assert [row["workflow_id"] for row in seen] == made[::-1][(begins - 1) * 4 :]
+
+
+async def test_two_names_of_the_size_of_a_page_may_not_contradict_each_other(api: Api) -> None:
+    await api.stored(publish=False)
+    for query in ("limit=3&per_page=7", "limit=20&per_page=7", "limit=7&per_page=20"):
+        answer = await api.call("GET", f"/workflows?{query}")
+        assert (answer.status, answer.code) == (400, "VALIDATION_ERROR")
+        [problem] = answer.body["details"]
+        assert problem["path"] == "/per_page"
+        assert problem["message"] == "contradicts limit, which is another name for it"
+    for query, size in (("limit=7&per_page=7", 7), ("limit=3", 3), ("per_page=3", 3), ("", 20)):
+        answer = await api.call("GET", f"/workflows?{query}")
+        assert answer.body["meta"]["pagination"]["per_page"] == size
+
+
+async def test_a_version_may_be_written_as_any_whole_number(api: Api) -> None:
+    workflow_id = await api.stored()
+    url = f"/workflows/{workflow_id}"
+    edited = await api.call("PUT", url, {"description": "new", "version": 1.0})
+    assert (edited.status, edited.data["version"]) == (200, 2)
+    assert (await api.call("PUT", url, {"description": "newer", "version": 1.0})).status == 409
+    for wrong in (1.5, True, "1"):
+        answer = await api.call("PUT", url, {"description": "newer", "version": wrong})
+        assert (answer.status, answer.body["details"][0]["path"]) == (400, "/version")
+
+
 async def test_a_cursor_of_another_list_is_refused(api: Api) -> None:
     for number in range(2):
         await api.stored(publish=False, name=f"W{number}")
