@@ -29,9 +29,13 @@ from controllers.requests import (
 )
 from controllers.responses import success
 from controllers.state import state
+from engine.context import Json, JsonObject
+from services.errors import NotValid, Problem
 from services.grants import FLAGS, Gift, Grant
 
 blueprint = Blueprint("permission_api", __name__, url_prefix="/api/v1/workflows")
+
+_TARGET = ("permission_type", "target_id")
 
 
 @blueprint.get("/<workflow_id>/permissions")
@@ -82,14 +86,29 @@ async def grant_permissions(workflow_id: str) -> Response:
 )
 @auth_required("workflows:write")
 async def revoke_permissions(workflow_id: str) -> Response:
-    """Takes a grant away; the query or the body names whose."""
+    """Takes a grant away; the query or the body names whose, or each of them a part of it."""
     workflow_id = workflow_id_of(workflow_id)
     named = read_query(GrantTargetQuery).model_dump(exclude_none=True)
-    body = await read_json_or_nothing()
-    target = shape(GrantTarget, {**named, **body} if isinstance(body, dict) else body or named)
+    target = _one_target(named, await read_json_or_nothing())
     note(target=f"{target.permission_type}:{target.target_id}")
     grant = await state().grants.take(current_caller(), workflow_id, target.target())
     return success(_shown(grant), "Permissions revoked")
+
+
+def _one_target(named: JsonObject, body: Json) -> GrantTarget:
+    """Whose grant is meant. Raises `NotValid`, also where query and body mean two."""
+    if not isinstance(body, dict):
+        return shape(GrantTarget, body or named)
+    target = shape(GrantTarget, {**named, **body})
+    by_query = shape(GrantTarget, {**body, **named})
+    pairs = zip(_TARGET, target.target(), by_query.target(), strict=True)
+    if problems := [
+        Problem(path=f"/{name}", message=f"contradicts the query, where it is {asked!r}")
+        for name, said, asked in pairs
+        if said != asked
+    ]:
+        raise NotValid(problems)
+    return target
 
 
 def _gift(body: GrantBody, path: str) -> Gift:

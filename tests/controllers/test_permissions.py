@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 from uuid import uuid4
 
 import pytest
@@ -106,6 +107,49 @@ async def test_a_grant_taken_away_is_gone_at_once(api: Api, by_query: bool) -> N
     assert await tried(api, workflow_id, "can_view", key) == 403
     again = await api.call("DELETE", path, body)
     assert (again.status, again.code) == (404, "PERMISSION_NOT_FOUND")
+
+
+@pytest.mark.parametrize(
+    ("query", "body", "path"),
+    [
+        ({"permission_type": "user", "target_id": OTHER}, {"target_id": 51}, "/target_id"),
+        ({"permission_type": "user", "target_id": 51}, {"target_id": OTHER}, "/target_id"),
+        ({"permission_type": "user"}, {"permission_type": "role"}, "/permission_type"),
+    ],
+)
+async def test_a_target_that_query_and_body_name_otherwise_is_refused(
+    api: Api, query: dict[str, Any], body: dict[str, Any], path: str
+) -> None:
+    workflow_id = await api.stored()
+    for user in (OTHER, 51):
+        await grant(api, workflow_id, target_id=user, can_view=True)
+    sent = {"permission_type": "user", "target_id": OTHER, **body}
+    url = f"/workflows/{workflow_id}/permissions?{urlencode(query)}"
+    answer = await api.call("DELETE", url, sent)
+    assert (answer.status, answer.code) == (400, "VALIDATION_ERROR")
+    [problem] = answer.body["details"]
+    assert problem["path"] == path
+    assert "contradicts the query" in problem["message"]
+    assert len(await listed(api, workflow_id)) == 2
+
+
+@pytest.mark.parametrize(
+    ("query", "body"),
+    [
+        ({"permission_type": "user"}, {"target_id": OTHER}),
+        ({"target_id": OTHER}, {"permission_type": "user"}),
+        ({"permission_type": "user", "target_id": OTHER}, {"target_id": float(OTHER)}),
+        ({"permission_type": "user", "target_id": f"0{OTHER}"}, {"target_id": str(OTHER)}),
+    ],
+)
+async def test_a_target_may_be_named_in_parts_that_fit_together(
+    api: Api, query: dict[str, Any], body: dict[str, Any]
+) -> None:
+    workflow_id = await api.stored()
+    await grant(api, workflow_id, can_view=True)
+    url = f"/workflows/{workflow_id}/permissions?{urlencode(query)}"
+    assert (await api.call("DELETE", url, body)).status == 200
+    assert await listed(api, workflow_id) == {}
 
 
 async def test_a_role_and_the_community_are_granted_to_like_a_user(api: Api) -> None:
