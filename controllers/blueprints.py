@@ -28,6 +28,7 @@ from controllers import (
 from controllers.openapi import add_openapi
 from controllers.scrape_api import add_http_meter
 from controllers.sockets import with_websockets
+from controllers.step_keys import StepKeyConverter
 
 _FOR_OPERATORS = (operations.blueprint, scrape_api.blueprint)
 """Served by every process."""
@@ -55,6 +56,7 @@ def add_routes(app: Quart, version: str, *, for_callers: bool) -> None:
     """Serves what is for operators, and if that is wanted what is for callers, with its
     documentation; every answer is counted."""
     add_http_meter(app)
+    app.url_map.converters["step"] = StepKeyConverter
     if for_callers:
         add_openapi(app, version)
     for blueprint in (*_FOR_OPERATORS, *(_FOR_CALLERS if for_callers else ())):

@@ -179,7 +179,7 @@ async def get_execution_steps(execution_id: str) -> Response:
     return success(page.steps, "Steps found", meta=meta)
 
 
-@blueprint.get("/executions/<execution_id>/steps/<path:step_key>")
+@blueprint.get("/executions/<execution_id>/steps/<step:step_key>")
 @async_endpoint("get_execution_step", answers={200: answers.Answer[JsonObject]}, errors=(404,))
 @auth_required("executions:read")
 async def get_execution_step(execution_id: str, step_key: str) -> Response:

@@ -81,7 +81,7 @@ async def get_managed_steps(execution_id: str) -> Response:
     return plain({"steps": page.steps, "total": page.total, "next_cursor": page.cursor})
 
 
-@blueprint.get("/executions/<execution_id>/steps/<path:step_key>")
+@blueprint.get("/executions/<execution_id>/steps/<step:step_key>")
 @async_endpoint("get_managed_step", answers={200: answers.ManagedStep}, errors=(404,))
 @auth_required("executions:read")
 async def get_managed_step(execution_id: str, step_key: str) -> Response:

@@ -574,6 +574,23 @@ async def test_an_unknown_step_is_404(api: Api) -> None:
             assert (answer.status, answer.code) == (404, "STEP_NOT_FOUND")
 
 
+@pytest.mark.parametrize("node", ["/lead", "//lead", "/", "z/", "/z//", "q//r", "a/steps/b", ".."])
+@pytest.mark.parametrize("safe", ["", "/"])
+async def test_a_step_is_read_wherever_the_slashes_of_its_key_are(
+    api: Api, node: str, safe: str
+) -> None:
+    nodes = {"start": greeting()["nodes"]["start"], node: greeting()["nodes"]["greet"]}
+    connections = [{"from_node_id": "start", "to_node_id": node}]
+    execution_id = await executed(api, nodes=nodes, connections=connections)
+    for interface in ("/workflows/executions", LIST):
+        url = f"{interface}/{execution_id}/steps"
+        answer = await api.call("GET", f"{url}/{quote(node, safe=safe)}")
+        assert answer.status == 200, answer.body
+        assert answer.body.get("data", answer.body)["node_id"] == node
+        listed = await api.call("GET", f"{url}/")
+        assert listed.body.get("steps", listed.body.get("data"))[0]["node_id"] == "start"
+
+
 @pytest.mark.parametrize("path", ["", "/steps", "/steps/start"])
 async def test_details_of_what_is_out_of_reach_are_like_unknown_ones(api: Api, path: str) -> None:
     execution_id = await executed(api)

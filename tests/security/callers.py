@@ -84,7 +84,7 @@ class World:
     def filled(self, text: str) -> str:
         """The text with the ids of this world."""
         for name, value in self.ids.items():
-            text = text.replace(f"<{name}>", value).replace(f"<path:{name}>", value)
+            text = text.replace(f"<{name}>", value).replace(f"<step:{name}>", value)
         assert "<" not in text, text
         return text
 

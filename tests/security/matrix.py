@@ -72,7 +72,7 @@ TABLE = """
   +    +    -    -    -    -    -    +    x    x    +    x    +  executions:read
   200 GET    /workflows/executions/<execution_id>/steps
   +    +    -    -    -    -    -    +    x    x    +    x    +  executions:read
-  200 GET    /workflows/executions/<execution_id>/steps/<path:step_key>
+  200 GET    /workflows/executions/<execution_id>/steps/<step:step_key>
   +    +    -    -    -    -    -    +    x    x    +    x    +  executions:read
   200 GET    /workflows/executions/<execution_id>/events
   +    +    -    -    -    -    -    +    x    x    +    x    +  executions:read streams
@@ -93,7 +93,7 @@ TABLE = """
   +    +    -    -    -    -    -    +    x    x    +    x    +  executions:read
   200 GET    /workflow-management/executions/<execution_id>/steps
   +    +    -    -    -    -    -    +    x    x    +    x    +  executions:read
-  200 GET    /workflow-management/executions/<execution_id>/steps/<path:step_key>
+  200 GET    /workflow-management/executions/<execution_id>/steps/<step:step_key>
   +    +    -    -    -    -    -    +    x    x    +    x    +  executions:read
   200 GET    /workflow-management/executions/stream
   +    +    +    +    +    +    +    +    +    +    +    +    +  executions:read streams
