@@ -59,7 +59,7 @@ def limited_request(batch_bytes: int) -> type[Request]:
     class LimitedRequest(Request):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             path: str = args[2]
-            if path.endswith(BATCH_SUFFIX):
+            if path.removesuffix("/").endswith(BATCH_SUFFIX):  # `/x/` is `/x`
                 kwargs["max_content_length"] = batch_bytes
             super().__init__(*args, **kwargs)
 

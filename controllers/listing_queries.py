@@ -28,6 +28,7 @@ from controllers.schemas import (
 )
 from services.errors import NotValid, Problem
 from services.execution_lists import Narrow, Order, PageRequest, Sort
+from services.execution_service import LONGEST_SOUGHT
 
 _SORTS: dict[str, Sort] = {
     "created": "created",
@@ -62,6 +63,7 @@ _SORT_BY = (
 
 
 Word = Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
+Sought = Annotated[str, Field(min_length=1, max_length=LONGEST_SOUGHT)]
 Moment = Annotated[
     str,
     WithJsonSchema(
@@ -91,8 +93,8 @@ class ManagedQuery(Request):
     end_date: Moment | None = Field(
         default=None, description="Created on or before this date, at or before this instant."
     )
-    trigger_source: Word | None = None
-    session_id: Word | None = None
+    trigger_source: Sought | None = None
+    session_id: Sought | None = None
     execution_name: Word | None = None
     error_code: Word | None = None
     min_duration: Seconds | None = Field(default=None, description="Seconds.")

@@ -12,9 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from quart import request
 
 from controllers.requests import problems_of
-from controllers.schemas import MAX_ID, MAX_TEXT, Uuid, same
+from controllers.schemas import MAX_ID, Uuid, same
 from engine.context import ExecutionStatus, Json, JsonObject
 from services.errors import NotValid, Problem
+from services.execution_service import LONGEST_SOUGHT
 from services.live_filters import LiveFilter
 
 _STATUSES = tuple(str(status) for status in ExecutionStatus)
@@ -34,11 +35,11 @@ class LiveQuery(BaseModel):
     workflow_id: Uuid | None = None
     workflow_template_id: Uuid | None = Field(default=None, description="The same.")
     community_id: int | None = Field(default=None, ge=0, le=MAX_ID)
-    trigger_source: str | None = Field(default=None, max_length=MAX_TEXT)
+    trigger_source: str | None = Field(default=None, max_length=LONGEST_SOUGHT)
     user_id: int | None = Field(
         default=None, ge=0, le=MAX_ID, description="Who triggered them: for admins, or yourself."
     )
-    session_id: str | None = Field(default=None, max_length=MAX_TEXT)
+    session_id: str | None = Field(default=None, max_length=LONGEST_SOUGHT)
     execution_id: Uuid | None = None
 
     @field_validator("status")

@@ -9,6 +9,7 @@ time is sent away.
 from __future__ import annotations
 
 import asyncio
+from itertools import islice
 
 from quart import Blueprint, websocket
 from werkzeug.datastructures import Headers
@@ -19,6 +20,7 @@ from controllers.live_api import SCOPE
 from controllers.live_filters import as_json, filter_of
 from controllers.operation import operation
 from controllers.prover import proving
+from controllers.requests import MOST_PROBLEMS, pointer
 from controllers.state import state
 from engine.context import Json
 from engine.errors import WorkflowEngineException
@@ -38,6 +40,9 @@ NORMAL, POLICY, RESTART, TRY_LATER = 1000, 1008, 1012, 1013
 """Close codes (RFC 6455 and its registry)."""
 _CODES = {"drain": RESTART, "unavailable": TRY_LATER, "refused": POLICY}
 _CREDENTIAL_FIRST = 'Send {"token": "…"} first, or a credential in a header of the handshake.'
+_NO_PARAMETERS = "unknown query parameter; known: none"
+_SUBSCRIBE = 'What to watch is said in a message: {"subscribe": {filters}}.'
+_SHOWN = 64
 _KNOWN = 'a message is {"token": "…"} (the first one only) or {"subscribe": {filters}}'
 
 
@@ -45,6 +50,7 @@ _KNOWN = 'a message is {"token": "…"} (the first one only) or {"subscribe": {f
 @socket_required(SCOPE, "watch_executions")
 async def watch_executions() -> None:
     """Lets the client watch until it leaves or must."""
+    _refuse_parameters()
     await websocket.accept()
     socket = Socket(state().live, state().authenticator, state().addresses.current())
     try:
@@ -163,6 +169,15 @@ class Socket:
     async def _send(self, message: bytes) -> None:
         async with self._sending:
             await websocket.send(message.decode())
+
+
+def _refuse_parameters() -> None:
+    """A filter in the handshake would be taken for one that counts."""
+    if unknown := [
+        Problem(path=pointer((name[:_SHOWN],)), message=_NO_PARAMETERS, hint=_SUBSCRIBE)
+        for name in islice(websocket.args, MOST_PROBLEMS)
+    ]:
+        raise NotValid(unknown)
 
 
 def _read(said: str | bytes) -> Json:

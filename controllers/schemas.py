@@ -22,6 +22,7 @@ from pydantic import (
 
 from engine.context import RESERVED_NAMES, ExecutionStatus
 from services.errors import NotValid, Problem
+from services.execution_service import LONGEST_SOUGHT
 
 MAX_WAIT_SECONDS = 60
 MAX_BATCH_ITEMS = 1000
@@ -137,7 +138,8 @@ class ExecuteBody(Request):
     metadata: dict[str, Any] = Field(
         default_factory=dict,
         description="`trigger_source`, `session_id`, `platform`, `payload` and whatever else "
-        "expressions should find under `trigger`.",
+        "expressions should find under `trigger`. The first two have at most "
+        f"{LONGEST_SOUGHT} characters.",
     )
     trigger_node_id: Name | None = Field(
         default=None, description="The trigger that starts, where several could."

@@ -34,6 +34,10 @@ from services.requested import pending, refuse_reserved
 from services.vault import Vault
 from services.workflow_service import WorkflowService
 
+LONGEST_SOUGHT = 4_096
+"""Characters of a text that executions are found by. More would not go into an address, which has
+at most 8,192 bytes; so more is not taken where they are started either."""
+
 
 @dataclass(frozen=True, slots=True)
 class StartRequest:
@@ -193,7 +197,7 @@ class ExecutionService:
         `AmbiguousTrigger`, …"""
         refuse_reserved(request.variables)
         metadata = request.metadata
-        source = _text(metadata, "trigger_source") or "api"
+        source = _sought(metadata, "trigger_source") or "api"
         execution_id = self._new_id()
         if self._traces:
             metadata = traced(metadata, execution_id, request.traceparent)
@@ -210,7 +214,7 @@ class ExecutionService:
             trigger_source=source,
             variables=request.variables,
             metadata=metadata,
-            session_id=_text(metadata, "session_id"),
+            session_id=_sought(metadata, "session_id"),
             platform=_text(metadata, "platform"),
             execution_name=request.execution_name,
         )
@@ -218,9 +222,18 @@ class ExecutionService:
 
 def _text(metadata: JsonObject, name: str) -> str | None:
     value = metadata.get(name)
-    if value is None or isinstance(value, str):
-        return value
-    raise NotValid([Problem(path=f"/metadata/{name}", message="must be a string")])
+    if value is not None and not isinstance(value, str):
+        raise NotValid([Problem(path=f"/metadata/{name}", message="must be a string")])
+    return value
+
+
+def _sought(metadata: JsonObject, name: str) -> str | None:
+    """A text that executions are found by, exactly."""
+    value = _text(metadata, name)
+    if value is not None and len(value) > LONGEST_SOUGHT:
+        message = f"must have at most {LONGEST_SOUGHT} characters, not {len(value)}"
+        raise NotValid([Problem(path=f"/metadata/{name}", message=message)])
+    return value
 
 
 def _problem(issue: Issue) -> Problem:

@@ -104,7 +104,9 @@ def span_of(asked: MetricsRequest, now: datetime) -> Span:
     start = end - _USUAL[asked.bucket] if asked.start is None else _floor(asked.start, width)
     if (asked.start or start) >= (asked.end or end):
         _refuse("from", "must be earlier than to, which is now unless it is given")
-    if end - start > most + width:
+    # Rounding may add a bucket, and so may the one that has not ended; what was asked for may not.
+    asked_for = timedelta() if asked.end is None else asked.end - (asked.start or start)
+    if asked_for > most or end - start > most + width:
         _refuse("from", _too_long(asked.bucket, most.days))
     if asked.bucket == "hour" and start < now - most - width:
         _refuse(

@@ -120,6 +120,23 @@ async def test_every_websocket_asks_for_a_credential_and_a_scope(api: Api) -> No
         assert refused.value.response.status_code == 401
 
 
+@pytest.mark.parametrize("credential", [True, False])
+async def test_a_handshake_with_query_parameters_is_refused_as_any_request_is(
+    api: Api, credential: bool
+) -> None:
+    headers = {"X-API-Key": api.key} if credential else {}
+    url = "/api/v1/workflow-management/executions/ws?status=failed&x%2Fy="
+    with pytest.raises(WebsocketResponseError) as refused:
+        async with api.client.websocket(url, headers=headers) as socket:
+            await socket.receive()
+    assert refused.value.response.status_code == 400
+    body = await refused.value.response.get_json()
+    assert body["error_code"] == "VALIDATION_ERROR"
+    assert [each["path"] for each in body["details"]] == ["/status", "/x~1y"]
+    assert body["details"][0]["message"] == "unknown query parameter; known: none"
+    assert '{"subscribe": {filters}}' in body["details"][0]["hint"]
+
+
 async def test_an_operation_is_one_line_in_the_log(api: Api) -> None:
     workflow_id = await api.stored()
     line = api.log.getvalue().splitlines()[-1]

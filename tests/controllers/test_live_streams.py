@@ -365,6 +365,14 @@ async def test_asking_for_the_head_of_a_stream_ends(
     assert service.state.live.open == 0
 
 
+async def test_a_handshake_with_a_filter_in_its_query_is_refused(
+    world: Served, http: aiohttp.ClientSession
+) -> None:
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+        await http.ws_connect(f"{world.socket}?status=failed")
+    assert refused.value.status == 400
+
+
 async def test_a_handshake_from_an_allowed_origin_or_with_a_key_is_taken(
     world: Served, api: Api, http: aiohttp.ClientSession
 ) -> None:

@@ -177,6 +177,7 @@ async def test_a_span_is_widened_to_whole_buckets(api: Api) -> None:
         ("from=2026-01-02&to=2026-01-01", "/from", "earlier than to"),
         ("from=2026-01-01&to=2026-01-01", "/from", "earlier than to"),
         ("from=2999-01-01", "/from", "earlier than to"),
+        ("bucket=day&from=2025-10-24&to=2026-11-29", "/from", "at most 400 days"),
         ("bucket=day&from=2024-01-01&to=2026-01-01", "/from", "at most 400 days"),
         ("from=2026-01-01&to=2026-02-01", "/from", "at most 7 days; use bucket=day"),
         ("from=2020-01-01&to=2020-01-02", "/from", "use bucket=day"),

@@ -12,8 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from controllers.listing_queries import ManagedQuery
+from controllers.live_filters import filter_of
 from models.dal import AsyncDAL
 from services.clock import new_id
+from services.execution_service import LONGEST_SOUGHT
+from services.live_filters import LiveFilter
 from tests.controllers.conftest import COMMUNITY, OWNER, Answer, Api, greeting
 from tests.controllers.test_auth import bearer, token
 from tests.controllers.test_tenants import grant
@@ -257,6 +260,26 @@ async def test_an_execution_is_found_by_the_instant_that_it_shows(api: Api) -> N
     [item] = (await listed(api)).body["executions"]
     shown = item["created"]
     assert await ids(api, start_date=shown, end_date=shown) == [execution_id]
+
+
+@pytest.mark.parametrize("name", ["session_id", "trigger_source"])
+async def test_as_long_a_text_as_execute_takes_is_found_and_a_longer_one_is_refused(
+    api: Api, name: str
+) -> None:
+    workflow_id = await api.stored()
+    url = f"/workflows/{workflow_id}/execute"
+    texts = [each * LONGEST_SOUGHT for each in ("a", "b")]
+    made = [
+        (await api.call("POST", url, {**HELLO, "metadata": {name: each}})).data["execution_id"]
+        for each in texts
+    ]
+    assert [await ids(api, **{name: each}) for each in texts] == [[each] for each in made]
+    refused = await api.call("POST", url, {**HELLO, "metadata": {name: "x" * (LONGEST_SOUGHT + 1)}})
+    assert (refused.status, refused.code) == (400, "VALIDATION_ERROR")
+    [problem] = refused.body["details"]
+    assert problem["path"] == f"/metadata/{name}"
+    assert problem["message"] == "must have at most 4096 characters, not 4097"
+    assert filter_of({name: texts[0]}) == LiveFilter(**{name: texts[0]})
 
 
 @pytest.mark.parametrize("end", ["9999-12-31", "9999-12-31T23:59:59Z", "9999-12-31T23:59-05:00"])

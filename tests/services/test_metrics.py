@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from services.errors import NotValid
-from services.metrics import LONGEST_DAYS, MetricsRequest, span_of
+from services.metrics import LONGEST_DAYS, Bucket, MetricsRequest, span_of
 
 NOW = datetime(2026, 11, 27, 13, 20, 30, 123456, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -40,3 +40,16 @@ def test_the_longest_span_up_to_this_moment_may_be_asked_for(bucket: str) -> Non
     assert span_of(MetricsRequest(bucket, longest), NOW).start <= longest  # type: ignore[arg-type]
     with pytest.raises(NotValid, match="/from"):
         span_of(MetricsRequest(bucket, longest - DAY), NOW)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("bucket", ["hour", "day"])
+def test_a_span_that_is_longer_than_it_may_be_is_not_rounded_away(bucket: Bucket) -> None:
+    days, width = LONGEST_DAYS[bucket] * DAY, {"hour": HOUR, "day": DAY}[bucket]
+    end = at("2026-11-28T00:00")
+
+    span = span_of(MetricsRequest(bucket, end - days, end), NOW)
+    assert (span.start, span.end) == (end - days, end)
+    between = end - width / 2
+    assert span_of(MetricsRequest(bucket, between - days, between), NOW).end == end
+    with pytest.raises(NotValid, match="/from"):
+        span_of(MetricsRequest(bucket, end - days - width, end), NOW)
