@@ -34,9 +34,9 @@ from services.requested import pending, refuse_reserved
 from services.vault import Vault
 from services.workflow_service import WorkflowService
 
-LONGEST_SOUGHT = 4_096
-"""Characters of a text that executions are found by. More would not go into an address, which has
-at most 8,192 bytes; so more is not taken where they are started either."""
+LONGEST_SOUGHT = 1_024
+"""Characters of a text that executions are found by: two of them, and all other filters, go into an
+address, which has at most 8,192 bytes. More is not taken where they are started either."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -278,7 +278,7 @@ async def test_as_long_a_text_as_execute_takes_is_found_and_a_longer_one_is_refu
     assert (refused.status, refused.code) == (400, "VALIDATION_ERROR")
     [problem] = refused.body["details"]
     assert problem["path"] == f"/metadata/{name}"
-    assert problem["message"] == "must have at most 4096 characters, not 4097"
+    assert problem["message"] == "must have at most 1024 characters, not 1025"
     assert filter_of({name: texts[0]}) == LiveFilter(**{name: texts[0]})
 
 
