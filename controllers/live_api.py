@@ -157,6 +157,7 @@ def _answer(live: LiveUpdates, stream: Stream) -> Response:
         body, content_type=f"{live_answers.MEDIA_TYPE}; charset=utf-8", headers=_HEADERS
     )
     response.timeout = None
+    response.headers.pop("Content-Length", None)  # nor has the answer to a GET one
     return response
 
 

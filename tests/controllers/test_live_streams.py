@@ -360,6 +360,7 @@ async def test_asking_for_the_head_of_a_stream_ends(
             assert answer.status == 200
             assert answer.content_type == "text/event-stream"
             assert await answer.read() == b""
+            assert "Content-Length" not in answer.headers
         async with asyncio.timeout(PATIENCE_SECONDS), http.get(f"{world.url}/health") as alive:
             assert alive.status == 200
     assert service.state.live.open == 0
