@@ -77,9 +77,7 @@ class _ConnectionReader:
     ) -> None:
         self.nodes = nodes
         self.findings = findings
-        self.given = {
-            each.get("connection_id", each.get("id")) for each in sent if _has_text_id(each)
-        }
+        self.given = {given for each in sent if isinstance(given := _given_id(each), str)}
         self.used: set[str] = set()
         self.ports: dict[str, dict[str, None]] = {}
         """The ports of each node, `error` last."""
@@ -124,7 +122,7 @@ class _ConnectionReader:
             name = _CANONICAL.get(key, key)
             if name not in CONNECTION_NAMES:
                 self._unknown(key, path)
-            elif sent.get(name) is None:
+            elif sent.get(name) is None and (sent[key] is not None or keys[name] == name):
                 keys[name] = key
         return keys
 
@@ -198,8 +196,12 @@ class _ConnectionReader:
         return name
 
 
-def _has_text_id(sent: Json) -> bool:
-    return isinstance(sent, dict) and isinstance(sent.get("connection_id", sent.get("id")), str)
+def _given_id(sent: Json) -> Json:
+    """The id a connection was sent with; null means that it was left out."""
+    if not isinstance(sent, dict):
+        return None
+    own = sent.get("connection_id")
+    return sent.get("id") if own is None else own
 
 
 def place_nodes(nodes: Mapping[str, JsonObject], connections: Iterable[JsonObject]) -> None:

@@ -75,7 +75,7 @@ def _named_entries(
         if not isinstance(sent, dict):
             findings.shape(f"A node is an object, not {shown(sent)}.", path, node=key)
             continue
-        inner = sent.get("node_id", sent.get("id"))
+        inner = _own_id(sent)
         if isinstance(inner, str) and inner != key and inner in raw:
             findings.error(
                 "DUPLICATE_NODE_ID",
@@ -118,7 +118,7 @@ def _own_id(sent: JsonObject) -> Json:
 
 
 def _next_id(sent: JsonObject, counts: dict[str, int], taken: set[str]) -> str:
-    node_type = sent.get("node_type", sent.get("type"))
+    node_type = sent["node_type"] if sent.get("node_type") is not None else sent.get("type")
     stem = node_type if isinstance(node_type, str) and node_type else "node"
     while True:
         counts[stem] = counts.get(stem, 0) + 1

@@ -350,6 +350,30 @@ def test_made_connection_ids_do_not_collide_with_given_ones() -> None:
     assert ids[1] == "c1"
 
 
+def test_a_null_is_no_id_and_hides_none() -> None:
+    given = document({"a": node("flow_end")}, "t>a", "t>a")
+    given["connections"].append(connection("t>a", connection_id=None, id="c2"))
+
+    assert issues(given) == []
+    assert [c["connection_id"] for c in read(given)["connections"]] == ["c1", "c2_", "c2"]
+
+
+def test_a_null_under_one_name_of_a_field_hides_none_under_another() -> None:
+    given = document({"a": node("flow_end")})
+    for sent in ({"from": "t", "source": None}, {"source": None, "from": "t"}):
+        given["connections"] = [sent | {"target": "a", "to_node_id": None}]
+
+        assert issues(given) == []
+
+
+def test_a_null_under_one_name_of_a_nodes_id_or_type_is_none() -> None:
+    listed = [TRIGGER, {"node_id": None, "node_type": None, "type": "flow_end"}]
+    named = document({"a": node("flow_end") | {"node_id": None, "id": "b"}}, "t>a")
+
+    assert list(read(document(listed))["nodes"]) == ["trigger_command_1", "flow_end_1"]
+    assert [issue.code for issue in issues(named)] == ["NODE_ID_IGNORED"]
+
+
 def test_connections_of_other_editors_are_read() -> None:
     given = document({"a": node("flow_end")})
     given["connections"] = [
