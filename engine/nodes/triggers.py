@@ -129,6 +129,10 @@ def _check_schedule(config: JsonObject) -> Sequence[Finding]:
 
 def _check_cron(expression: str) -> Sequence[Finding]:
     hint = "Write five fields: minute hour day month weekday, like 0 18 * * FRI"
+    if len(expression.split()) == 6:
+        # The parser takes these; nobody who starts workflows promises to.
+        message = f"{expression!r} is not a cron expression: it has a sixth field, for seconds"
+        return [Finding("BAD_CRON", message, "/cron_expression", hint)]
     try:
         # The date only anchors the parser: what is valid does not depend on it.
         next(CronSim(expression, datetime(2024, 1, 1, tzinfo=UTC)))

@@ -56,6 +56,16 @@ def test_a_bad_cron_expression_is_found(check: Any, cron: str) -> None:
     assert (finding.code, finding.path) == ("BAD_CRON", "/cron_expression")
 
 
+@pytest.mark.parametrize("cron", ["0 0 18 * * FRI", "* * * * * *"])
+def test_a_cron_expression_has_no_field_for_seconds(check: Any, cron: str) -> None:
+    (finding,) = check("trigger_schedule", {"cron_expression": cron})
+    assert (finding.code, finding.path) == ("BAD_CRON", "/cron_expression")
+    assert (
+        finding.message == f"{cron!r} is not a cron expression: it has a sixth field, for seconds"
+    )
+    assert "five fields" in finding.hint
+
+
 @pytest.mark.parametrize("timezone", ["UTC", "utc", "Europe/Berlin"])
 def test_a_known_timezone_passes(check: Any, timezone: str) -> None:
     assert check("trigger_schedule", {"timezone": timezone}) == []
