@@ -1,4 +1,5 @@
-"""Small judgements several node families share. They bear any JSON and never raise."""
+"""Small judgements several node families share. They bear any JSON; only what is said to raise
+does, for a running step."""
 
 from __future__ import annotations
 
@@ -7,6 +8,8 @@ from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from engine.context import RESERVED_NAMES, Json, JsonObject
+from engine.errors import StepFailure
+from engine.issues import pointer
 from engine.nodes.base import Finding
 
 
@@ -39,9 +42,21 @@ def check_written(names: Iterable[tuple[str, Json]]) -> list[Finding]:
     return found
 
 
+def refuse_reserved(made: JsonObject) -> None:
+    """Judges names that templates gave. Raises `StepFailure` for a reserved one."""
+    reserved = sorted(RESERVED_NAMES & made.keys())
+    if reserved:
+        raise StepFailure("BAD_CONFIG", f"{reserved[0]!r} is reserved and cannot be set")
+
+
 def written(config: JsonObject, *keys: str) -> tuple[str, ...]:
     """The variables named by `keys` of `config`."""
     return tuple(config[key] for key in keys if isinstance(config.get(key), str) and config[key])
+
+
+def entries_of(config: JsonObject, key: str) -> list[tuple[str, Json]]:
+    """The names of the object under `key` as `check_written` takes them."""
+    return [(pointer(f"/{key}", name), name) for name in keys_of(config.get(key))]
 
 
 def keys_of(value: Json) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from engine.context import RESERVED_NAMES, Json, JsonObject
+from engine.context import Json, JsonObject
 from engine.errors import StepFailure
 from engine.expressions import (
     Budget,
@@ -18,9 +18,8 @@ from engine.expressions import (
     compile_expression,
     compile_template,
 )
-from engine.issues import pointer
 from engine.nodes.base import Field, Finding, NodeSpec, Result, options
-from engine.nodes.checks import check_written, keys_of, written
+from engine.nodes.checks import check_written, entries_of, keys_of, refuse_reserved, written
 from engine.nodes.transform_code import explain_transform_code
 
 
@@ -60,9 +59,7 @@ class VariableSet:
         if not isinstance(made, dict):
             message = f"`variables` must give an object, not {made!r:.80}"
             raise StepFailure("BAD_CONFIG", message)
-        reserved = sorted(RESERVED_NAMES & made.keys())
-        if reserved:
-            raise StepFailure("BAD_CONFIG", f"{reserved[0]!r} is reserved and cannot be set")
+        refuse_reserved(made)
         if self.scope == "local":
             return Result(output=made, local=made)
         return Result(output=made, variables=made)
@@ -163,7 +160,7 @@ def _check_transform(config: JsonObject) -> Sequence[Finding]:
 
 def _check_set_names(config: JsonObject, key: str) -> list[Finding]:
     """Judges the keys of the object under `key`, and `output_variable`."""
-    names = [(pointer(f"/{key}", name), name) for name in keys_of(config.get(key))]
+    names = entries_of(config, key)
     return check_written([*names, ("/output_variable", config.get("output_variable"))])
 
 

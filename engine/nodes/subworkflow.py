@@ -14,6 +14,7 @@ from engine.context import Json, JsonObject
 from engine.errors import StepFailure
 from engine.expressions import Budget, Env, Template, compile_template
 from engine.nodes.base import Field, Finding, NodeSpec, Result, options
+from engine.nodes.checks import check_written, entries_of, refuse_reserved
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,8 @@ class Subworkflow:
         variables = self.variables.render(env, budget)
         if not isinstance(variables, dict):
             raise StepFailure("BAD_CONFIG", "`variables` must give an object of names and values")
+        # The child's nodes could not read them: to its expressions these names mean their own.
+        refuse_reserved(variables)
         return {"workflow_id": workflow_id, "variables": variables, "wait": self.wait}
 
     def conclude(self, rendered: JsonObject, output: Json) -> Result:
@@ -63,11 +66,13 @@ def _compile_subworkflow(config: JsonObject) -> Subworkflow:
 
 
 def _check_subworkflow(config: JsonObject) -> Sequence[Finding]:
+    found = check_written(entries_of(config, "variables"))
     named = config.get("workflow_id")
-    if not isinstance(named, str) or "{{" in named or canonical_id(named) is not None:
-        return ()
-    hint = "Write the id that GET /workflows shows, or a template that gives one"
-    return [Finding("VALIDATION", f"{named!r} is not the id of a workflow", "/workflow_id", hint)]
+    if isinstance(named, str) and "{{" not in named and canonical_id(named) is None:
+        hint = "Write the id that GET /workflows shows, or a template that gives one"
+        message = f"{named!r} is not the id of a workflow"
+        found.append(Finding("VALIDATION", message, "/workflow_id", hint))
+    return found
 
 
 SUBWORKFLOW = NodeSpec(

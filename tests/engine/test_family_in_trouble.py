@@ -131,21 +131,33 @@ def test_a_signal_with_the_same_id_must_say_the_same() -> None:
         simulate(scenario())
 
 
+SPOOFED: JsonObject = {"execution": {"user_id": 1}, "trigger": "mine"}
+
+
 def test_a_child_may_not_be_given_reserved_names() -> None:
-    async def scenario() -> JsonObject:
+    async def scenario() -> tuple[JsonObject, int]:
         world = World()
-        child = document(
+        world.publish(document({"end": {"node_type": "flow_end"}}, "start -> end"), CHILD)
+        state = await world.run(parent(variables="{{ given }}"), variables={"given": SPOOFED})
+        return state, len(world.store._rows)
+
+    state, executions = simulate(scenario())
+    assert (state["error_code"], executions) == ("BAD_CONFIG", 1)
+    assert "'execution' is reserved and cannot be set" in state["error_message"]
+
+
+def test_variables_of_reserved_names_that_got_in_all_the_same_are_not_read() -> None:
+    """Children were given such once, and may still run."""
+
+    async def scenario() -> JsonObject:
+        raw = document(
             {"end": {"node_type": "flow_end", "output": "{{ [execution.user_id, trigger] }}"}},
             "start -> end",
         )
-        world.publish(child, CHILD)
-        raw = parent(variables="{{ given }}")
-        return await world.run(
-            raw, variables={"given": {"execution": {"user_id": 1}, "trigger": "mine"}}
-        )
+        metadata = {"trigger_source": "subworkflow"}
+        return await World().run(raw, variables=SPOOFED, metadata=metadata)
 
     state = simulate(scenario())
-    assert state["status"] == "completed"
     assert state["final_output"][0] == 456
     assert state["final_output"][1]["trigger_source"] == "subworkflow"
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from engine.context import JsonObject, Limits
+from tests.engine.rehearsing import rehearse
 from tests.engine.world import WORKFLOW_ID, World, document, failing
 from tests.virtual_time import simulate
 
@@ -171,6 +172,21 @@ def test_a_workflow_that_does_not_exist_fails_the_step() -> None:
 def test_an_id_that_a_template_gets_wrong_fails_the_step() -> None:
     state = simulate(run(World(), parent(workflow_id="{{ 'not an id' }}")))
     assert state["error_code"] == "BAD_CONFIG"
+
+
+def test_reserved_names_that_a_template_gives_a_child_fail_the_step() -> None:
+    async def scenario() -> tuple[JsonObject, JsonObject]:
+        world = World()
+        world.publish(adding(), CHILD)
+        raw = parent(variables="{{ given }}")
+        given = {"a": 1, "b": 2, "trigger": "T"}
+        state = await world.run(raw, variables={"given": given})
+        return state, await rehearse(world, raw, variables={"given": given})
+
+    state, tried = simulate(scenario())
+    for outcome in (state, tried):
+        assert (outcome["status"], outcome["error_code"]) == ("failed", "BAD_CONFIG")
+        assert "'trigger' is reserved and cannot be set" in outcome["error_message"]
 
 
 def test_a_workflow_that_calls_itself_stops_at_the_depth_limit() -> None:

@@ -9,6 +9,7 @@ from engine.context import JsonObject, Limits
 from tests.engine.documents import LIMITS, TRIGGER, connection, document, node, setter
 
 SAY = node("action_chat_message", message="Hello")
+CHILD = "0190a000-0000-7000-8000-00000000000c"
 EACH = node("loop_foreach", items="players")
 IF = node("condition_if", condition={"variable": "tier", "operator": "equals", "value": "gold"})
 
@@ -245,6 +246,14 @@ CASES = [
         one(setter(execution=1)),
         "/nodes/a/config/variables/execution",
         one(setter(result=1)),
+    ),
+    Case(
+        "BAD_CONFIG",
+        one(node("flow_subworkflow", workflow_id=CHILD, variables={"input": 1})),
+        "/nodes/a/config/variables/input",
+        one(node("flow_subworkflow", workflow_id=CHILD, variables={"given": 1})),
+        hint="input_value",
+        message="'input' is reserved",
     ),
     Case(
         "RESERVED_NAME",

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from engine.context import Json
+from engine.context import RESERVED_NAMES, Json
 from engine.errors import StepFailure
 from engine.expressions import Budget, ExpressionError, MapEnv
 from engine.nodes import REGISTRY
@@ -128,6 +128,27 @@ def test_what_no_child_can_start_with_fails(render: Any, config: Any, key: str, 
 def test_a_fixed_id_of_no_workflow_is_found(check: Any, named: str, wrong: bool) -> None:
     paths = [finding.path for finding in check("flow_subworkflow", {"workflow_id": named})]
     assert paths == (["/workflow_id"] if wrong else [])
+
+
+@pytest.mark.parametrize("name", sorted(RESERVED_NAMES))
+def test_a_child_is_given_no_reserved_name(check: Any, render: Any, name: str) -> None:
+    given = {"workflow_id": CHILD, "variables": {"a": 1, name: 2}}
+    (finding,) = check("flow_subworkflow", given)
+    assert (finding.code, finding.path) == ("VALIDATION", f"/variables/{name}")
+    assert not finding.warning
+
+    with pytest.raises(StepFailure, match=f"'{name}' is reserved and cannot be set") as caught:
+        render("flow_subworkflow", {"workflow_id": CHILD, "variables": "{{ v }}"}, v={name: 2})
+    assert caught.value.error_type == "BAD_CONFIG"
+
+
+def test_a_child_is_warned_about_names_it_cannot_read(check: Any) -> None:
+    given = {"workflow_id": CHILD, "variables": {"": 3, "user-name": 1, "ok": 2}}
+    found = check("flow_subworkflow", given)
+    assert [(one.path, one.warning) for one in found] == [
+        ("/variables/", True),
+        ("/variables/user-name", True),
+    ]
 
 
 def test_a_subworkflow_gives_the_childs_final_output() -> None:
