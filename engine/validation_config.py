@@ -22,6 +22,7 @@ from engine.expressions import (
 )
 from engine.issues import Findings, listed, pointer, sentence, shown
 from engine.nodes.base import Field, JsonType, NodeSpec
+from engine.nodes.delay import numeric
 from engine.secret_names import SECRETS
 from engine.static_names import Mention, Moment
 
@@ -177,15 +178,17 @@ class _FieldJudge:
         """A text with `{{` may become anything; one without is what it says."""
         if isinstance(value, str) and "{{" in value:
             return True
-        fits = _fits(value, self.field.types)
-        if not fits and isinstance(value, str):
-            number = _number(value) if _fits(0, self.field.types) else None
-            fits, value = number is not None, number
-        if fits:
+        if _fits(value, self.field.types):
             self._bounds(value)
-        else:
-            self._wrong_type(value)
-        return fits
+            return True
+        if isinstance(value, str) and _fits(0, self.field.types):
+            # As a running step reads it.
+            number = numeric(value)
+            if number is not None:
+                self._range(number, shown(value))
+                return True
+        self._wrong_type(value)
+        return False
 
     def _reference(self, value: Json) -> None:
         if not isinstance(value, str):
@@ -262,8 +265,11 @@ class _FieldJudge:
                 f"`{each.name}` must be one of {listed(names)}, not {shown(value)}.",
                 nearest.hint(value, names) if isinstance(value, str) else None,
             )
-        if not has_type(value, "number"):
-            return
+        if has_type(value, "number"):
+            self._range(value, str(value))
+
+    def _range(self, value: float, written: str) -> None:
+        each = self.field
         low, high = each.minimum, each.maximum
         if (low is not None and value < low) or (high is not None and value > high):
             least = "" if low is None else f" at least {low:.15g}"
@@ -271,7 +277,7 @@ class _FieldJudge:
             both = " and" if least and most else ""
             self._report(
                 "BAD_CONFIG_VALUE",
-                f"`{each.name}` must be{least}{both}{most}, not {value}.",
+                f"`{each.name}` must be{least}{both}{most}, not {written}.",
                 None,
             )
 
@@ -296,13 +302,6 @@ def _is(value: Json, json_type: JsonType) -> bool:
     if json_type == "array":
         return isinstance(value, list)
     return has_type(value, json_type)
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
 
 
 def _one_of(each: Field) -> str:

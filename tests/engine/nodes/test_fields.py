@@ -15,7 +15,7 @@ import pytest
 from engine.context import Json, JsonObject, Limits
 from engine.definition_fields import has_type
 from engine.expressions import Budget, MapEnv, Template
-from engine.issues import Issue
+from engine.issues import Issue, shown
 from engine.nodes import REGISTRY
 from engine.nodes.base import Field, NodeSpec
 from engine.validation import Report, validate
@@ -83,6 +83,7 @@ VALUES: dict[str, Json] = {
 
 FIELDS = [(spec, field) for spec in REGISTRY.values() for field in spec.fields]
 BOUNDS = "BAD_CONFIG_VALUE"
+TYPE = "BAD_CONFIG_TYPE"
 
 
 def name_of(value: object) -> str | None:
@@ -292,6 +293,31 @@ def test_a_bound_belongs_to_what_is_allowed(
     assert [issue.code for issue in found] == ([] if fits else [BOUNDS])
     if not fits:
         assert found[0].path == f"/nodes/node/config/{field.name}"
+
+
+TEMPLATED = [
+    (spec, field)
+    for spec, field in FIELDS
+    if field.kind == "template" and "number" in field.types and "string" not in field.types
+]
+
+
+@every(TEMPLATED)
+@pytest.mark.parametrize("text", ["abc", "1,5", "", " ", "nan", "inf", "-Infinity", "9" * 400])
+def test_a_text_that_is_no_number_is_found_as_it_was_written(
+    spec: NodeSpec, field: Field, text: str
+) -> None:
+    (found,) = issues(judged(spec.type, around(spec, field) | {field.name: text}))
+    assert (found.code, found.path) == (TYPE, f"/nodes/node/config/{field.name}")
+    assert found.message == f"`{field.name}` must be a number or {{{{ … }}}}, not {shown(text)}."
+
+
+@every((spec, field) for spec, field in TEMPLATED if field.minimum is not None)
+def test_a_number_out_of_bounds_is_shown_as_it_was_written(spec: NodeSpec, field: Field) -> None:
+    for value, written in ((-5, "-5"), ("-5", "the string '-5'"), ("-5.50", "the string '-5.50'")):
+        (found,) = issues(judged(spec.type, around(spec, field) | {field.name: value}))
+        assert found.code == BOUNDS
+        assert found.message.endswith(f", not {written}.")
 
 
 OPTIONAL = [(s, f) for s, f in FIELDS if not f.required and (s.type, f.name) not in REFUSED]
