@@ -90,6 +90,9 @@ class ExpressionSyntaxError(ValueError):
 
     `line` and `column` count from 1 within the whole template string; `path` is the JSON pointer
     of that string within the template, `hint` says what would be right, where that is known.
+
+    `also` are the further mistakes of the template, in its order, and `paths` those that its
+    sound expressions read.
     """
 
     def __init__(
@@ -101,6 +104,8 @@ class ExpressionSyntaxError(ValueError):
         self.column = column
         self.hint = hint
         self.path = path
+        self.also: tuple[ExpressionSyntaxError, ...] = ()
+        self.paths: tuple[tuple[str, ...], ...] = ()
 
     def __str__(self) -> str:
         place = f"{self.message} (line {self.line}, column {self.column})"

@@ -137,8 +137,14 @@ def compile_path(segments: Sequence[str], source: str, run: Run) -> Expression:
 
 def compile_template(value: Json) -> Template:
     """Compiles a JSON value, at any depth; keys stay as they are. Raises `ExpressionSyntaxError`,
-    whose `path` points to the string."""
-    return _template(value, "", 0)
+    whose `path` points to the string, for the first mistake, with the others beside it."""
+    wrong: list[ExpressionSyntaxError] = []
+    made = _template(value, "", 0, wrong)
+    if wrong:
+        first = wrong[0]
+        first.also, first.paths = tuple(wrong[1:]), made.paths
+        raise first
+    return made
 
 
 def compile_reference(value: Json) -> Template:
@@ -176,18 +182,17 @@ def _end(text: str, start: int) -> int:
     return end
 
 
-def _template(value: Json, path: str, depth: int) -> Template:
+def _template(value: Json, path: str, depth: int, wrong: list[ExpressionSyntaxError]) -> Template:
+    """The template of a value; without what is added to `wrong`, where there is something."""
     if isinstance(value, str):
-        try:
-            return _text_template(value, depth)
-        except ExpressionSyntaxError as error:
-            error.path = path
-            raise
+        return _text_template(value, path, depth, wrong)
     if isinstance(value, dict):
-        members = {key: _template(one, _below(path, key), depth + 1) for key, one in value.items()}
+        members = {
+            key: _template(one, _below(path, key), depth + 1, wrong) for key, one in value.items()
+        }
         return _object_template(value, members)
     if isinstance(value, list):
-        items = [_template(one, _below(path, i), depth + 1) for i, one in enumerate(value)]
+        items = [_template(one, _below(path, i), depth + 1, wrong) for i, one in enumerate(value)]
         return _list_template(value, items)
     return _constant(value)
 
@@ -226,8 +231,13 @@ def _paths(parts: Iterable[Template | Expression]) -> tuple[Path, ...]:
     return tuple(dict.fromkeys(path for one in parts for path in one.paths))
 
 
-def _text_template(text: str, depth: int) -> Template:
-    parts = _parts(text)
+def _text_template(
+    text: str, path: str, depth: int, wrong: list[ExpressionSyntaxError]
+) -> Template:
+    parts, mistakes = _parts(text)
+    for mistake in mistakes:
+        mistake.path = path
+    wrong += mistakes
     expressions = [part for part in parts if isinstance(part, Expression)]
     if not expressions:
         return _constant(text)
@@ -237,19 +247,27 @@ def _text_template(text: str, depth: int) -> Template:
     return Template(False, _paths(expressions), _text(parts))
 
 
-def _parts(text: str) -> list[str | Expression]:
-    """The text cut into plain pieces and expressions."""
+def _parts(text: str) -> tuple[list[str | Expression], list[ExpressionSyntaxError]]:
+    """The text cut into plain pieces and expressions, and what is wrong with others of it. Behind
+    one that has no end nothing can be told apart."""
     parts: list[str | Expression] = []
+    wrong: list[ExpressionSyntaxError] = []
     place = 0
     while (start := text.find("{{", place)) >= 0:
-        end = _end(text, start)
         if start > place:
             parts.append(text[place:start])
-        parts.append(_compile(text[start + 2 : end], text, start + 2))
+        try:
+            end = _end(text, start)
+        except ExpressionSyntaxError as error:
+            return parts, [*wrong, error]
+        try:
+            parts.append(_compile(text[start + 2 : end], text, start + 2))
+        except ExpressionSyntaxError as error:
+            wrong.append(error)
         place = end + 2
     if place < len(text):
         parts.append(text[place:])
-    return parts
+    return parts, wrong
 
 
 def _embedded(expression: Expression, depth: int) -> Render:

@@ -99,15 +99,15 @@ class ConfigJudge:
         )
 
     def syntax(self, error: ExpressionSyntaxError, place: str, node_id: str | None) -> None:
-        """Reports an expression that cannot be compiled."""
-        where = f"line {error.line}, column {error.column}"
-        self.findings.error(
-            "EXPRESSION_SYNTAX",
-            sentence(f"{error.message} ({where})"),
-            place,
-            node=node_id,
-            hint=None if error.hint is None else sentence(error.hint),
-        )
+        """Reports an expression that cannot be compiled, and the others beside it."""
+        for each in (error, *error.also):
+            self.findings.error(
+                "EXPRESSION_SYNTAX",
+                sentence(f"{each.message} (line {each.line}, column {each.column})"),
+                place,
+                node=node_id,
+                hint=None if each.hint is None else sentence(each.hint),
+            )
 
     def _missing(self, node_id: str, spec: NodeSpec, each: Field, source: NodeSource) -> None:
         self.findings.error(
@@ -200,20 +200,23 @@ class _FieldJudge:
         try:
             self._mention(compile_reference(value).paths, self.place)
         except ExpressionSyntaxError as error:
+            self._mention(error.paths, self.place)
             self.judge_.syntax(error, self.place, self.node_id)
 
     def _condition(self, value: Json) -> None:
+        findings = self.judge_.findings
         try:
-            self._mention(compile_condition(value).paths, self.place)
+            self._mention(compile_condition(value, findings.nearest.to).paths, self.place)
         except ConditionError as error:
-            code = "BAD_CONDITION" if error.code.startswith("VALIDATION") else error.code
-            self.judge_.findings.error(
-                code,
-                sentence(error.message),
-                self.place + error.path,
-                node=self.node_id,
-                hint=None if error.hint is None else sentence(error.hint),
-            )
+            self._mention(error.paths, self.place)
+            for each in (error, *error.also):
+                findings.error(
+                    "BAD_CONDITION" if each.code == "VALIDATION" else each.code,
+                    sentence(each.message),
+                    self.place + each.path,
+                    node=self.node_id,
+                    hint=None if each.hint is None else sentence(each.hint),
+                )
 
     def _expressions(self, value: Json) -> None:
         if not isinstance(value, dict):
@@ -242,6 +245,7 @@ class _FieldJudge:
             try:
                 self._mention(compile_template(text).paths, where, target)
             except ExpressionSyntaxError as error:
+                self._mention(error.paths, where, target)
                 self.judge_.syntax(error, where, self.node_id)
 
     def _mention(self, paths: Paths, place: str, target: str | None = None) -> None:

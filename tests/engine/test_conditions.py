@@ -288,6 +288,64 @@ def test_what_is_wrong_is_found_when_saved(
         assert caught.value.hint == hint
 
 
+@pytest.mark.parametrize(
+    ("condition", "found"),
+    [
+        (
+            {"all": [rule("x", "foo", 1), rule("y", "matches_regex", "("), "a +"]},
+            [
+                ("UNKNOWN_OPERATOR", "/all/0/operator"),
+                ("BAD_REGEX", "/all/1/value"),
+                ("EXPRESSION_SYNTAX", "/all/2"),
+            ],
+        ),
+        ([None, {"not": 5}], [("VALIDATION", "/0"), ("VALIDATION", "/1/not")]),
+        (
+            rule("x", "foo", "{{ 1 + }}"),
+            [("UNKNOWN_OPERATOR", "/operator"), ("EXPRESSION_SYNTAX", "/value")],
+        ),
+        (
+            rule("a b", "equals", {"k": ["{{ + }}"], "l": "{{ - }}"}),
+            [
+                ("EXPRESSION_SYNTAX", "/value/k/0"),
+                ("EXPRESSION_SYNTAX", "/value/l"),
+                ("EXPRESSION_SYNTAX", "/variable"),
+            ],
+        ),
+        (
+            {"left": "{{ + }} and {{ 1 - }}", "operator": "exists"},
+            [("EXPRESSION_SYNTAX", "/left"), ("EXPRESSION_SYNTAX", "/left")],
+        ),
+        (
+            rule("a b", "matches_regex", "("),
+            [("EXPRESSION_SYNTAX", "/variable"), ("BAD_REGEX", "/value")],
+        ),
+        ({"operator": "equals"}, [("VALIDATION", ""), ("VALIDATION", "")]),
+        (
+            {"variable": 5, "value": "{{"},
+            [("VALIDATION", ""), ("EXPRESSION_SYNTAX", "/value"), ("VALIDATION", "/variable")],
+        ),
+        (
+            {"all": [5], "any": 5, "x": 1},
+            [("VALIDATION", ""), ("VALIDATION", "/all/0"), ("VALIDATION", "/any")],
+        ),
+        ({}, [("VALIDATION", "")]),
+    ],
+)
+def test_everything_wrong_is_found_at_once(condition: Any, found: list[tuple[str, str]]) -> None:
+    with pytest.raises(ConditionError) as caught:
+        compile_condition(condition)
+    everything = [caught.value, *caught.value.also]
+    assert [(each.code, each.path) for each in everything] == found
+
+
+def test_what_is_sound_beside_a_mistake_has_its_paths() -> None:
+    wrong = ["1 +", "a.b > 1", rule("c", "foo", "{{ d }} {{ + }}"), rule("e", "matches_regex", "(")]
+    with pytest.raises(ConditionError) as caught:
+        compile_condition({"any": [wrong, {"not": rule("f", "equals", 1)}]})
+    assert caught.value.paths == (("a", "b"), ("d",), ("e",), ("f",))
+
+
 def test_a_syntax_error_tells_line_and_column() -> None:
     with pytest.raises(ConditionError, match=r"\(line 2, column 10\)"):
         compile_condition("score > 5 and\n tier == == 1")

@@ -15,7 +15,7 @@ from tests.engine.documents import (
     node,
     warning_codes,
 )
-from tests.engine.validation_cases import CASES, SAY, Case, one, say
+from tests.engine.validation_cases import CASES, SAY, Case, condition_if, one, say
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.code)
@@ -63,6 +63,38 @@ def test_everything_wrong_is_reported_in_one_pass() -> None:
         "CYCLE",
         "BREAK_OUTSIDE_LOOP",
     }
+
+
+def test_everything_wrong_with_one_condition_is_reported_in_one_pass() -> None:
+    rules = [
+        {"variable": "x", "operator": "eqals", "value": 1},
+        {"variable": "y", "operator": "matches_regex", "value": "("},
+        {"variable": "secrets.token", "operator": "equals", "value": "s"},
+        "a +",
+    ]
+
+    report = judge(condition_if({"all": rules}))
+
+    assert sorted((issue.code, issue.path) for issue in report.issues) == [
+        ("BAD_REGEX", "/nodes/a/config/condition/all/1/value"),
+        ("EXPRESSION_SYNTAX", "/nodes/a/config/condition/all/3"),
+        ("SECRET_MISPLACED", "/nodes/a/config/condition"),
+        ("UNKNOWN_OPERATOR", "/nodes/a/config/condition/all/0/operator"),
+    ]
+    assert "Did you mean equals?" in [issue.hint for issue in report.issues]
+
+
+def test_every_expression_of_a_text_is_reported_in_one_pass() -> None:
+    text = "{{ a + }} {{ secrets.b }} {{ c ) }} {{ d"
+    switch = node("condition_switch", value=text, cases={"a": "b"})
+
+    for given, key in ((say(text), "message"), (one(switch), "value")):
+        found = judge(given).errors
+
+        assert {issue.path for issue in found} == {f"/nodes/a/config/{key}"}
+        assert [issue.code for issue in found] == ["SECRET_MISPLACED", *["EXPRESSION_SYNTAX"] * 3]
+        columns = [issue.message.partition("column ")[2] for issue in found[1:]]
+        assert columns == ["8).", "32).", "37)."]
 
 
 def test_a_report_is_json_of_the_documented_shape() -> None:

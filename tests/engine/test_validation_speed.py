@@ -17,7 +17,7 @@ from engine.issues import Nearest
 from engine.validation import Report, validate
 from tests.engine.documents import TRIGGER, connection, document, judge, node, setter
 
-LIMITS = Limits(max_workflow_nodes=20_000, max_loop_depth=20_000)
+LIMITS = Limits(max_workflow_nodes=20_000, max_loop_depth=20_000, max_workflow_expressions=20_000)
 SMALL, LARGE = 1_000, 5_000
 MOST_GROWTH = 11.0
 """Five times the size may take so many times as long; a quadratic judge takes twenty-five."""
@@ -127,9 +127,15 @@ def misspelt(size: int) -> JsonObject:
     return document(nodes, *(f"t>node{i}" for i in range(size)))
 
 
+def ruled(size: int) -> JsonObject:
+    """One condition with a mistake in every rule, and texts with several."""
+    rules = [{"left": i, "operator": f"eqals{i}", "right": "{{ + }} {{ - }}"} for i in range(size)]
+    return document({"a": node("condition_if", condition={"any": rules})}, "t>a")
+
+
 SHAPES = [
     ladder, chain, fan, nest, tangled, circles, switch, joined, expressions, wrong, repeated,
-    misspelt,
+    misspelt, ruled,
 ]  # fmt: skip
 
 
@@ -164,6 +170,8 @@ def test_a_ladder_of_ten_thousand_nodes_is_sound() -> None:
         (switch, "UNKNOWN_PORT", LARGE // 2),
         (wrong, "UNKNOWN_NODE_TYPE", LARGE),
         (repeated, "DUPLICATE_CONNECTION_ID", LARGE - 1),
+        (ruled, "UNKNOWN_OPERATOR", LARGE),
+        (ruled, "EXPRESSION_SYNTAX", 2 * LARGE),
         (tangled, "LOOP_BODY_ENTRY", LARGE // 2 - 1),
     ],
 )
