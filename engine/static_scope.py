@@ -161,17 +161,18 @@ class _Scope:
         elif not self.timing.ran(node_id, mention):
             self._warn(
                 mention,
-                f"'{node_id}' {self._why(node_id, mention.node_id)}, so {shown} is not there yet.",
+                f"'{node_id}' {self._why(node_id, mention.node_id, shown)} there yet.",
                 f"Connect the two so that '{node_id}' comes first, or write "
                 f"default({shown}.output, …).",
             )
 
-    def _why(self, node_id: str, reader: str) -> str:
+    def _why(self, node_id: str, reader: str, shown: str) -> str:
         if node_id == reader:
-            return "is running"
+            return f"is running, so {shown} is not"
         if node_id in self._loops_around(reader):
-            return "is the loop that this runs in"
-        return f"does not come before '{reader}'"
+            return f"is the loop that this runs in, so {shown} is not"
+        # One beside the reader may happen to finish first.
+        return f"does not come before '{reader}', so {shown} may not be"
 
     def _judge_field(self, mention: Mention, owner: str, name: str, known: tuple[str, ...]) -> None:
         if name in known:

@@ -1,9 +1,9 @@
 """Whether what an expression reads can be there by the time it is evaluated.
 
-Said only of a graph whose regions are sound, and only where no execution could have it: a node
-that may or may not have run before is no finding. The one rule: no more work than the graph is
-large, however many expressions read however many names; beyond the bounds below the answer is
-that it may be there.
+Said only of a graph whose regions are sound, and only where no execution could have it but by
+luck: a node that comes before, though it may not have run, is no finding. The one rule: no more
+work than the graph is large, however many expressions read however many names; beyond the bounds
+below the answer is that it may be there.
 """
 
 from __future__ import annotations

@@ -123,8 +123,8 @@ def test_what_reserved_names_do_not_have_is_warned_about(text: str, meant: str) 
 @pytest.mark.parametrize(
     ("flow", "why"),
     [
-        (("t>r", "r>x"), "does not come before 'r'"),
-        (("t>r", "t>x"), "does not come before 'r'"),
+        (("t>r", "r>x"), "does not come before 'r', so nodes.x may not be there yet"),
+        (("t>r", "t>x"), "does not come before 'r', so nodes.x may not be there yet"),
         (("t>i", "i.true>r", "i.false>x"), "does not come before 'r'"),
         (("t2>x", "t>r"), "does not come before 'r'"),
         (("t>each", "each.loop>r", "r>x"), "does not come before 'r'"),
@@ -160,7 +160,7 @@ def test_a_node_has_no_result_while_it_runs_but_when_it_is_left() -> None:
     given = document({"a": setter(x=1), "b": end("")}, "t>a")
     given["connections"].append(connection("a>b", conditional="nodes.a.output.x == x"))
 
-    assert "'a' is running" in warning
+    assert "'a' is running, so nodes.a is not there yet" in warning
     assert judge(given).issues == ()
 
 
