@@ -411,6 +411,31 @@ def test_a_failure_starts_the_error_workflow_with_its_details() -> None:
     assert answer["node_states"]["say"]["input_data"]["message"] == failed["error_message"]
 
 
+def test_an_error_workflow_tells_its_own_source_from_that_of_the_failed_one() -> None:
+    read = {
+        "own": "{{ [trigger.trigger_source, execution.trigger_source] }}",
+        "failed": "{{ [trigger.payload.trigger_source, failed_execution.trigger_source] }}",
+        "same": "{{ {**trigger.payload, **trigger} == {**failed_execution, **trigger} }}",
+        "at": "{{ trigger.error_node_id }}",
+    }
+    end = {"end": {"node_type": "flow_end", "output": read}}
+
+    async def scenario() -> list[JsonObject]:
+        world = World()
+        world.publish(document(end, "start -> end"), CHILD)
+        failing = failing_workflow(error_workflow_id=CHILD)
+        await world.run(failing, trigger_source="command")
+        return await settled(world)
+
+    _, answer = simulate(scenario())
+    assert answer["final_output"] == {
+        "own": ["error", "error"],
+        "failed": ["command", "command"],
+        "same": True,
+        "at": "t",
+    }
+
+
 def test_the_failure_of_an_error_workflow_starts_nothing() -> None:
     async def scenario() -> list[JsonObject]:
         world = World()
