@@ -94,7 +94,7 @@ class _ConfigReader:
                 pointer(self.path, "config"),
                 node=self.node_id,
             )
-        given = given if isinstance(given, dict) else {}
+        given = self._unmasked(given) if isinstance(given, dict) else {}
         flat = self._flat(given)
         nested = pointer(self.path, "config")
         source = NodeSource(
@@ -105,6 +105,25 @@ class _ConfigReader:
         where = {key: pointer(self.path, key) for key in flat}
         where |= {key: pointer(nested, key) for key in given}
         return self._fold(flat | given, where, source), source
+
+    def _unmasked(self, given: JsonObject) -> JsonObject:
+        """`given` without the nulls of settings that stand under another of their names, or flat:
+        a null is as good as left out, unless the setting takes any value."""
+        sent = {key: value for key, value in self.sent.items() if self._is_config(key)}
+        valued = {
+            self._canonical(key)
+            for keys in (sent, given)
+            for key, value in keys.items()
+            if value is not None
+        }
+        return {
+            key: value
+            for key, value in given.items()
+            if value is not None
+            or key not in self.fields
+            or self._canonical(key) not in valued
+            or "any" in self.fields[key].types
+        }
 
     def _flat(self, given: JsonObject) -> JsonObject:
         """The configuration keys lying on the node itself. A null there is what a dump of an

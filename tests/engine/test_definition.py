@@ -305,6 +305,23 @@ def test_a_flat_null_is_no_value_but_a_null_in_config_is() -> None:
     assert given["b"]["config"] == {"output": None}
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"config": {"message": None, "message_template": "hi"}},
+        {"config": {"message_template": "hi", "message": None}},
+        {"config": {"message_template": None, "message": "hi"}},
+        {"config": {"message": None}, "message": "hi"},
+        {"config": {"message": None}, "message_template": "hi"},
+    ],
+)
+def test_a_null_under_one_name_of_a_setting_hides_none_under_another(sent: JsonObject) -> None:
+    given = document({"a": {"node_type": "action_chat_message", **sent}}, "t>a")
+
+    assert judge(given).issues == ()
+    assert read(given)["nodes"]["a"]["config"] == {"message": "hi"}
+
+
 def test_type_and_name_are_read_as_node_type_and_label() -> None:
     given = read(document({"a": {"type": "flow_end", "name": "The end"}}))["nodes"]["a"]
 
