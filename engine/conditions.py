@@ -13,7 +13,7 @@ text it would make the rule always the same.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -48,7 +48,11 @@ Suggest = Callable[[str, Sequence[str]], str | None]
 Code = Literal["UNKNOWN_OPERATOR", "BAD_REGEX", "EXPRESSION_SYNTAX", "VALIDATION"]
 
 _SORTED = sorted(OPERATORS)
+_OF_A_RULE = ("variable", "left", "operator", "value", "right")
 _GROUPS = ("all", "any", "not")
+KEYS = (*_OF_A_RULE, *_GROUPS)
+"""The keys that objects in a condition may have."""
+
 _DOTTED = re.compile(r"[^\W\d][\w-]*(?:\.[\w-]+)*")
 _BARE = re.compile(r"[^\W\d]\w*(?:\.\w+)*")
 _SHAPES = (
@@ -109,6 +113,20 @@ def count_bare(value: Json) -> int:
         else:
             count += isinstance(part, str) and "{{" not in part
     return count
+
+
+def unknown_keys(value: Json) -> Iterator[tuple[str, str]]:
+    """The keys of a condition's rules that mean nothing: the pointer of the rule, and the key."""
+    stack = [(value, "")]
+    while stack:
+        part, path = stack.pop()
+        if isinstance(part, list):
+            stack += [(one, f"{path}/{i}") for i, one in reversed(list(enumerate(part)))]
+        elif isinstance(part, dict):
+            groups = [(part[name], f"{path}/{name}") for name in _GROUPS if name in part]
+            stack += reversed(groups)
+            # What stands beside a group is an error already.
+            yield from ((path, key) for key in part if not groups and key not in _OF_A_RULE)
 
 
 def _tests_a_name(rule: JsonObject) -> bool:

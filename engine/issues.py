@@ -136,6 +136,11 @@ def pointer(base: str, *parts: str | int) -> str:
     return base
 
 
+def last_name(path: str) -> str:
+    """The last name of a JSON pointer."""
+    return path.rpartition("/")[2].replace("~1", "/").replace("~0", "~")
+
+
 def listed(names: Collection[str]) -> str:
     """`'a', 'b' and 30 more`; `none` for nothing."""
     shown = ", ".join(f"'{name}'" for name in islice(names, _LISTED))

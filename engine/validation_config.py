@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from engine.conditions import ConditionError, compile_condition, count_bare
+from engine.conditions import KEYS, ConditionError, compile_condition, count_bare, unknown_keys
 from engine.context import Json, JsonObject
 from engine.definition_config import NodeSource
 from engine.definition_fields import has_type
@@ -20,7 +20,7 @@ from engine.expressions import (
     compile_reference,
     compile_template,
 )
-from engine.issues import Findings, listed, pointer, sentence, shown
+from engine.issues import Findings, last_name, listed, pointer, sentence, shown
 from engine.nodes.base import Field, JsonType, NodeSpec
 from engine.nodes.delay import numeric
 from engine.secret_names import SECRETS
@@ -68,6 +68,8 @@ class ConfigJudge:
             code = "BAD_CONFIG" if found.code == "VALIDATION" else found.code
             path = source.below_config(found.path)
             hint = None if found.hint is None else sentence(found.hint)
+            if found.meant:
+                hint = self.findings.nearest.hint(last_name(found.path), found.meant)
             report(code, sentence(found.message), path, node=node_id, hint=hint)
 
     def conditional(self, expression: str, place: str, node_id: str, moment: Moment) -> None:
@@ -217,6 +219,14 @@ class _FieldJudge:
                     node=self.node_id,
                     hint=None if each.hint is None else sentence(each.hint),
                 )
+        for path, key in unknown_keys(value):
+            findings.warn(
+                "UNKNOWN_CONFIG_KEY",
+                f"A rule of a condition has no '{key}'; it is kept, but does nothing.",
+                pointer(self.place + path, key),
+                node=self.node_id,
+                hint=findings.nearest.hint(key, KEYS),
+            )
 
     def _expressions(self, value: Json) -> None:
         if not isinstance(value, dict):

@@ -75,6 +75,9 @@ class Finding:
     """JSON pointer below the node's `config`, e.g. `/cron_expression`."""
     hint: str | None = None
     warning: bool = False
+    meant: tuple[str, ...] = ()
+    """Names of which the last one of `path` may be a misspelling. The validator looks for the
+    nearest, within its budget, and gives that as the hint."""
 
 
 @dataclass(frozen=True, slots=True)

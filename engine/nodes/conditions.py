@@ -21,7 +21,7 @@ from engine.expressions import (
 )
 from engine.issues import pointer, shown
 from engine.nodes.base import ALL_PORTS, Field, Finding, NodeSpec, Result, options
-from engine.nodes.checks import check_written, written
+from engine.nodes.checks import check_written, keys_of, written
 from engine.nodes.loops import items_of
 
 
@@ -100,6 +100,8 @@ TAKEN_PORTS = frozenset({"error", "break", ALL_PORTS})
 """Where errors leave, how a `loop_break` that broke is recorded, and all ports at once: a node
 that chose one of these would mean something else."""
 
+_OF_A_CASE = ("value", "output_port")
+
 IF_FIELDS = (
     Field("condition", kind="condition", required=True),
     Field("output_true_port", ("string",), default="true"),
@@ -170,9 +172,12 @@ def _normalise_switch(config: JsonObject) -> JsonObject:
 
 
 def _normalise_case(case: Json) -> Json:
-    if not isinstance(case, dict) or "port" not in case or "output_port" in case:
+    if not isinstance(case, dict) or "port" not in case:
         return case
-    return {("output_port" if key == "port" else key): value for key, value in case.items()}
+    rest = {key: value for key, value in case.items() if key != "port"}
+    if case.get("output_port") is None:
+        return rest | {"output_port": case["port"]}
+    return rest if case["port"] is None else case
 
 
 def _check_if(config: JsonObject) -> Sequence[Finding]:
@@ -198,10 +203,21 @@ def _check_switch(config: JsonObject) -> Sequence[Finding]:
                 found.append(Finding("VALIDATION", message, pointer("/cases", key), hint))
     elif isinstance(cases, list):
         for position, case in enumerate(cases):
+            path = pointer("/cases", position)
             if message := _case_problem(case) or "":
-                path = pointer("/cases", position)
                 found.append(Finding("VALIDATION", message, path, hint))
+            found += [_unknown(key, path) for key in keys_of(case) if key not in _OF_A_CASE]
     return found
+
+
+def _unknown(key: str, path: str) -> Finding:
+    if key == "port":
+        message = "'port' is given twice; the value under 'output_port' counts"
+        hint = "Remove 'port'"
+        return Finding("REPEATED_CONFIG_KEY", message, pointer(path, key), hint, warning=True)
+    message = f"A case has no '{key}'; it is kept, but does nothing"
+    place = pointer(path, key)
+    return Finding("UNKNOWN_CONFIG_KEY", message, place, warning=True, meant=_OF_A_CASE)
 
 
 def _case_problem(case: Json) -> str | None:

@@ -302,6 +302,63 @@ CASES = [
         hint="'message'?",
         warning=True,
     ),
+    Case(
+        "UNKNOWN_CONFIG_KEY",
+        condition_if([True, {"not": {"left": "a", "operator": "exists", "vlaue": 1}}]),
+        "/nodes/a/config/condition/1/not/vlaue",
+        condition_if([True, {"not": {"left": "a", "operator": "exists", "value": 1}}]),
+        hint="Did you mean 'value'?",
+        message="A rule of a condition has no 'vlaue'",
+        warning=True,
+    ),
+    Case(
+        "UNKNOWN_CONFIG_KEY",
+        condition_if({"al": [True], "variable": "a", "operator": "exists"}),
+        "/nodes/a/config/condition/al",
+        condition_if({"all": [True]}),
+        hint="Did you mean 'all'?",
+        warning=True,
+    ),
+    Case(
+        "UNKNOWN_CONFIG_KEY",
+        one(node("condition_switch", value="a", cases=[{"value": 1, "port": "x", "a/b": 1}])),
+        "/nodes/a/config/cases/0/a~1b",
+        one(node("condition_switch", value="a", cases=[{"value": 1, "port": "x"}])),
+        message="A case has no 'a/b'; it is kept, but does nothing.",
+        warning=True,
+    ),
+    Case(
+        "UNKNOWN_CONFIG_KEY",
+        one(node("condition_switch", value="a", cases=[{"vlaue": 1, "output_port": "x"}])),
+        "/nodes/a/config/cases/0/vlaue",
+        one(node("condition_switch", value="a", cases=[{"value": 1, "output_port": "x"}])),
+        hint="Did you mean 'value'?",
+        warning=True,
+    ),
+    Case(
+        "REPEATED_CONFIG_KEY",
+        one(
+            node(
+                "condition_switch",
+                value="a",
+                cases=[{"value": 1, "output_port": "x", "port": "y"}],
+            )
+        ),
+        "/nodes/a/config/cases/0/port",
+        one(
+            node(
+                "condition_switch",
+                value="a",
+                cases=[
+                    {"value": 1, "output_port": "x", "port": None},
+                    {"value": 2, "output_port": None, "port": "y"},
+                ],
+            )
+        ),
+        hint="Remove 'port'.",
+        message="the value under 'output_port' counts",
+        warning=True,
+    ),
     *(
         Case(
             "IGNORED_FIELD",
