@@ -20,16 +20,11 @@ def database_url(text: str) -> str:
     url = _split(text, wanted)
     if url.scheme not in ("postgres", "postgresql"):
         raise ValueError(wanted)
-    for host in hosts_of(url).split(","):  # libpq takes several
+    for host in url.netloc.rpartition("@")[2].split(","):  # libpq takes several
         port = re.fullmatch(r"(?:\[.*\]|[^:]*)(?::([0-9]*))?", host)
         if port is None or int(port[1] or 5432) not in range(1, _HIGHEST_PORT + 1):
             raise ValueError(f"{wanted}, with a port from 1 to {_HIGHEST_PORT} or none")
     return text
-
-
-def hosts_of(url: SplitResult) -> str:
-    """The hosts and ports of a URL, as they stand there; never its password."""
-    return url.netloc.rpartition("@")[2]
 
 
 def service_url(text: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from engine.context import ExecutionStatus
+from engine.context import ExecutionContext, ExecutionStatus
 from engine.errors import (
     CancelPending,
     ExecutionNotFound,
@@ -355,13 +355,19 @@ def test_cancelling_a_parked_execution_needs_no_worker() -> None:
     in_world(main)
 
 
+async def slow_one(world: World) -> ExecutionContext:
+    """An execution whose message takes a hundred seconds."""
+    world.outside.answers["slow"] = after(100)
+    context = await world.context(
+        document({"m": message("slow", timeout_seconds=200)}, "start -> m")
+    )
+    await world.engine.execute_workflow(context)
+    return context
+
+
 def test_another_process_can_cancel_what_this_one_runs() -> None:
     async def main(world: World) -> None:
-        world.outside.answers["slow"] = after(100)
-        context = await world.context(
-            document({"m": message("slow", timeout_seconds=200)}, "start -> m")
-        )
-        await world.engine.execute_workflow(context)
+        context = await slow_one(world)
         other = world.another_engine()
         await other.start()
         await other.cancel_execution(context.execution_id)
@@ -377,11 +383,7 @@ def test_a_cancel_that_nobody_confirms_stands(asked_by: str) -> None:
     """The database is gone once it was asked for: it is done when somebody answers again."""
 
     async def main(world: World) -> None:
-        world.outside.answers["slow"] = after(100)
-        context = await world.context(
-            document({"m": message("slow", timeout_seconds=200)}, "start -> m")
-        )
-        await world.engine.execute_workflow(context)
+        context = await slow_one(world)
         await asyncio.sleep(1)
         engine = world.engine if asked_by == "the one that runs it" else world.another_engine()
         if engine is not world.engine:
@@ -416,11 +418,7 @@ def test_a_cancel_that_reached_nobody_is_refused() -> None:
     async def main(world: World) -> None:
         other = world.another_engine()
         await other.start()
-        world.outside.answers["slow"] = after(100)
-        context = await world.context(
-            document({"m": message("slow", timeout_seconds=200)}, "start -> m")
-        )
-        await world.engine.execute_workflow(context)
+        context = await slow_one(world)
         await asyncio.sleep(1)
 
         async def gone(execution_id: str) -> Any:
@@ -438,11 +436,7 @@ def test_a_cancel_that_reached_nobody_is_refused() -> None:
 
 def test_a_pause_that_was_asked_for_is_answered_without_the_database() -> None:
     async def main(world: World) -> None:
-        world.outside.answers["slow"] = after(100)
-        context = await world.context(
-            document({"m": message("slow", timeout_seconds=200)}, "start -> m")
-        )
-        await world.engine.execute_workflow(context)
+        context = await slow_one(world)
         await asyncio.sleep(1)
 
         async def gone(execution_id: str) -> Any:

@@ -18,6 +18,7 @@ from tests.engine.world import World, after, document, failing
 from tests.virtual_time import simulate
 
 COMMIT = timedelta(seconds=0.25)
+RETRY = {"max_attempts": 3, "backoff": "fixed", "initial_seconds": 2, "jitter": False}
 
 
 async def ran(raw: JsonObject, world: World, **fields: Any) -> tuple[Any, Any, datetime]:
@@ -86,8 +87,7 @@ def test_each_attempt_has_a_bar_and_waits_for_the_next() -> None:
     async def scenario() -> None:
         world = World()
         world.outside.answers["flaky"] = failing(2, {"ok": 1}, retryable=True)
-        retry = {"max_attempts": 3, "backoff": "fixed", "initial_seconds": 2, "jitter": False}
-        found = await ran(document({"m": module("flaky", retry=retry)}, "start -> m"), world)
+        found = await ran(document({"m": module("flaky", retry=RETRY)}, "start -> m"), world)
         bars = shown(found)
         assert bars["m", 1] == [("queued", 0, 0), ("running", 0, 0.25), ("waiting", 0.25, 2)]
         assert bars["m", 2] == [("queued", 2, 2), ("running", 2, 2.25), ("waiting", 2.25, 4)]
@@ -226,9 +226,6 @@ def test_an_attempt_that_was_cut_off_ends_with_the_execution() -> None:
         assert steps["m"]["duration_seconds"] == pytest.approx(0.4)
 
     simulate(scenario())
-
-
-RETRY = {"max_attempts": 3, "backoff": "fixed", "initial_seconds": 2, "jitter": False}
 
 
 def slow_the_second_time() -> Callable[[], Awaitable[Any]]:
